@@ -1,0 +1,189 @@
+//! A model call and the passage it must take.
+//!
+//! `Call<Draft> → Call<Screened> → Call<Funded> → Call<Cleared>`: each stage can be made only by
+//! its gate, and a [`Provider`](crate::ports::Provider) takes the last one alone. Skipping a gate
+//! does not compile.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::gates::budget::Hold;
+use crate::gates::rate::Permit;
+use crate::level::Level;
+use crate::model::Model;
+
+/// Who said a turn of the conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Speaker {
+    /// The program, asking.
+    User,
+    /// The model, answering.
+    Assistant,
+}
+
+/// One turn of the conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// Who said it.
+    pub speaker: Speaker,
+    /// What was said.
+    pub text: String,
+}
+
+impl Turn {
+    /// A turn of the program's.
+    #[must_use]
+    pub fn user(text: impl Into<String>) -> Turn {
+        Turn { speaker: Speaker::User, text: text.into() }
+    }
+
+    /// A turn of the model's.
+    #[must_use]
+    pub fn assistant(text: impl Into<String>) -> Turn {
+        Turn { speaker: Speaker::Assistant, text: text.into() }
+    }
+}
+
+/// Everything a vendor will be told, in no vendor's dialect yet.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The job that pays.
+    pub job: Arc<str>,
+    /// The item's number in its job, for records only; it is never sent.
+    pub item: u32,
+    /// Who is asked.
+    pub model: Arc<Model>,
+    /// The system prompt.
+    pub system: Option<String>,
+    /// The conversation, a user's turn last.
+    pub turns: Vec<Turn>,
+    /// The JSON Schema that the answer must fit; `None` for free text.
+    pub schema: Option<Arc<Value>>,
+    /// Output tokens requested at most.
+    pub max_tokens: u32,
+    /// How private the content is.
+    pub level: Level,
+}
+
+impl Request {
+    /// A bound on the input tokens: a token is at least one byte, and framing is counted
+    /// generously per turn. Counts the schema too, since it is sent in one way or another.
+    #[must_use]
+    pub fn input_token_bound(&self) -> u64 {
+        const FRAME_TOKENS: usize = 512;
+        const TURN_TOKENS: usize = 16;
+        let schema = self.schema.as_ref().map_or(0, |schema| 2 * schema.to_string().len());
+        let turns: usize = self.turns.iter().map(|turn| turn.text.len() + TURN_TOKENS).sum();
+        (FRAME_TOKENS + self.system.as_ref().map_or(0, String::len) + turns + schema) as u64
+    }
+}
+
+mod sealed {
+    pub trait Stage {}
+}
+
+/// How far a call has come.
+pub trait Stage: sealed::Stage {}
+
+/// Written, not looked at by any gate.
+#[derive(Debug)]
+pub struct Draft(());
+
+/// Seen by the privacy gate: what may not leave has been cut out.
+#[derive(Debug)]
+pub struct Screened {
+    redactions: u32,
+}
+
+/// Its worst case is reserved by the budget gate.
+#[derive(Debug)]
+pub struct Funded {
+    redactions: u32,
+    hold: Hold,
+}
+
+/// May be sent now.
+#[derive(Debug)]
+pub struct Cleared {
+    redactions: u32,
+    hold: Hold,
+    permit: Permit,
+}
+
+macro_rules! stages {
+    ($($stage:ty),*) => {$(
+        impl sealed::Stage for $stage {}
+        impl Stage for $stage {}
+    )*};
+}
+stages!(Draft, Screened, Funded, Cleared);
+
+/// A model call at stage `S` of the passage.
+#[derive(Debug)]
+pub struct Call<S: Stage> {
+    request: Request,
+    stage: S,
+}
+
+impl<S: Stage> Call<S> {
+    /// What would be sent.
+    #[must_use]
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+}
+
+impl Call<Draft> {
+    /// A new call, to be taken to the privacy gate.
+    #[must_use]
+    pub fn draft(request: Request) -> Self {
+        Call { request, stage: Draft(()) }
+    }
+
+    /// Only the privacy gate does this, with the request as it may leave.
+    pub(in crate::gates) fn screened(request: Request, redactions: u32) -> Call<Screened> {
+        Call { request, stage: Screened { redactions } }
+    }
+
+    /// Only the privacy gate does this.
+    pub(in crate::gates) fn into_request(self) -> Request {
+        self.request
+    }
+}
+
+impl Call<Screened> {
+    /// Only the budget gate does this.
+    pub(in crate::gates) fn funded(self, hold: Hold) -> Call<Funded> {
+        Call { request: self.request, stage: Funded { redactions: self.stage.redactions, hold } }
+    }
+}
+
+impl Call<Funded> {
+    /// Only the rate gate does this.
+    pub(in crate::gates) fn cleared(self, permit: Permit) -> Call<Cleared> {
+        let Funded { redactions, hold } = self.stage;
+        Call { request: self.request, stage: Cleared { redactions, hold, permit } }
+    }
+}
+
+impl Call<Cleared> {
+    /// Takes the call apart for sending: the request, and the receipt that must go back with
+    /// the outcome. A receipt that is dropped instead bills the call at its reservation.
+    #[must_use]
+    pub fn open(self) -> (Request, Receipt) {
+        let Cleared { redactions, hold, permit } = self.stage;
+        (self.request, Receipt { redactions, hold, permit })
+    }
+}
+
+/// What a sent call still owes: its reservation to settle, its permit to give back.
+#[derive(Debug)]
+#[must_use = "a dropped receipt bills the call at its reservation"]
+pub struct Receipt {
+    pub(crate) redactions: u32,
+    pub(crate) hold: Hold,
+    pub(crate) permit: Permit,
+}

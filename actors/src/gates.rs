@@ -1,0 +1,4 @@
+//! The three gates every outbound model call passes.
+
+pub mod budget;
+pub mod rate;

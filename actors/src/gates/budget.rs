@@ -1,0 +1,5 @@
+//! The budget gate.
+
+/// A reservation.
+#[derive(Debug)]
+pub struct Hold {}

@@ -1,0 +1,14 @@
+//! Who decides in `empire`: every actor, and the pure logic each one moves messages around.
+//!
+//! This crate knows no HTTP, SQL, file system or environment. It states what it needs in
+//! [`ports`], so that the whole brain runs in memory under a paused clock.
+
+pub mod call;
+pub mod failure;
+pub mod gates;
+pub mod kernel;
+pub mod level;
+pub mod model;
+pub mod money;
+pub mod ports;
+pub mod swarm;

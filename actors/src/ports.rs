@@ -1,0 +1,388 @@
+//! What the actors need from the outside world. The `empire` crate implements these.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::call::{Call, Cleared, Receipt};
+use crate::failure::{CallError, FailureKind};
+use crate::level::Level;
+use crate::model::ProviderId;
+use crate::money::{Micros, Usage};
+
+/// Wall-clock time in milliseconds since 1970, UTC.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UnixMillis(pub i64);
+
+/// The time of day. Durations are measured on tokio's clock, which tests can pause; this is for
+/// what must survive a restart.
+pub trait WallClock: Send + Sync {
+    /// Now.
+    fn now(&self) -> UnixMillis;
+}
+
+/// Randomness, so that tests can fix it.
+pub trait Random: Send + Sync {
+    /// A number from 0 up to but not including 1.
+    fn unit(&self) -> f64;
+}
+
+// --- Providers ---------------------------------------------------------------------------------
+
+/// Why a model stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// It was done.
+    Stop,
+    /// It ran into the requested maximum.
+    Length,
+    /// It declined to answer.
+    Refusal,
+}
+
+/// What a model answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The text, without any thinking.
+    pub text: String,
+    /// What the provider counted; `None` if it said nothing, and then the call is billed at its
+    /// reservation.
+    pub usage: Option<Usage>,
+    /// Why it stopped.
+    pub finish: Finish,
+}
+
+/// A call that was sent: what came of it, and what it still owes.
+#[derive(Debug)]
+pub struct Exchange {
+    /// To be settled by the caller.
+    pub receipt: Receipt,
+    /// What came of it.
+    pub outcome: Result<Reply, CallError>,
+}
+
+/// A model vendor, or a server that speaks a vendor's dialect.
+pub trait Provider: Send + Sync {
+    /// Sends one call and waits for its answer. Retries nothing by itself.
+    fn send(&self, call: Call<Cleared>) -> BoxFuture<'_, Exchange>;
+}
+
+// --- Store -------------------------------------------------------------------------------------
+
+/// Why the store could not do something.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// No space is left.
+    #[error("the disk that holds the data folder is full: free some space, then `resume`")]
+    DiskFull,
+    /// Anything else, with what the store said.
+    #[error("the store failed: {0}")]
+    Failed(String),
+    /// The writer has stopped.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Identifies one reservation; unique in its data folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HoldId(pub u64);
+
+/// A reservation as journalled before its call leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoldRecord {
+    /// Its id.
+    pub id: HoldId,
+    /// The job that pays.
+    pub job: Arc<str>,
+    /// The item it is for.
+    pub item: u32,
+    /// Who would be paid.
+    pub provider: ProviderId,
+    /// For which model.
+    pub model: String,
+    /// The worst case.
+    pub reserved: Micros,
+    /// When it was made.
+    pub at: UnixMillis,
+}
+
+/// How sure the final amount of a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Certainty {
+    /// From the provider's own count.
+    Settled,
+    /// Not known: billed at the reservation until reconciled.
+    Unknown,
+}
+
+/// The end of a reservation whose call was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// The reservation that ends.
+    pub hold: HoldRecord,
+    /// What is billed.
+    pub billed: Micros,
+    /// How sure that is.
+    pub certainty: Certainty,
+    /// What the provider counted.
+    pub usage: Usage,
+    /// When the call was sent.
+    pub sent_at: UnixMillis,
+}
+
+/// One line of what the ledger adds up to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpendRow {
+    /// The job that paid.
+    pub job: Arc<str>,
+    /// Who was paid.
+    pub provider: ProviderId,
+    /// How much in all.
+    pub billed: Micros,
+}
+
+/// What the ledger knows when gates start.
+#[derive(Debug, Clone, Default)]
+pub struct LedgerState {
+    /// Settled spend.
+    pub spent: Vec<SpendRow>,
+    /// Reservations that are open now.
+    pub open: Vec<HoldRecord>,
+    /// The first id that no reservation has had.
+    pub next_hold: u64,
+}
+
+/// The durable ledger. Operations take effect in the order in which they are given, across all
+/// methods of this trait and of [`Results`].
+pub trait Ledger: Send + Sync {
+    /// What the ledger adds up to. Reservations that an earlier, dead process left open were
+    /// turned into `Unknown` settlements when the data folder was opened.
+    fn load(&self) -> BoxFuture<'_, Result<LedgerState, StoreError>>;
+
+    /// Journals a reservation. Its call may leave only once this has resolved.
+    fn reserve(&self, hold: HoldRecord) -> BoxFuture<'static, Result<(), StoreError>>;
+
+    /// Ends a reservation whose call was sent. Returns at once; written with the next commit.
+    fn settle(&self, settlement: Settlement);
+
+    /// Ends a reservation whose call never left. Returns at once; written with the next commit.
+    fn release(&self, hold: HoldId);
+
+    /// When calls to `provider` were sent since `since`, oldest first, for the rate gate's day.
+    fn sent_since(
+        &self,
+        provider: &ProviderId,
+        since: UnixMillis,
+    ) -> BoxFuture<'_, Result<Vec<UnixMillis>, StoreError>>;
+
+    /// Notes that calls to a provider whose calls are not reserved (they are free) were sent, so
+    /// that its hour and day are remembered. Resolves when durable.
+    fn note_sent(&self, provider: &ProviderId, at: UnixMillis) -> BoxFuture<'static, Result<(), StoreError>>;
+}
+
+/// What decides an item's answer: a hash of its prompt and parameters. Equal items have equal
+/// keys and are called once.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ItemKey(pub [u8; 16]);
+
+impl fmt::Display for ItemKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ItemKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ItemKey({self})")
+    }
+}
+
+/// Which part of the job a result belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// An item of the input.
+    Item,
+    /// A step of the reduce.
+    Reduce,
+}
+
+/// One model call of an agent, as its record keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Try {
+    /// The model that was asked, or would have been.
+    pub model: String,
+    /// What came of it.
+    #[serde(flatten)]
+    pub outcome: TryOutcome,
+    /// How long the call took, in milliseconds; 0 if it was not sent.
+    pub ms: u32,
+}
+
+/// What came of one try.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum TryOutcome {
+    /// The answer passed its check.
+    Answered,
+    /// An answer came and failed its check.
+    Rejected {
+        /// What was wrong with it.
+        why: String,
+    },
+    /// The call failed.
+    Failed {
+        /// How.
+        kind: FailureKind,
+        /// What the provider said.
+        why: String,
+    },
+    /// A gate refused; nothing was sent.
+    Refused {
+        /// Which gate and why.
+        why: String,
+    },
+}
+
+/// How an agent ended for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// With an answer: JSON text that fits the schema, or plain text as a JSON string.
+    Done(Box<str>),
+    /// Without one, and why.
+    Dead(String),
+}
+
+/// One finished agent's record: the answer, and all it took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResultRecord {
+    /// The job.
+    pub job: Arc<str>,
+    /// Item or reduce step.
+    pub part: Part,
+    /// What decided the answer.
+    pub key: ItemKey,
+    /// The item's number (the first one, where several are equal).
+    pub item: u32,
+    /// Done or dead.
+    pub verdict: Verdict,
+    /// The model that answered; the last one tried for a dead agent; `None` if none was asked.
+    pub model: Option<String>,
+    /// Its provider.
+    pub provider: Option<ProviderId>,
+    /// All tokens of all tries.
+    pub usage: Usage,
+    /// All money of all tries, as billed.
+    pub cost: Micros,
+    /// Model calls, shared calls counted once at the item that carried them.
+    pub calls: u32,
+    /// Values that were cut out of what left.
+    pub redactions: u32,
+    /// How many items shared the call that answered (1: alone).
+    pub packed: u16,
+    /// From the first call's start to the answer, in milliseconds.
+    pub ms: u32,
+    /// What was tried, in order.
+    pub tries: Vec<Try>,
+    /// When.
+    pub at: UnixMillis,
+}
+
+/// Where results go.
+pub trait Results: Send + Sync {
+    /// Records a result. The agent is done once this has resolved. A second record of the same
+    /// job, part and key changes nothing, unless the first one was dead.
+    fn record(&self, record: ResultRecord) -> BoxFuture<'static, Result<(), StoreError>>;
+}
+
+/// One input item as an agent needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Its number in the input, from 0.
+    pub number: u32,
+    /// What decides its answer.
+    pub key: ItemKey,
+    /// Its own level, if the row carries one.
+    pub level: Option<Level>,
+    /// Its columns: a JSON object.
+    pub row: Box<str>,
+}
+
+/// A cohort's share of the input: up to 1,024 consecutive items.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Items in order of their number, without gaps.
+    pub items: Vec<Item>,
+}
+
+/// Where items come from.
+pub trait Items: Send + Sync {
+    /// The items of cohort number `cohort`, read afresh: the caller lets go of them soon.
+    fn chunk(&self, cohort: u32) -> BoxFuture<'_, Result<Arc<Chunk>, StoreError>>;
+}
+
+// --- The job's own logic -----------------------------------------------------------------------
+
+/// A prompt made from items.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// The system prompt.
+    pub system: Option<String>,
+    /// The user's prompt.
+    pub prompt: String,
+}
+
+/// What a job does with its items: templates and answer checks. Pure; no I/O.
+pub trait Script: Send + Sync {
+    /// The prompt for one item. The error names the template, the field, the row and the line.
+    fn render(&self, item: &Item) -> Result<Rendered, String>;
+
+    /// The one prompt for several items, which are told apart by `1` to `n` in order.
+    fn render_pack(&self, items: &[Item]) -> Result<Rendered, String>;
+
+    /// The schema a single answer must fit; `None` for free text.
+    fn schema(&self) -> Option<Arc<Value>>;
+
+    /// The schema of a pack of `n` answers: an object with the keys `1` to `n`.
+    fn pack_schema(&self, n: usize) -> Arc<Value>;
+
+    /// Checks an answer. Gives it as compact JSON (text as a JSON string), or what is wrong, in
+    /// words that a model can act on.
+    fn check(&self, answer: &str) -> Result<Box<str>, String>;
+
+    /// Splits the answer to a pack of `n` and checks each part: for each item its answer, or
+    /// what is wrong with it (missing, doubled, or failing its check). `Err` if the whole
+    /// cannot be read.
+    fn split_pack(&self, answer: &str, n: usize) -> Result<Vec<Result<Box<str>, String>>, String>;
+
+    /// Output tokens to request for `n` items in one call.
+    fn max_tokens(&self, n: usize) -> u32;
+
+    /// How long a job's prompts may be retried for, and so on, is the job's; this is the key of
+    /// a reduce step over `inputs`.
+    fn reduce_key(&self, depth: u32, inputs: &[Box<str>]) -> ItemKey;
+
+    /// The prompt of one reduce step over `answers` (compact JSON each). `last` for the final
+    /// step. `None` if the job has no reduce.
+    fn render_reduce(&self, answers: &[Box<str>], last: bool) -> Option<Result<Rendered, String>>;
+}
+
+/// How long to wait before try number `tries` (1 for the first retry): exponential from half a
+/// second to a minute, with full jitter on the upper half, and never less than the provider
+/// asked for.
+#[must_use]
+pub fn backoff(tries: u32, asked: Option<Duration>, random: &dyn Random) -> Duration {
+    let ceiling = Duration::from_millis(500)
+        .saturating_mul(1 << tries.saturating_sub(1).min(7))
+        .min(Duration::from_secs(60));
+    let jittered = ceiling.mul_f64(0.5 + random.unit() / 2.0);
+    asked.map_or(jittered, |asked| asked + jittered.min(asked.mul_f64(0.1)))
+}

@@ -1,0 +1,2 @@
+//! The `empire` program.
+fn main() {}
