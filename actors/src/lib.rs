@@ -3,7 +3,6 @@
 //! This crate knows no HTTP, SQL, file system or environment. It states what it needs in
 //! [`ports`], so that the whole brain runs in memory under a paused clock.
 
-pub mod call;
 pub mod failure;
 pub mod gates;
 pub mod kernel;
@@ -12,3 +11,5 @@ pub mod model;
 pub mod money;
 pub mod ports;
 pub mod swarm;
+
+pub use gates::call;

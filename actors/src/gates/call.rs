@@ -144,26 +144,26 @@ impl Call<Draft> {
     }
 
     /// Only the privacy gate does this, with the request as it may leave.
-    pub(in crate::gates) fn screened(request: Request, redactions: u32) -> Call<Screened> {
+    pub(super) fn screened(request: Request, redactions: u32) -> Call<Screened> {
         Call { request, stage: Screened { redactions } }
     }
 
     /// Only the privacy gate does this.
-    pub(in crate::gates) fn into_request(self) -> Request {
+    pub(super) fn into_request(self) -> Request {
         self.request
     }
 }
 
 impl Call<Screened> {
     /// Only the budget gate does this.
-    pub(in crate::gates) fn funded(self, hold: Hold) -> Call<Funded> {
+    pub(super) fn funded(self, hold: Hold) -> Call<Funded> {
         Call { request: self.request, stage: Funded { redactions: self.stage.redactions, hold } }
     }
 }
 
 impl Call<Funded> {
     /// Only the rate gate does this.
-    pub(in crate::gates) fn cleared(self, permit: Permit) -> Call<Cleared> {
+    pub(super) fn cleared(self, permit: Permit) -> Call<Cleared> {
         let Funded { redactions, hold } = self.stage;
         Call { request: self.request, stage: Cleared { redactions, hold, permit } }
     }
