@@ -1,1 +1,26 @@
-//! Our actor kernel.
+//! The actor kernel: three weights of actor behind one vocabulary.
+//!
+//! - **Control actors** ([`control`]): few, named, long-lived, supervised. On ractor.
+//! - **Groups** ([`group`]): thousands, temporary, with a small bounded mailbox. On kameo.
+//! - **Cells** ([`cell`]): half a million, under a kilobyte each. Our own.
+//!
+//! Only this module names ractor and kameo, and only this module spawns tasks. Supervision
+//! ([`supervisor`], deciding by [`policy`]) is ours.
+
+pub mod cell;
+pub mod control;
+pub mod group;
+pub mod mailbox;
+pub mod policy;
+pub mod supervisor;
+
+use std::future::Future;
+
+/// Starts a task that no supervisor watches: for glue that ends by itself soon.
+#[allow(clippy::disallowed_methods, reason = "the kernel is where tasks are spawned")]
+pub(crate) fn spawn<F>(future: F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    drop(tokio::spawn(future));
+}

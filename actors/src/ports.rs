@@ -329,6 +329,15 @@ pub trait Items: Send + Sync {
     fn chunk(&self, cohort: u32) -> BoxFuture<'_, Result<Arc<Chunk>, StoreError>>;
 }
 
+/// Where finished answers are read again, for the reduce.
+pub trait Answers: Send + Sync {
+    /// The answers of one cohort's done items, in input order.
+    fn of_cohort(&self, cohort: u32) -> BoxFuture<'_, Result<Vec<Box<str>>, StoreError>>;
+
+    /// The answer of a reduce step that was done before.
+    fn reduced(&self, key: ItemKey) -> BoxFuture<'_, Result<Option<Box<str>>, StoreError>>;
+}
+
 // --- The job's own logic -----------------------------------------------------------------------
 
 /// A prompt made from items.
@@ -366,8 +375,10 @@ pub trait Script: Send + Sync {
     /// Output tokens to request for `n` items in one call.
     fn max_tokens(&self, n: usize) -> u32;
 
-    /// How long a job's prompts may be retried for, and so on, is the job's; this is the key of
-    /// a reduce step over `inputs`.
+    /// Output tokens to request for a reduce step.
+    fn reduce_max_tokens(&self) -> u32;
+
+    /// What decides the answer of a reduce step over `inputs`.
     fn reduce_key(&self, depth: u32, inputs: &[Box<str>]) -> ItemKey;
 
     /// The prompt of one reduce step over `answers` (compact JSON each). `last` for the final

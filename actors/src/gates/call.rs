@@ -9,10 +9,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::gates::budget::Hold;
-use crate::gates::rate::Permit;
+use super::budget::{Bill, Hold};
+use super::meter::{Health, Trip};
+use super::rate::Permit;
+use crate::failure::{Billing, CallError, FailureKind};
 use crate::level::Level;
 use crate::model::Model;
+use crate::ports::Reply;
 
 /// Who said a turn of the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +158,12 @@ impl Call<Draft> {
 }
 
 impl Call<Screened> {
+    /// How many values were cut out of it.
+    #[must_use]
+    pub fn redactions(&self) -> u32 {
+        self.stage.redactions
+    }
+
     /// Only the budget gate does this.
     pub(super) fn funded(self, hold: Hold) -> Call<Funded> {
         Call { request: self.request, stage: Funded { redactions: self.stage.redactions, hold } }
@@ -174,7 +183,8 @@ impl Call<Cleared> {
     /// the outcome. A receipt that is dropped instead bills the call at its reservation.
     #[must_use]
     pub fn open(self) -> (Request, Receipt) {
-        let Cleared { redactions, hold, permit } = self.stage;
+        let Cleared { redactions, mut hold, permit } = self.stage;
+        hold.mark_sent();
         (self.request, Receipt { redactions, hold, permit })
     }
 }
@@ -183,7 +193,37 @@ impl Call<Cleared> {
 #[derive(Debug)]
 #[must_use = "a dropped receipt bills the call at its reservation"]
 pub struct Receipt {
-    pub(crate) redactions: u32,
-    pub(crate) hold: Hold,
-    pub(crate) permit: Permit,
+    redactions: u32,
+    hold: Hold,
+    permit: Permit,
+}
+
+impl Receipt {
+    /// How many values were cut out of the call.
+    #[must_use]
+    pub fn redactions(&self) -> u32 {
+        self.redactions
+    }
+
+    /// Settles the call by what came of it, and tells its lane about the provider's health.
+    pub(crate) fn settle(self, outcome: &Result<Reply, CallError>) -> Bill {
+        self.permit.report(health(outcome));
+        match outcome {
+            Ok(Reply { usage: Some(usage), .. }) => self.hold.settle_usage(usage),
+            Ok(_) => self.hold.settle_failed(Billing::Reservation),
+            Err(error) => self.hold.settle_failed(error.billing),
+        }
+    }
+}
+
+fn health(outcome: &Result<Reply, CallError>) -> Health {
+    let Err(error) = outcome else { return Health::Good };
+    if error.kind.is_terminal() {
+        return Health::Broken(Trip { kind: error.kind, message: error.message.clone() });
+    }
+    match error.kind {
+        FailureKind::RateLimited | FailureKind::Overloaded => Health::Busy(error.retry_after),
+        FailureKind::Unreachable => Health::Unreachable(error.message.clone()),
+        _ => Health::Neutral,
+    }
 }

@@ -1,5 +1,280 @@
-//! The rate gate.
+//! The rate gate: one actor a provider, its lane. Calls wait in line here, first come first
+//! served, until the provider's limits let them go.
 
-/// Leave to make one call now.
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::call::{Call, Cleared, Funded};
+use super::meter::{Admission, Binding, Health, Lane, Now, Reading, Trip};
+use crate::kernel::control::{Address, Control, Down, Failure};
+use crate::kernel::supervisor::ChildSpec;
+use crate::model::{Limits, ProviderSpec};
+use crate::ports::{Ledger, Random, StoreError, UnixMillis, WallClock};
+
+const DAY_MILLIS: i64 = 86_400_000;
+
+/// Why a call was not cleared.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RateRefusal {
+    /// Nothing goes to this provider until a person acts.
+    #[error(transparent)]
+    Tripped(Trip),
+    /// The day's count could not be journalled.
+    #[error("the call could not be counted: {0}")]
+    Store(#[from] StoreError),
+    /// The gate is being restarted.
+    #[error("the rate gate is down")]
+    Down(#[from] Down),
+}
+
+pub(crate) enum Message {
+    Enter { tokens: u64, reply: oneshot::Sender<Result<Permit, Trip>> },
+    Report { epoch: u64, health: Health },
+    Returned { epoch: u64 },
+    Look,
+    Read(oneshot::Sender<LaneReading>),
+}
+
+/// How a lane stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LaneReading {
+    /// Its meters.
+    #[serde(flatten)]
+    pub meters: Reading,
+    /// Calls that wait here.
+    pub waiting: usize,
+    /// What makes the first of them wait.
+    pub binding: Option<Binding>,
+}
+
+struct Waiter {
+    tokens: u64,
+    reply: oneshot::Sender<Result<Permit, Trip>>,
+}
+
+struct LaneActor {
+    lane: Lane,
+    waiters: VecDeque<Waiter>,
+    gate: RateGate,
+    /// When the earliest pending `Look` fires.
+    look_at: Option<Instant>,
+    binding: Option<Binding>,
+}
+
+impl Control for LaneActor {
+    type Message = Message;
+    type Observed = LaneReading;
+
+    async fn handle(&mut self, message: Message) -> Result<(), Failure> {
+        match message {
+            Message::Enter { tokens, reply } => self.waiters.push_back(Waiter { tokens, reply }),
+            Message::Report { epoch, health } => {
+                let jitter = self.gate.random.unit();
+                self.lane.report(self.gate.now(), epoch, health, jitter);
+            }
+            Message::Returned { epoch } => self.lane.returned(epoch),
+            Message::Look => self.look_at = None,
+            Message::Read(reply) => {
+                let _ = reply.send(self.read());
+            }
+        }
+        self.serve();
+        Ok(())
+    }
+
+    fn observe(&self) -> LaneReading {
+        LaneReading {
+            meters: Reading {
+                in_flight: self.gate.in_flight.load(Ordering::Relaxed),
+                last_hour: None,
+                last_day: None,
+                closed_for: None,
+                tripped: self.lane.tripped().cloned(),
+            },
+            waiting: self.waiters.len(),
+            binding: self.binding,
+        }
+    }
+}
+
+impl LaneActor {
+    fn read(&mut self) -> LaneReading {
+        let meters = self.lane.read(self.gate.now(), self.gate.in_flight.load(Ordering::Relaxed));
+        LaneReading { meters, waiting: self.waiters.len(), binding: self.binding }
+    }
+
+    /// Lets go whoever may.
+    fn serve(&mut self) {
+        if let Some(trip) = self.lane.tripped() {
+            for waiter in self.waiters.drain(..) {
+                let _ = waiter.reply.send(Err(trip.clone()));
+            }
+            return;
+        }
+        self.binding = None;
+        while let Some(waiter) = self.waiters.front() {
+            if waiter.reply.is_closed() {
+                self.waiters.pop_front();
+                self.lane.head_left();
+                continue;
+            }
+            let in_flight = self.gate.in_flight.load(Ordering::Relaxed);
+            match self.lane.admit(self.gate.now(), in_flight, waiter.tokens) {
+                Admission::Go => {
+                    self.gate.in_flight.fetch_add(1, Ordering::Relaxed);
+                    let permit =
+                        Permit { gate: self.gate.clone(), epoch: self.lane.epoch(), reported: false };
+                    if let Some(waiter) = self.waiters.pop_front() {
+                        // A caller that left in this moment drops the permit, which gives it back.
+                        let _ = waiter.reply.send(Ok(permit));
+                    }
+                }
+                Admission::Wait(wait, binding) => {
+                    self.binding = Some(binding);
+                    self.look_in(wait);
+                    return;
+                }
+                Admission::Full(binding) => {
+                    self.binding = Some(binding);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn look_in(&mut self, wait: Duration) {
+        let at = Instant::now() + wait;
+        if self.look_at.is_none_or(|earlier| at < earlier) {
+            self.look_at = Some(at);
+            // A millisecond more: timers may fire that much early.
+            self.gate.address.send_after(wait + Duration::from_millis(1), Message::Look);
+        }
+    }
+}
+
+/// The way to one provider's lane. Cheap to clone.
+#[derive(Clone)]
+pub struct RateGate {
+    address: Address<Message>,
+    spec: Arc<ProviderSpec>,
+    ledger: Arc<dyn Ledger>,
+    clock: Arc<dyn WallClock>,
+    random: Arc<dyn Random>,
+    started: Instant,
+    /// Outlives the actor's incarnations: calls in flight do too.
+    in_flight: Arc<AtomicU32>,
+}
+
+impl std::fmt::Debug for RateGate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RateGate({})", self.spec.id)
+    }
+}
+
+impl RateGate {
+    /// The lane of one provider; its actor starts with [`child`](Self::child).
+    #[must_use]
+    pub fn new(
+        spec: Arc<ProviderSpec>,
+        ledger: Arc<dyn Ledger>,
+        clock: Arc<dyn WallClock>,
+        random: Arc<dyn Random>,
+    ) -> RateGate {
+        RateGate {
+            address: Address::new(format!("/empire/gates/rate-{}", spec.id)),
+            spec,
+            ledger,
+            clock,
+            random,
+            started: Instant::now(),
+            in_flight: Arc::default(),
+        }
+    }
+
+    /// The lane's actor. Each incarnation reads anew what was sent in the last day.
+    pub fn child(&self) -> ChildSpec {
+        let gate = self.clone();
+        ChildSpec::actor(format!("rate-{}", self.spec.id), &self.address, move || {
+            let gate = gate.clone();
+            Box::pin(async move {
+                let sent = if remembers(&gate.spec.limits) {
+                    let since = UnixMillis(gate.clock.now().0 - DAY_MILLIS);
+                    let sent = gate.ledger.sent_since(&gate.spec.id, since).await;
+                    sent.map_err(|error| Failure(error.to_string()))?
+                } else {
+                    Vec::new()
+                };
+                let lane = Lane::new(&gate.spec.limits, &sent);
+                Ok(LaneActor { lane, waiters: VecDeque::new(), gate, look_at: None, binding: None })
+            })
+        })
+    }
+
+    /// Waits in line for leave to make the call. Dropping the future leaves the line.
+    ///
+    /// # Errors
+    /// The provider is tripped, or the gate is down. The call's reservation is given back.
+    pub async fn clear(&self, call: Call<Funded>) -> Result<Call<Cleared>, RateRefusal> {
+        let request = call.request();
+        let tokens = request.input_token_bound() + u64::from(request.max_tokens);
+        let is_free = request.model.is_free();
+        let permit = self.address.ask(|reply| Message::Enter { tokens, reply }).await?;
+        let permit = permit.map_err(RateRefusal::Tripped)?;
+        if is_free && remembers(&self.spec.limits) {
+            self.ledger.note_sent(&self.spec.id, self.clock.now()).await?;
+        }
+        Ok(call.cleared(permit))
+    }
+
+    /// How the lane stands.
+    ///
+    /// # Errors
+    /// The gate is being restarted.
+    pub async fn read(&self) -> Result<LaneReading, Down> {
+        self.address.ask(Message::Read).await
+    }
+
+    fn now(&self) -> Now {
+        Now { running: self.started.elapsed(), wall: self.clock.now() }
+    }
+}
+
+fn remembers(limits: &Limits) -> bool {
+    limits.requests_per_hour.is_some() || limits.requests_per_day.is_some()
+}
+
+/// Leave to make one call now. Dropping it frees its place.
 #[derive(Debug)]
-pub struct Permit {}
+pub struct Permit {
+    gate: RateGate,
+    epoch: u64,
+    reported: bool,
+}
+
+impl Permit {
+    /// Gives the permit back with what the call told about the provider.
+    pub(crate) fn report(mut self, health: Health) {
+        self.reported = true;
+        self.free(Message::Report { epoch: self.epoch, health });
+    }
+
+    fn free(&self, message: Message) {
+        self.gate.in_flight.fetch_sub(1, Ordering::Relaxed);
+        // A lane that is down starts afresh.
+        let _ = self.gate.address.send(message);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if !self.reported {
+            self.free(Message::Returned { epoch: self.epoch });
+        }
+    }
+}

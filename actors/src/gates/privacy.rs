@@ -1,0 +1,151 @@
+//! The privacy gate: decides whether data of a level may meet a zone, and cuts secrets and
+//! addresses out of whatever leaves the owner's machines. A pool of actors, one a core. Fails
+//! closed: a call that could not be looked at does not go on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::call::{Call, Draft, Request, Screened};
+use super::detect::Redactor;
+use crate::kernel::control::{Address, Control, Down, Failure};
+use crate::kernel::supervisor::ChildSpec;
+use crate::level::{Level, Zone};
+use crate::model::ProviderId;
+
+/// Why a call may not leave.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PrivacyRefusal {
+    /// The data is too private for the destination.
+    #[error("{level} data may not go to {provider} in {zone}, which admits up to {ceiling}")]
+    Denied {
+        /// The data's level.
+        level: Level,
+        /// Who would have got it.
+        provider: ProviderId,
+        /// Where that is.
+        zone: Zone,
+        /// The most that may go there.
+        ceiling: Level,
+    },
+    /// The gate did not answer; nothing leaves unseen.
+    #[error("the privacy gate is down")]
+    Down(#[from] Down),
+}
+
+/// Whether data of `level` may go to `provider` in `zone`.
+///
+/// # Errors
+/// It may not.
+pub fn permit(level: Level, provider: &ProviderId, zone: Zone) -> Result<(), PrivacyRefusal> {
+    if zone.admits(level) {
+        return Ok(());
+    }
+    Err(PrivacyRefusal::Denied { level, provider: provider.clone(), zone, ceiling: zone.ceiling() })
+}
+
+pub(crate) struct Look {
+    call: Call<Draft>,
+    zone: Zone,
+    reply: oneshot::Sender<Result<Call<Screened>, PrivacyRefusal>>,
+}
+
+#[derive(Default)]
+struct PrivacyActor {
+    counts: Counts,
+}
+
+/// What a privacy actor shows.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Counts {
+    passed: u64,
+    redacted: u64,
+    denied: u64,
+}
+
+impl Control for PrivacyActor {
+    type Message = Look;
+    type Observed = Counts;
+
+    async fn handle(&mut self, Look { call, zone, reply }: Look) -> Result<(), Failure> {
+        let verdict = screen(call, zone);
+        match &verdict {
+            Ok(call) if call.redactions() > 0 => self.counts.redacted += 1,
+            Ok(_) => self.counts.passed += 1,
+            Err(_) => self.counts.denied += 1,
+        }
+        // A caller that has gone needs no answer.
+        let _ = reply.send(verdict);
+        Ok(())
+    }
+
+    fn observe(&self) -> Counts {
+        self.counts.clone()
+    }
+}
+
+fn screen(call: Call<Draft>, zone: Zone) -> Result<Call<Screened>, PrivacyRefusal> {
+    let request = call.request();
+    permit(request.level, &request.model.provider, zone)?;
+    let mut request = call.into_request();
+    let redactions = if zone.redacts() { redact(&mut request) } else { 0 };
+    Ok(Call::screened(request, redactions))
+}
+
+/// Cuts what may not leave out of every part of the request that is sent.
+fn redact(request: &mut Request) -> u32 {
+    let mut redactor = Redactor::default();
+    request.system.iter().for_each(|text| redactor.learn(text));
+    request.turns.iter().for_each(|turn| redactor.learn(&turn.text));
+    request.schema.iter().for_each(|schema| redactor.learn_json(schema));
+    if redactor.found() == 0 {
+        return 0;
+    }
+    for text in request.system.iter_mut().chain(request.turns.iter_mut().map(|turn| &mut turn.text)) {
+        if let Some(cut) = redactor.cut(text) {
+            *text = cut;
+        }
+    }
+    if let Some(schema) = &mut request.schema {
+        *schema = Arc::new(redactor.cut_json(schema));
+    }
+    redactor.found()
+}
+
+/// The way to the privacy gate. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct PrivacyGate {
+    pool: Arc<[Address<Look>]>,
+    next: Arc<AtomicUsize>,
+}
+
+impl PrivacyGate {
+    /// A pool of `workers` actors (at least one); they start with [`children`](Self::children).
+    #[must_use]
+    pub fn new(workers: usize) -> PrivacyGate {
+        let pool = (0..workers.max(1)).map(|n| Address::new(format!("/empire/gates/privacy-{n}"))).collect();
+        PrivacyGate { pool, next: Arc::default() }
+    }
+
+    /// The gate's actors.
+    #[must_use]
+    pub fn children(&self) -> Vec<ChildSpec> {
+        let child = |(n, address): (usize, &Address<Look>)| {
+            ChildSpec::actor(format!("privacy-{n}"), address, || {
+                Box::pin(async { Ok(PrivacyActor::default()) })
+            })
+        };
+        self.pool.iter().enumerate().map(child).collect()
+    }
+
+    /// Has a call looked at before it may go to `zone`.
+    ///
+    /// # Errors
+    /// It may not go there, or could not be looked at.
+    pub async fn screen(&self, call: Call<Draft>, zone: Zone) -> Result<Call<Screened>, PrivacyRefusal> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.pool.len();
+        self.pool[turn].ask(|reply| Look { call, zone, reply }).await?
+    }
+}

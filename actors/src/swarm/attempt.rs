@@ -1,0 +1,348 @@
+//! One piece of work through the passage: models in route order, each call through all gates,
+//! retries by class, one repair turn.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::context::JobContext;
+use super::order::StopReason;
+use crate::call::{Call, Request, Turn};
+use crate::failure::{FailureKind, RetryClass};
+use crate::gates::budget::BudgetRefusal;
+use crate::gates::rate::RateRefusal;
+use crate::level::Level;
+use crate::model::{Model, ProviderId};
+use crate::money::{Micros, Usage};
+use crate::ports::{Finish, Rendered, Reply, Try, TryOutcome, backoff};
+
+/// A provider's rate limit is nobody's fault: it may send a call away this much more often than
+/// calls may fail.
+const BUSY_TRIES: u32 = 10;
+/// How often a call is tried again because a gate is being restarted.
+const GATE_TRIES: u32 = 20;
+
+/// What is asked, of whichever model.
+pub(crate) struct Question {
+    /// The item's number, for records.
+    pub(crate) item: u32,
+    /// The prompt.
+    pub(crate) rendered: Rendered,
+    /// What the answer must fit.
+    pub(crate) schema: Option<Arc<Value>>,
+    /// Output tokens at most.
+    pub(crate) max_tokens: u32,
+    /// How private it is.
+    pub(crate) level: Level,
+    /// How many items it carries.
+    pub(crate) items: usize,
+}
+
+/// What all tries of a piece of work took.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Log {
+    pub(crate) tries: Vec<Try>,
+    pub(crate) usage: Usage,
+    pub(crate) cost: Micros,
+    pub(crate) calls: u32,
+    pub(crate) redactions: u32,
+    pub(crate) model: Option<(String, ProviderId)>,
+    pub(crate) took: Duration,
+}
+
+impl Log {
+    fn note(&mut self, model: &Model, outcome: TryOutcome, took: Duration) {
+        let ms = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
+        self.tries.push(Try { model: model.id.clone(), outcome, ms });
+    }
+
+    fn refused(&mut self, model: &Model, why: String) {
+        self.note(model, TryOutcome::Refused { why }, Duration::ZERO);
+    }
+
+    /// The last thing that went wrong, in words.
+    fn last_words(&self) -> String {
+        let Some(last) = self.tries.last() else { return "no model of the route could be asked".into() };
+        match &last.outcome {
+            TryOutcome::Answered => format!("{} answered", last.model),
+            TryOutcome::Rejected { why } => format!("the answer of {} failed its check: {why}", last.model),
+            TryOutcome::Failed { kind, why } => format!("{}: {}: {why}", last.model, kind.words()),
+            TryOutcome::Refused { why } => why.clone(),
+        }
+    }
+}
+
+/// What came of a piece of work.
+pub(crate) enum Outcome<T> {
+    /// The checked answer.
+    Answered(T),
+    /// No model could do it.
+    Dead(String),
+    /// It can be done later, once what the reason says has changed.
+    Parked(StopReason),
+    /// The job stopped first.
+    Stopped,
+}
+
+/// How trying one model ended.
+enum Tried<T> {
+    Answered(T),
+    NextModel,
+    /// A gate will never let this item go there.
+    Denied,
+    Never,
+    Park(StopReason),
+    Stopped,
+}
+
+/// Asks the models of the route, one after another, until an answer passes `check`.
+pub(crate) async fn ask<T>(
+    job: &JobContext,
+    question: &Question,
+    check: impl Fn(&str) -> Result<T, String>,
+    log: &mut Log,
+) -> Outcome<T> {
+    let started = Instant::now();
+    let mut parked = None;
+    // Whether every model that this job may use at all waits for a person.
+    let mut all_parked = true;
+    let mut outcome = None;
+    for (place, model) in job.order.route.iter().enumerate() {
+        match ask_model(job, question, place, model, &check, log).await {
+            Tried::Answered(answer) => outcome = Some(Outcome::Answered(answer)),
+            Tried::Never => outcome = Some(Outcome::Dead(log.last_words())),
+            Tried::Stopped => outcome = Some(Outcome::Stopped),
+            Tried::NextModel => all_parked = false,
+            Tried::Denied => all_parked &= !job.lane(model).spec.zone.admits(job.order.level),
+            Tried::Park(reason) => {
+                parked.get_or_insert(reason);
+            }
+        }
+        if outcome.is_some() {
+            break;
+        }
+    }
+    log.took += started.elapsed();
+    if let Some(outcome) = outcome {
+        return outcome;
+    }
+    match parked {
+        Some(reason) => {
+            if all_parked {
+                job.stop(reason.clone());
+            }
+            Outcome::Parked(reason)
+        }
+        None => Outcome::Dead(log.last_words()),
+    }
+}
+
+async fn ask_model<T>(
+    job: &JobContext,
+    question: &Question,
+    place: usize,
+    model: &Arc<Model>,
+    check: &impl Fn(&str) -> Result<T, String>,
+    log: &mut Log,
+) -> Tried<T> {
+    let mut turns = vec![Turn::user(&question.rendered.prompt)];
+    let (mut failures, mut busy, mut repaired) = (0, 0, false);
+    loop {
+        let (call, taken) = match pass_gates(job, question, model, turns.clone(), log).await {
+            Ok(passed) => passed,
+            Err(tried) => return tried.into(),
+        };
+        let started = Instant::now();
+        job.meters.call_started(question.items > 1, taken);
+        let exchange = job.lane(model).provider.send(call).await;
+        let bill = exchange.receipt.settle(&exchange.outcome);
+        let took = started.elapsed();
+        let usage = exchange.outcome.as_ref().ok().and_then(|reply| reply.usage).unwrap_or_default();
+        job.meters.call_ended(place, exchange.outcome.is_ok(), &usage, bill.billed);
+        log.calls += 1;
+        log.cost += bill.billed;
+        log.usage += usage;
+        log.model = Some((model.id.clone(), model.provider.clone()));
+
+        let error = match exchange.outcome {
+            Ok(reply) => match judge(&reply, check) {
+                Ok(answer) => {
+                    log.note(model, TryOutcome::Answered, took);
+                    return Tried::Answered(answer);
+                }
+                Err(why) => {
+                    job.meters.answer_rejected();
+                    log.note(model, TryOutcome::Rejected { why: why.clone() }, took);
+                    // A refusal is not mended by asking again, nor is a whole pack.
+                    if repaired || question.items > 1 || reply.finish == Finish::Refusal {
+                        return Tried::NextModel;
+                    }
+                    repaired = true;
+                    turns.push(Turn::assistant(if reply.text.is_empty() {
+                        "(no answer)"
+                    } else {
+                        &reply.text
+                    }));
+                    turns.push(Turn::user(format!(
+                        "That answer did not pass its check: {why}. Answer again, in full, and mend exactly that."
+                    )));
+                    continue;
+                }
+            },
+            Err(error) => error,
+        };
+        log.note(model, TryOutcome::Failed { kind: error.kind, why: error.message.clone() }, took);
+        let is_busy = matches!(error.kind, FailureKind::RateLimited | FailureKind::Overloaded);
+        if is_busy {
+            busy += 1
+        } else {
+            failures += 1
+        }
+        let spent_tries = failures > job.order.retries || busy > BUSY_TRIES.max(job.order.retries);
+        match error.kind.retry() {
+            RetryClass::Never => return Tried::Never,
+            // The lane is tripped; going through the gate again finds out how to park.
+            RetryClass::OtherModel if error.kind.is_terminal() => {}
+            RetryClass::OtherModel => return Tried::NextModel,
+            _ if error.kind != FailureKind::Unreachable && spent_tries => return Tried::NextModel,
+            RetryClass::Now => {}
+            // The lane itself keeps everybody waiting for as long as the provider asked.
+            RetryClass::After if is_busy => {}
+            RetryClass::After => {
+                let wait = backoff(failures, error.retry_after, job.random.as_ref());
+                if job.unless_stopped(tokio::time::sleep(wait)).await.is_none() {
+                    return Tried::Stopped;
+                }
+            }
+        }
+    }
+}
+
+/// The answer if it passes, or what is wrong with it.
+fn judge<T>(reply: &Reply, check: &impl Fn(&str) -> Result<T, String>) -> Result<T, String> {
+    match reply.finish {
+        Finish::Refusal => Err("the model declined to answer".into()),
+        Finish::Stop => check(&reply.text),
+        // A cut-off answer may still be whole enough to pass.
+        Finish::Length => {
+            check(&reply.text).map_err(|why| format!("it was cut off at the token limit ({why})"))
+        }
+    }
+}
+
+/// How the gates end a try of a model.
+enum GateEnd {
+    NextModel,
+    Denied,
+    Park(StopReason),
+    Stopped,
+}
+
+impl<T> From<GateEnd> for Tried<T> {
+    fn from(end: GateEnd) -> Tried<T> {
+        match end {
+            GateEnd::NextModel => Tried::NextModel,
+            GateEnd::Denied => Tried::Denied,
+            GateEnd::Park(reason) => Tried::Park(reason),
+            GateEnd::Stopped => Tried::Stopped,
+        }
+    }
+}
+
+/// Takes a call through all three gates. Gives it with the number of values cut out.
+async fn pass_gates(
+    job: &JobContext,
+    question: &Question,
+    model: &Arc<Model>,
+    turns: Vec<Turn>,
+    log: &mut Log,
+) -> Result<(Call<crate::call::Cleared>, u32), GateEnd> {
+    let lane = job.lane(model);
+    let mut gate_tries = 0;
+    loop {
+        if job.is_stopping() {
+            return Err(GateEnd::Stopped);
+        }
+        let draft = Call::draft(Request {
+            job: job.order.id.clone(),
+            item: question.item,
+            model: model.clone(),
+            system: question.rendered.system.clone(),
+            turns: turns.clone(),
+            schema: question.schema.clone(),
+            max_tokens: question.max_tokens.min(model.max_output),
+            level: question.level,
+        });
+        let Some(passed) = job.unless_stopped(pass(job, lane, draft)).await else {
+            return Err(GateEnd::Stopped);
+        };
+        let refusal = match passed {
+            Ok((call, redactions)) => {
+                log.redactions += redactions;
+                return Ok((call, redactions));
+            }
+            Err(refusal) => refusal,
+        };
+        match refusal {
+            Refusal::GateDown if gate_tries < GATE_TRIES => {
+                gate_tries += 1;
+                let wait = backoff(1, None, job.random.as_ref());
+                if job.unless_stopped(tokio::time::sleep(wait)).await.is_none() {
+                    return Err(GateEnd::Stopped);
+                }
+            }
+            Refusal::GateDown => {
+                log.refused(model, "a gate did not come back after its restart".into());
+                return Err(GateEnd::NextModel);
+            }
+            Refusal::Denied(why) => {
+                log.refused(model, why);
+                return Err(GateEnd::Denied);
+            }
+            Refusal::Park(reason) => {
+                log.refused(model, reason.to_string());
+                return Err(GateEnd::Park(reason));
+            }
+            Refusal::Store(error) => {
+                job.stop(StopReason::Store(error));
+                return Err(GateEnd::Stopped);
+            }
+        }
+    }
+}
+
+enum Refusal {
+    GateDown,
+    Denied(String),
+    Park(StopReason),
+    Store(crate::ports::StoreError),
+}
+
+async fn pass(
+    job: &JobContext,
+    lane: &super::context::LaneHandle,
+    draft: Call<crate::call::Draft>,
+) -> Result<(Call<crate::call::Cleared>, u32), Refusal> {
+    use crate::gates::privacy::PrivacyRefusal;
+    let screened = job.privacy.screen(draft, lane.spec.zone).await.map_err(|refusal| match refusal {
+        PrivacyRefusal::Down(_) => Refusal::GateDown,
+        denied @ PrivacyRefusal::Denied { .. } => Refusal::Denied(denied.to_string()),
+    })?;
+    let redactions = screened.redactions();
+    let funded = job.budget.fund(screened).await.map_err(|refusal| match refusal {
+        BudgetRefusal::Down(_) => Refusal::GateDown,
+        BudgetRefusal::Store(error) => Refusal::Store(error),
+        short @ BudgetRefusal::Short(_) => Refusal::Park(StopReason::Budget(short.to_string())),
+        no_price @ BudgetRefusal::NoPrice(_) => Refusal::Denied(no_price.to_string()),
+    })?;
+    let cleared = lane.rate.clear(funded).await.map_err(|refusal| match refusal {
+        RateRefusal::Down(_) => Refusal::GateDown,
+        RateRefusal::Store(error) => Refusal::Store(error),
+        RateRefusal::Tripped(trip) => {
+            Refusal::Park(StopReason::Tripped { provider: lane.spec.id.clone(), trip })
+        }
+    })?;
+    Ok((cleared, redactions))
+}

@@ -1,0 +1,343 @@
+//! A cohort: the supervisor of up to 1,024 agents of one job. It starts them, hears how each
+//! ended, and replaces those that panic. When it crashes itself, its next incarnation starts
+//! with what is unfinished.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::future::BoxFuture;
+use parking_lot::RwLock;
+
+use super::agent::{self, Agent, AgentEnd, AgentRef, Note};
+use super::attempt::Log;
+use super::context::{JobContext, Twin};
+use super::job;
+use super::order::{COHORT_SIZE, CohortPlan, StopReason};
+use crate::kernel::cell::{self, Exit, Owner, Status};
+use crate::kernel::group::{Flow, Group, GroupRef};
+use crate::ports::{Chunk, Item, Part, StoreError, Verdict};
+
+/// Messages that may wait for a cohort; its agents' ends wait with them.
+pub(crate) const MAILBOX: usize = 8;
+/// An agent that panics more often than this ends as dead.
+const PANICS: u32 = 2;
+
+/// Which of a cohort's agents have finished. Outlives the cohort's incarnations.
+#[derive(Debug)]
+pub(crate) struct Finished([AtomicU64; COHORT_SIZE as usize / 64]);
+
+impl Default for Finished {
+    fn default() -> Self {
+        Finished(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl Finished {
+    pub(crate) fn set(&self, index: u16) {
+        self.0[usize::from(index) / 64].fetch_or(1 << (index % 64), Ordering::Relaxed);
+    }
+
+    pub(crate) fn has(&self, index: u16) -> bool {
+        self.0[usize::from(index) / 64].load(Ordering::Relaxed) & (1 << (index % 64)) != 0
+    }
+}
+
+/// What the agents of a cohort share.
+pub(crate) struct CohortShared {
+    pub(crate) job: Arc<JobContext>,
+    pub(crate) plan: CohortPlan,
+    pub(crate) finished: Arc<Finished>,
+    agents: RwLock<Agents>,
+}
+
+#[derive(Default)]
+struct Agents {
+    /// By place in `indices`.
+    refs: Vec<AgentRef>,
+    /// The items that are worked, ascending.
+    indices: Vec<u16>,
+    /// Where in `indices` each shared call begins; empty if every agent works alone.
+    units: Vec<u16>,
+}
+
+impl CohortShared {
+    /// The agent of an item, if it is worked here.
+    pub(crate) fn agent(&self, index: u16) -> Option<AgentRef> {
+        let agents = self.agents.read();
+        let place = agents.indices.binary_search(&index).ok()?;
+        agents.refs.get(place).cloned()
+    }
+
+    /// The items that share a call with the one at `index`, its carrier.
+    pub(crate) fn unit_of(&self, index: u16) -> Vec<u16> {
+        let agents = self.agents.read();
+        let Ok(place) = agents.indices.binary_search(&index) else { return vec![index] };
+        let Ok(unit) = agents.units.binary_search(&u16::try_from(place).unwrap_or(u16::MAX)) else {
+            return vec![index];
+        };
+        let end = agents.units.get(unit + 1).map_or(agents.indices.len(), |next| usize::from(*next));
+        agents.indices[place..end].to_vec()
+    }
+}
+
+pub(crate) enum Message {
+    Begin(GroupRef<Cohort>),
+    Ended {
+        index: u16,
+        exit: Exit<AgentEnd>,
+    },
+    /// Idle agents end now; those at work end their call first, unless `now`.
+    Stop {
+        now: bool,
+    },
+}
+
+/// The cohort's own state.
+pub(crate) struct Cohort {
+    shared: Arc<CohortShared>,
+    own: Option<Arc<Members>>,
+    live: usize,
+    panics: HashMap<u16, u32>,
+    parked: HashMap<String, u64>,
+}
+
+struct Members(GroupRef<Cohort>);
+
+impl Owner<AgentEnd> for Members {
+    fn ended(&self, id: u32, exit: Exit<AgentEnd>) -> BoxFuture<'static, ()> {
+        let cohort = self.0.clone();
+        Box::pin(async move {
+            let index = u16::try_from(id).unwrap_or(u16::MAX);
+            // A cohort that crashed is replaced, and with it all of its agents.
+            let _ = cohort.send(Message::Ended { index, exit }).await;
+        })
+    }
+}
+
+impl Cohort {
+    pub(crate) fn new(job: Arc<JobContext>, plan: CohortPlan, finished: Arc<Finished>) -> Cohort {
+        let shared = CohortShared { job, plan, finished, agents: RwLock::default() };
+        Cohort {
+            shared: Arc::new(shared),
+            own: None,
+            live: 0,
+            panics: HashMap::new(),
+            parked: HashMap::new(),
+        }
+    }
+}
+
+impl Group for Cohort {
+    type Message = Message;
+
+    async fn handle(&mut self, message: Message) -> Flow {
+        match message {
+            Message::Begin(own) => {
+                self.own = Some(Arc::new(Members(own)));
+                if let Err(error) = self.begin().await {
+                    self.shared.job.stop(StopReason::Store(error));
+                }
+            }
+            Message::Ended { index, exit } => self.ended(index, exit).await,
+            Message::Stop { now } => self.stop(now),
+        }
+        if self.live > 0 {
+            return Flow::Continue;
+        }
+        let parked = std::mem::take(&mut self.parked);
+        // A job actor that is down asks anew when it starts.
+        let _ =
+            self.shared.job.job.send(job::Message::CohortEnded { number: self.shared.plan.number, parked });
+        Flow::Stop
+    }
+}
+
+impl Cohort {
+    /// Starts an agent for every item that is not finished.
+    async fn begin(&mut self) -> Result<(), StoreError> {
+        let shared = self.shared.clone();
+        let job = &shared.job;
+        let chunk = job.chunk(shared.plan.number).await?;
+        let indices: Vec<u16> = (0..u16::try_from(chunk.items.len()).unwrap_or(u16::MAX))
+            .filter(|index| self.is_pending(&chunk.items[usize::from(*index)], *index))
+            .collect();
+        if job.is_stopping() || indices.is_empty() {
+            return Ok(());
+        }
+        let refs: Vec<AgentRef> = indices.iter().filter_map(|index| self.spawn(*index)).collect();
+        self.live = refs.len();
+        job.meters.agents_started(self.live as u64);
+        let leaders = self.leaders(&chunk, &indices, &refs);
+        let units = units(job, &chunk, &indices, &leaders);
+        let carriers = if units.is_empty() {
+            (0..indices.len()).filter(|place| leaders[*place]).map(|place| refs[place].clone()).collect()
+        } else {
+            let starts = units.iter().map(|place| usize::from(*place));
+            starts.filter(|place| leaders[*place]).map(|place| refs[place].clone()).collect()
+        };
+        *shared.agents.write() = Agents { refs, indices, units };
+        job.turnstile.enqueue(carriers);
+        // Agents that were stopped between the check above and now.
+        if job.is_stopping() {
+            self.stop(false);
+        }
+        Ok(())
+    }
+
+    fn is_pending(&self, item: &Item, index: u16) -> bool {
+        let order = &self.shared.job.order;
+        !self.shared.finished.has(index)
+            && !order.finished.contains(&item.key)
+            && order.only.as_ref().is_none_or(|only| only.contains(&item.number))
+    }
+
+    fn spawn(&self, index: u16) -> Option<AgentRef> {
+        let agent = Agent { cohort: self.shared.clone(), index, alone: None };
+        Some(cell::spawn(u32::from(index), agent, self.own.clone()?))
+    }
+
+    /// Which agents work themselves; the others wait for the agent of an equal item.
+    fn leaders(&self, chunk: &Chunk, indices: &[u16], refs: &[AgentRef]) -> Vec<bool> {
+        let job = &self.shared.job;
+        if !job.order.has_twins {
+            return vec![true; indices.len()];
+        }
+        let mut twins = job.twins.lock();
+        let mut leads = |place: usize| {
+            let item = &chunk.items[usize::from(indices[place])];
+            match twins.get_mut(&item.key) {
+                None => {
+                    twins.insert(item.key, Twin::Worked { leader: item.number, followers: Vec::new() });
+                    true
+                }
+                Some(Twin::Worked { leader, .. }) if *leader == item.number => true,
+                Some(Twin::Worked { followers, .. }) => {
+                    followers.push(refs[place].clone());
+                    false
+                }
+                Some(Twin::Ended { dead }) => {
+                    let end = if *dead { AgentEnd::Dead } else { AgentEnd::Done };
+                    // Just started, so it has room.
+                    let _ = refs[place].send(Note::Settled(end));
+                    false
+                }
+            }
+        };
+        (0..indices.len()).map(&mut leads).collect()
+    }
+
+    async fn ended(&mut self, index: u16, exit: Exit<AgentEnd>) {
+        let job = self.shared.job.clone();
+        match exit {
+            Exit::Ended(AgentEnd::Done) => self.count_twin(index, false),
+            Exit::Ended(AgentEnd::Dead) => self.count_twin(index, true),
+            Exit::Ended(AgentEnd::Parked(reason)) => {
+                if let Some(reason) = reason {
+                    *self.parked.entry(reason.to_string()).or_default() += 1;
+                    job.meters.agent_parked();
+                }
+            }
+            Exit::Cancelled => {}
+            Exit::Panicked(why) => {
+                if self.replace(index, &why).await {
+                    return;
+                }
+            }
+        }
+        self.live -= 1;
+        job.meters.agent_gone();
+    }
+
+    /// An agent that ended by another one's record has not been counted yet.
+    fn count_twin(&self, index: u16, dead: bool) {
+        if !self.shared.finished.has(index) {
+            self.shared.finished.set(index);
+            agent::count(&self.shared.job, dead);
+        }
+    }
+
+    /// Starts a panicked agent anew, or ends it as dead after too many panics. Gives whether a
+    /// new one lives.
+    async fn replace(&mut self, index: u16, why: &str) -> bool {
+        let job = self.shared.job.clone();
+        tracing::error!(job = %job.order.id, item = self.shared.plan.first + u32::from(index), %why, "an agent panicked");
+        let panics = self.panics.entry(index).or_default();
+        *panics += 1;
+        if job.is_stopping() {
+            return false;
+        }
+        if *panics <= PANICS {
+            let Some(fresh) = self.spawn(index) else { return false };
+            let mut agents = self.shared.agents.write();
+            if let Ok(place) = agents.indices.binary_search(&index) {
+                agents.refs[place] = fresh.clone();
+            }
+            drop(agents);
+            // Alone: what it carried for others, they do themselves.
+            let members = self.shared.unit_of(index);
+            for member in members.into_iter().skip(1) {
+                self.send_alone(member);
+            }
+            let _ = fresh.send(Note::Alone(Box::default()));
+            return true;
+        }
+        let chunk = match job.chunk(self.shared.plan.number).await {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                job.stop(StopReason::Store(error));
+                return false;
+            }
+        };
+        let item = &chunk.items[usize::from(index)];
+        let verdict = Verdict::Dead(format!("the agent panicked {} times: {why}", PANICS + 1));
+        let record = agent::result_record(&job, Part::Item, item, verdict, Log::default(), 1);
+        let recorded = job.results.record(record).await;
+        agent::finish(&job, &self.shared, index, item, true, recorded);
+        false
+    }
+
+    fn send_alone(&self, index: u16) {
+        if let Some(agent) = self.shared.agent(index) {
+            // A member that has ended needs nothing.
+            let _ = agent.send(Note::Alone(Box::default()));
+        }
+    }
+
+    fn stop(&self, now: bool) {
+        for agent in &self.shared.agents.read().refs {
+            if now || agent.status() == Status::Waiting {
+                agent.cancel();
+            }
+        }
+    }
+}
+
+impl Drop for Cohort {
+    /// A crashed cohort takes its agents along; the next incarnation starts new ones.
+    fn drop(&mut self) {
+        self.stop(true);
+    }
+}
+
+/// Where shared calls begin: up to `pack` neighbours of one level, leaders only.
+fn units(job: &JobContext, chunk: &Chunk, indices: &[u16], leaders: &[bool]) -> Vec<u16> {
+    if job.order.pack <= 1 {
+        return Vec::new();
+    }
+    let mut starts = Vec::new();
+    let mut current: Option<(usize, crate::level::Level)> = None;
+    for (place, index) in indices.iter().enumerate() {
+        let level = agent::level_of(job, &chunk.items[usize::from(*index)]);
+        let joins = leaders[place]
+            && current.is_some_and(|(count, unit_level)| count < job.order.pack && unit_level == level);
+        if joins {
+            current = current.map(|(count, level)| (count + 1, level));
+        } else {
+            starts.push(u16::try_from(place).unwrap_or(u16::MAX));
+            // A follower is a unit of its own that is never carried.
+            current = leaders[place].then_some((1, level));
+        }
+    }
+    starts
+}

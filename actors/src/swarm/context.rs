@@ -1,0 +1,151 @@
+//! What all agents of a job share.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::future::{Either, select};
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, watch};
+
+use super::agent::AgentRef;
+use super::job;
+use super::meters::JobMeters;
+use super::order::{JobOrder, StopReason};
+use super::turnstile::Turnstile;
+use crate::gates::budget::BudgetGate;
+use crate::gates::privacy::PrivacyGate;
+use crate::gates::rate::RateGate;
+use crate::kernel::control::Address;
+use crate::model::{Model, ProviderId, ProviderSpec};
+use crate::ports::{
+    Answers, Chunk, ItemKey, Items, Provider, Random, Results, Script, StoreError, WallClock,
+};
+
+/// Chunks of the input that are kept for the agents that are at work.
+const CHUNKS_KEPT: usize = 8;
+/// Chunks that are read at the same time.
+const CHUNK_READERS: usize = 4;
+
+/// One provider as calls see it.
+#[derive(Clone)]
+pub(crate) struct LaneHandle {
+    pub(crate) spec: Arc<ProviderSpec>,
+    pub(crate) rate: RateGate,
+    pub(crate) provider: Arc<dyn Provider>,
+}
+
+/// What has become of an item that has equals.
+#[derive(Debug)]
+pub(crate) enum Twin {
+    /// Item `leader` is worked; these wait for it.
+    Worked { leader: u32, followers: Vec<AgentRef> },
+    /// It ended.
+    Ended { dead: bool },
+}
+
+/// What all agents of a job share.
+pub(crate) struct JobContext {
+    pub(crate) order: JobOrder,
+    pub(crate) script: Arc<dyn Script>,
+    pub(crate) items: Arc<dyn Items>,
+    pub(crate) answers: Arc<dyn Answers>,
+    pub(crate) results: Arc<dyn Results>,
+    pub(crate) clock: Arc<dyn WallClock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) privacy: PrivacyGate,
+    pub(crate) budget: BudgetGate,
+    pub(crate) lanes: HashMap<ProviderId, LaneHandle>,
+    pub(crate) turnstile: Arc<Turnstile>,
+    pub(crate) meters: Arc<JobMeters>,
+    pub(crate) twins: Mutex<HashMap<ItemKey, Twin>>,
+    pub(crate) chunks: ChunkCache,
+    pub(crate) stop: watch::Sender<Option<StopReason>>,
+    pub(crate) job: Address<job::Message>,
+}
+
+impl JobContext {
+    /// The lane of a model of the route. Every route was checked for this at the start.
+    pub(crate) fn lane(&self, model: &Model) -> &LaneHandle {
+        &self.lanes[&model.provider]
+    }
+
+    /// Stops the job: no new turns, no new calls. The first reason stays, but cancelling
+    /// overrides pausing.
+    pub(crate) fn stop(&self, reason: StopReason) {
+        let changed = self.stop.send_if_modified(|current| {
+            let takes = match current {
+                None => true,
+                Some(StopReason::Paused) => reason == StopReason::Cancelled,
+                Some(_) => false,
+            };
+            if takes {
+                *current = Some(reason);
+            }
+            takes
+        });
+        if changed {
+            self.turnstile.close();
+            // A job actor that is down looks at the reason when it starts.
+            let _ = self.job.send(job::Message::Stopping);
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.borrow().is_some()
+    }
+
+    /// The future's output, or `None` if the job is told to stop first. The future is dropped
+    /// then.
+    pub(crate) async fn unless_stopped<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut stop = self.stop.subscribe();
+        let stopped = stop.wait_for(Option::is_some);
+        match select(pin!(stopped), pin!(future)).await {
+            Either::Left(_) => None,
+            Either::Right((output, _)) => Some(output),
+        }
+    }
+
+    /// The items of a cohort.
+    pub(crate) async fn chunk(&self, cohort: u32) -> Result<Arc<Chunk>, StoreError> {
+        self.chunks.get(cohort, self.items.as_ref()).await
+    }
+}
+
+/// The chunks read last.
+pub(crate) struct ChunkCache {
+    recent: Mutex<VecDeque<(u32, Arc<Chunk>)>>,
+    readers: Semaphore,
+}
+
+impl Default for ChunkCache {
+    fn default() -> Self {
+        ChunkCache { recent: Mutex::default(), readers: Semaphore::new(CHUNK_READERS) }
+    }
+}
+
+impl ChunkCache {
+    fn recent(&self, cohort: u32) -> Option<Arc<Chunk>> {
+        let recent = self.recent.lock();
+        recent.iter().find(|(number, _)| *number == cohort).map(|(_, chunk)| chunk.clone())
+    }
+
+    async fn get(&self, cohort: u32, items: &dyn Items) -> Result<Arc<Chunk>, StoreError> {
+        if let Some(chunk) = self.recent(cohort) {
+            return Ok(chunk);
+        }
+        let _reader = self.readers.acquire().await.map_err(|_| StoreError::Closed)?;
+        // Another agent of the cohort may have read it while this one waited.
+        if let Some(chunk) = self.recent(cohort) {
+            return Ok(chunk);
+        }
+        let chunk = items.chunk(cohort).await?;
+        let mut recent = self.recent.lock();
+        if recent.len() >= CHUNKS_KEPT {
+            recent.pop_front();
+        }
+        recent.push_back((cohort, chunk.clone()));
+        Ok(chunk)
+    }
+}

@@ -1,0 +1,180 @@
+//! A job's live counters: what the progress line shows. Lock-free; read at any time.
+
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+
+use serde::Serialize;
+
+use super::order::FailureRule;
+use crate::money::{Micros, Usage};
+
+/// Counters of one run of a job.
+#[derive(Debug)]
+pub struct JobMeters {
+    done: AtomicU64,
+    dead: AtomicU64,
+    parked: AtomicU64,
+    calls: AtomicU64,
+    packed_calls: AtomicU64,
+    in_flight: AtomicI64,
+    redactions: AtomicU64,
+    spent: AtomicU64,
+    input: AtomicU64,
+    output: AtomicU64,
+    rejected: AtomicU64,
+    failed_calls: AtomicU64,
+    agents: AtomicU64,
+    /// Answered calls by place in the route.
+    by_model: Vec<AtomicU64>,
+    first_ended: AtomicU32,
+    first_dead: AtomicU32,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct MeterReading {
+    /// Agents that finished with an answer.
+    pub done: u64,
+    /// Agents that finished without one.
+    pub dead: u64,
+    /// Agents that gave up for now; their items stay pending.
+    pub parked: u64,
+    /// Agents that live.
+    pub agents: u64,
+    /// Model calls sent.
+    pub calls: u64,
+    /// Those of them that carried several items.
+    pub packed_calls: u64,
+    /// Calls under way.
+    pub in_flight: u64,
+    /// Values cut out of what left.
+    pub redactions: u64,
+    /// Billed in this run.
+    pub spent: Micros,
+    /// Input tokens.
+    pub input_tokens: u64,
+    /// Output tokens.
+    pub output_tokens: u64,
+    /// Answers that failed their check.
+    pub rejected: u64,
+    /// Calls that failed.
+    pub failed_calls: u64,
+    /// Calls answered, by place in the route.
+    pub by_model: Vec<u64>,
+}
+
+impl JobMeters {
+    /// Counters for a route of `models` models.
+    #[must_use]
+    pub fn new(models: usize) -> JobMeters {
+        JobMeters {
+            done: AtomicU64::new(0),
+            dead: AtomicU64::new(0),
+            parked: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
+            packed_calls: AtomicU64::new(0),
+            in_flight: AtomicI64::new(0),
+            redactions: AtomicU64::new(0),
+            spent: AtomicU64::new(0),
+            input: AtomicU64::new(0),
+            output: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            failed_calls: AtomicU64::new(0),
+            agents: AtomicU64::new(0),
+            by_model: (0..models).map(|_| AtomicU64::new(0)).collect(),
+            first_ended: AtomicU32::new(0),
+            first_dead: AtomicU32::new(0),
+        }
+    }
+
+    /// The counters now.
+    #[must_use]
+    pub fn read(&self) -> MeterReading {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        MeterReading {
+            done: get(&self.done),
+            dead: get(&self.dead),
+            parked: get(&self.parked),
+            agents: get(&self.agents),
+            calls: get(&self.calls),
+            packed_calls: get(&self.packed_calls),
+            in_flight: self.in_flight.load(Ordering::Relaxed).max(0).unsigned_abs(),
+            redactions: get(&self.redactions),
+            spent: Micros(get(&self.spent)),
+            input_tokens: get(&self.input),
+            output_tokens: get(&self.output),
+            rejected: get(&self.rejected),
+            failed_calls: get(&self.failed_calls),
+            by_model: self.by_model.iter().map(get).collect(),
+        }
+    }
+
+    pub(crate) fn agents_started(&self, count: u64) {
+        self.agents.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn agent_gone(&self) {
+        self.agents.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn call_started(&self, packed: bool, redactions: u32) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.packed_calls.fetch_add(u64::from(packed), Ordering::Relaxed);
+        self.redactions.fetch_add(u64::from(redactions), Ordering::Relaxed);
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn call_ended(&self, model: usize, answered: bool, usage: &Usage, billed: Micros) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.spent.fetch_add(billed.0, Ordering::Relaxed);
+        self.input.fetch_add(usage.total_input(), Ordering::Relaxed);
+        self.output.fetch_add(usage.output, Ordering::Relaxed);
+        if answered {
+            self.by_model[model].fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.failed_calls.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn answer_rejected(&self) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn agent_parked(&self) {
+        self.parked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a finished agent. Gives the count of the dead and the ended when `rule` says that
+    /// the job should stop.
+    pub(crate) fn agent_finished(&self, dead: bool, rule: Option<FailureRule>) -> Option<(u32, u32)> {
+        let counter = if dead { &self.dead } else { &self.done };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let rule = rule?;
+        if self.first_ended.load(Ordering::Relaxed) >= rule.of_first {
+            return None;
+        }
+        let ended = self.first_ended.fetch_add(1, Ordering::Relaxed) + 1;
+        let dead = self.first_dead.fetch_add(u32::from(dead), Ordering::Relaxed) + u32::from(dead);
+        (ended <= rule.of_first && dead >= rule.failed).then_some((dead, ended))
+    }
+}
+
+#[cfg(all(test, not(empire_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_failure_rule_looks_at_the_first_agents_only() {
+        let rule = Some(FailureRule { failed: 2, of_first: 4 });
+        let meters = JobMeters::new(1);
+        assert_eq!(meters.agent_finished(true, rule), None);
+        assert_eq!(meters.agent_finished(false, rule), None);
+        assert_eq!(meters.agent_finished(true, rule), Some((2, 3)));
+
+        let meters = JobMeters::new(1);
+        for _ in 0..4 {
+            assert_eq!(meters.agent_finished(false, rule), None);
+        }
+        assert_eq!(meters.agent_finished(true, rule), None);
+        assert_eq!(meters.agent_finished(true, rule), None);
+    }
+}

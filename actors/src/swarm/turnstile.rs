@@ -1,0 +1,117 @@
+//! The turnstile: lets so many agents at a time out of their sleep. The others wait as idle
+//! cells, without a prompt, a call or a place in any lock's queue: a waiting agent costs the
+//! turnstile eight bytes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::vec;
+
+use parking_lot::Mutex;
+
+use super::agent::{AgentRef, Note};
+use crate::kernel::mailbox::SendError;
+
+/// Gives turns first come, first served.
+#[derive(Debug)]
+pub(crate) struct Turnstile {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Agents that have waited before and go first.
+    front: VecDeque<AgentRef>,
+    line: VecDeque<vec::IntoIter<AgentRef>>,
+    free: usize,
+    closed: bool,
+}
+
+impl State {
+    fn next(&mut self) -> Option<AgentRef> {
+        if let Some(agent) = self.front.pop_front() {
+            return Some(agent);
+        }
+        while let Some(batch) = self.line.front_mut() {
+            if let Some(agent) = batch.next() {
+                return Some(agent);
+            }
+            self.line.pop_front();
+        }
+        None
+    }
+}
+
+impl Turnstile {
+    /// Lets `width` agents through at a time.
+    pub(crate) fn new(width: usize) -> Arc<Turnstile> {
+        let state =
+            State { front: VecDeque::new(), line: VecDeque::new(), free: width.max(1), closed: false };
+        Arc::new(Turnstile { state: Mutex::new(state) })
+    }
+
+    /// Puts agents at the end of the line.
+    pub(crate) fn enqueue(self: &Arc<Self>, agents: Vec<AgentRef>) {
+        self.state.lock().line.push_back(agents.into_iter());
+        self.let_through();
+    }
+
+    /// Puts an agent at its front.
+    pub(crate) fn enqueue_first(self: &Arc<Self>, agent: AgentRef) {
+        self.state.lock().front.push_back(agent);
+        self.let_through();
+    }
+
+    /// Gives no more turns.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.front.clear();
+        state.line.clear();
+    }
+
+    fn let_through(self: &Arc<Self>) {
+        loop {
+            let mut state = self.state.lock();
+            if state.closed || state.free == 0 {
+                return;
+            }
+            let Some(agent) = state.next() else { return };
+            state.free -= 1;
+            drop(state);
+            let turn = Turn { turnstile: Some(self.clone()) };
+            if let Err(SendError::Ended(Note::Go(turn)) | SendError::Full(Note::Go(turn))) =
+                agent.send(Note::Go(turn))
+            {
+                // Taken back by hand: dropping it here would come back into this function.
+                self.take_back(turn);
+            }
+        }
+    }
+
+    fn take_back(&self, mut turn: Turn) {
+        turn.turnstile = None;
+        self.state.lock().free += 1;
+    }
+}
+
+/// A turn; dropping it lets the next agent through.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    turnstile: Option<Arc<Turnstile>>,
+}
+
+impl Turn {
+    /// For an agent that goes on within another turn that is over already.
+    pub(crate) fn none() -> Turn {
+        Turn { turnstile: None }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(turnstile) = self.turnstile.take() {
+            turnstile.state.lock().free += 1;
+            turnstile.let_through();
+        }
+    }
+}
