@@ -25,7 +25,7 @@ use serde::Serialize;
 pub(crate) use limits::scaled;
 pub use limits::{LimitKind, LimitTime, Load, binding, times};
 pub use pack::{ItemSize, PackChoice, choose_pack, pack_for};
-pub use sample::{Estimate, SampleCall, SampleStats};
+pub use sample::{Estimate, SampleCall, SampleStats, SampledTotals};
 pub use suggest::Suggestion;
 pub use verdict::{Thresholds, Verdict};
 pub use workload::Tokens;
@@ -201,8 +201,8 @@ pub struct StepPlan {
     pub worst_tokens: Tokens,
     /// Cost if nothing fails.
     pub expected_cost: Micros,
-    /// The 95 % interval of that cost, from a sample.
-    pub cost_interval: Option<[Micros; 2]>,
+    /// What a sample of this model says about all its calls.
+    pub sampled: Option<SampledTotals>,
     /// Cost at most: every retry used, every call at its reservation.
     pub worst_cost: Micros,
     /// What the budget gate sets aside for one call.
@@ -346,9 +346,10 @@ impl StepPlan {
         let price = model.price.unwrap_or(empire_actors::money::Price::FREE);
         let estimated = price.cost(&expected_tokens.usage());
         let ceiling = price.bound(worst_tokens.input, worst_tokens.output);
-        let cost = sample.filter(|_| work.pending > 0).map(|sample| work.sampled_cost(sample, &price));
-        let expected_cost =
-            cost.map_or(estimated, |cost| Micros(cost.mean.ceil() as u64)).min(ceiling.max(estimated));
+        let sampled = sample.filter(|_| work.pending > 0).map(|sample| work.sampled(sample, &price));
+        let expected_cost = sampled
+            .map_or(estimated, |totals| Micros(totals.cost.mean.round() as u64))
+            .min(ceiling.max(estimated));
         let one_call_reserves = price.bound(work.one_call_input_bound(), work.one_call_output());
         let (seconds_per_call, seconds_from) = per_call(step, work, sample);
         let load = Load {
@@ -373,7 +374,7 @@ impl StepPlan {
             expected_tokens,
             worst_tokens,
             expected_cost,
-            cost_interval: cost.map(|cost| [Micros(cost.low as u64), Micros(cost.high.ceil() as u64)]),
+            sampled,
             worst_cost: ceiling.max(expected_cost),
             one_call_reserves,
             seconds_per_call,

@@ -44,8 +44,8 @@ pub fn duration(time: Duration) -> String {
     }
     let seconds = time.as_secs() + u64::from(time.subsec_millis() >= 500);
     match seconds {
-        ..MINUTE => format!("{seconds} s"),
-        ..HOUR => two(seconds / MINUTE, "min", seconds % MINUTE, "s"),
+        0..MINUTE => format!("{seconds} s"),
+        MINUTE..HOUR => two(seconds / MINUTE, "min", seconds % MINUTE, "s"),
         _ => {
             let minutes = (seconds + 30) / MINUTE;
             if minutes < 48 * 60 {

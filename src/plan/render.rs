@@ -1,8 +1,11 @@
 //! A plan as a page for people.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
-use super::{JobPlan, Plan, StepPlan};
+use empire_actors::money::Micros;
+
+use super::{Estimate, JobPlan, Plan, StepPlan};
 use crate::text::{self, Lean, Paint};
 
 /// Marks the model that takes the job.
@@ -24,6 +27,7 @@ impl Plan {
         page.push_str(&self.table(width));
         if let (Some(planned), Some(step)) = (&self.planned, self.planned_step()) {
             page.push_str(&limits(step));
+            page.push_str(&self.sampled(step));
             page.push_str(&self.fit(planned, paint));
         }
         page.push_str(&list("What would help", self.suggestions.iter().map(super::Suggestion::words), width));
@@ -108,6 +112,27 @@ impl Plan {
         format!("\n{}{remarks}", text::table(&leans, &rows))
     }
 
+    /// A call's mean, the whole job's, and the interval of that.
+    fn sampled(&self, step: &StepPlan) -> String {
+        let (Some(sample), Some(totals)) = (&self.sample, &step.sampled) else { return String::new() };
+        let row = |name: &str, one: f64, total: Estimate, show: fn(f64) -> String| {
+            let interval = format!("{} to {}", show(total.low), show(total.high));
+            vec![name.to_owned(), show(one), show(total.mean), interval]
+        };
+        let number = |number: f64| text::thousands(number.round() as u64);
+        let money = |micros: f64| text::money(Micros(micros.round() as u64));
+        let time = |seconds: f64| text::duration(Duration::try_from_secs_f64(seconds).unwrap_or_default());
+        let rows = [
+            ["", "A call", "All calls", "95 % interval"].map(str::to_owned).to_vec(),
+            row("output tokens", sample.output_tokens.mean, totals.output_tokens, number),
+            row("call time", sample.seconds.mean, totals.call_seconds, time),
+            row("cost", sample.cost.mean, totals.cost, money),
+        ];
+        let table = text::table(&[Lean::Left, Lean::Right, Lean::Right, Lean::Left], &rows);
+        let calls = text::count(sample.calls, "call");
+        format!("\nSampled {calls} to {}\n{table}", text::one_line(&sample.model, 40))
+    }
+
     fn fit(&self, planned: &JobPlan, paint: Paint) -> String {
         let fit = &planned.fit;
         let mark = |fits: bool| if fits { paint.good("fits") } else { paint.bad("does not fit") };
@@ -132,10 +157,6 @@ impl Plan {
         if let Some(step) = self.planned_step().filter(|_| !fit.one_call) {
             let reserves = text::money(step.one_call_reserves);
             let _ = writeln!(page, "            one call reserves up to {reserves}: {}", mark(false));
-        }
-        if let Some([low, high]) = self.planned_step().and_then(|step| step.cost_interval) {
-            let interval = format!("{} to {} (95 %, sampled)", text::money(low), text::money(high));
-            let _ = writeln!(page, "            {interval}");
         }
         if let Some(deadline) = fit.deadline {
             let (time, deadline) = (text::duration(planned.time), text::duration(deadline));
@@ -168,7 +189,8 @@ fn limits(step: &StepPlan) -> String {
         .iter()
         .map(|limit| {
             let binds = if *limit == step.binds { "binds" } else { "" };
-            vec![limit.words(), text::duration(limit.time), binds.to_owned()]
+            let time = if limit.time.is_zero() { "not reached".into() } else { text::duration(limit.time) };
+            vec![limit.words(), time, binds.to_owned()]
         })
         .collect();
     let table = text::table(&[Lean::Left, Lean::Right, Lean::Left], &rows);

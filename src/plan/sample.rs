@@ -117,7 +117,24 @@ impl SampleStats {
     }
 }
 
+/// A sample scaled to the calls that remain.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct SampledTotals {
+    /// Output tokens of all items.
+    pub output_tokens: Estimate,
+    /// Seconds of all their calls, one after the other.
+    pub call_seconds: Estimate,
+    /// Micro-dollars, those of the reduce included.
+    pub cost: Estimate,
+}
+
 impl Estimate {
+    /// The estimate and `known` more.
+    #[must_use]
+    pub(super) fn plus(self, known: f64) -> Estimate {
+        Estimate { mean: self.mean + known, low: self.low + known, high: self.high + known }
+    }
+
     /// The estimate times `factor`.
     #[must_use]
     pub(super) fn times(self, factor: f64) -> Estimate {

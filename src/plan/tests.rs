@@ -115,7 +115,7 @@ fn the_first_usable_step_takes_the_job() {
     assert_eq!(plan.planned_step().unwrap().model, "kimi-model");
 
     let mut unpriced = kimi();
-    std::sync::Arc::make_mut(&mut unpriced.model).price = None;
+    Arc::make_mut(&mut unpriced.model).price = None;
     let plan = Plan::new(&input(10, vec![dark, unpriced]));
     let Verdict::Impossible(reasons) = plan.verdict(&Thresholds::default()) else { panic!() };
     assert_eq!(reasons[0], "ollama-model cannot be used: not reachable at 127.0.0.1:11434: start it");
@@ -166,8 +166,14 @@ fn a_sample_replaces_the_assumptions_of_its_model() {
     let step = plan.planned_step().unwrap();
     assert_eq!(step.seconds_from, SecondsFrom::Sampled);
     assert_eq!(step.expected_cost, Micros(891_310)); // 980 × 909.5
-    let [low, high] = step.cost_interval.unwrap();
-    assert!(low < step.expected_cost && step.expected_cost < high);
+    let totals = step.sampled.unwrap();
+    assert!(totals.cost.low < totals.cost.mean && totals.cost.mean < totals.cost.high);
+    assert!((totals.output_tokens.mean - 980.0 * 199.5).abs() < 1e-6);
+    assert!((totals.call_seconds.mean - 980.0 * 0.995).abs() < 1e-6);
+    let page = plan.render(80, false);
+    assert!(page.contains("  10,000/day  not reached\n"), "{page}");
+    assert!(page.contains("\nSampled 20 calls to kimi-model\n"), "{page}");
+    assert!(page.contains("$0.0009      $0.8913  $0.8886 to $0.8941\n"), "{page}");
     assert!(plan.assumptions.iter().any(|line| line.contains("sample")));
 }
 

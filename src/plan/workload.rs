@@ -4,7 +4,7 @@ use empire_actors::model::{Model, Thinking};
 use empire_actors::money::{Price, Usage};
 use serde::Serialize;
 
-use super::{Estimate, ItemSize, PlanInput, RouteStep, SampleStats, pack_for};
+use super::{ItemSize, PlanInput, RouteStep, SampleStats, SampledTotals, pack_for};
 
 /// Bytes of text that make a token, on average.
 pub(super) const BYTES_PER_TOKEN: u64 = 4;
@@ -183,18 +183,25 @@ impl Workload {
             .saturating_add(self.one_call_output())
     }
 
-    /// What the items cost by the sample, and the reduce by its tokens, in micro-dollars.
-    pub(super) fn sampled_cost(&self, sample: &SampleStats, price: &Price) -> Estimate {
-        let items_ratio = self.pack as f64 / sample.items_per_call as f64;
-        let items = sample.total_cost(self.item_calls()).times(items_ratio);
+    /// The sample scaled to the items that remain, and the reduce by its tokens.
+    pub(super) fn sampled(&self, sample: &SampleStats, price: &Price) -> SampledTotals {
+        let per_item = self.pending as f64 / self.item_calls().max(1) as f64 / sample.items_per_call as f64;
+        let calls = self.item_calls();
+        let reduce = self.sampled_reduce_cost(sample, price);
+        SampledTotals {
+            output_tokens: sample.total_output_tokens(calls).times(per_item),
+            call_seconds: sample.total_seconds(calls).times(per_item),
+            cost: sample.total_cost(calls).times(per_item).plus(reduce),
+        }
+    }
+
+    fn sampled_reduce_cost(&self, sample: &SampleStats, price: &Price) -> f64 {
+        if self.reduce_calls == 0 {
+            return 0.0;
+        }
         let out = (sample.output_tokens.mean / sample.items_per_call as f64).ceil() as u64;
-        let reduce = if self.reduce_calls > 0 {
-            let fixed = (self.system_bytes + self.schema_bytes) / BYTES_PER_TOKEN;
-            let input = (self.distinct + self.reduce_calls) * out + self.reduce_calls * fixed;
-            price.cost(&Usage { input, output: self.reduce_calls * out, ..Usage::default() }).0 as f64
-        } else {
-            0.0
-        };
-        Estimate { mean: items.mean + reduce, low: items.low + reduce, high: items.high + reduce }
+        let fixed = (self.system_bytes + self.schema_bytes) / BYTES_PER_TOKEN;
+        let input = (self.distinct + self.reduce_calls) * out + self.reduce_calls * fixed;
+        price.cost(&Usage { input, output: self.reduce_calls * out, ..Usage::default() }).0 as f64
     }
 }

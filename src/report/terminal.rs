@@ -37,9 +37,9 @@ impl ReportData {
             .outputs
             .iter()
             .map(|output| vec![text::one_line(&output.what, 30), text::one_line(&output.path, 1_000)]);
-        page.push_str(&titled("Written", &[Lean::Left, Lean::Left], outputs.collect()));
+        page.push_str(&titled("Written", &[Lean::Left, Lean::Left], &outputs.collect::<Vec<_>>()));
         let next = self.next_steps().into_iter().map(|step| vec![step]);
-        page.push_str(&titled("Next", &[Lean::Left], next.collect()));
+        page.push_str(&titled("Next", &[Lean::Left], &next.collect::<Vec<_>>()));
         page
     }
 
@@ -69,7 +69,7 @@ impl ReportData {
             let calls = text::count(paid.calls, "call");
             vec![text::one_line(paid.provider.as_str(), 30), calls, text::money(paid.cost)]
         });
-        titled("Paid", &[Lean::Left, Lean::Right, Lean::Right], rows.collect())
+        titled("Paid", &[Lean::Left, Lean::Right, Lean::Right], &rows.collect::<Vec<_>>())
     }
 
     fn dead_list(&self, width: usize) -> String {
@@ -103,6 +103,6 @@ impl ReportData {
     }
 }
 
-fn titled(title: &str, leans: &[Lean], rows: Vec<Vec<String>>) -> String {
-    if rows.is_empty() { String::new() } else { format!("\n{title}\n{}", text::table(leans, &rows)) }
+fn titled(title: &str, leans: &[Lean], rows: &[Vec<String>]) -> String {
+    if rows.is_empty() { String::new() } else { format!("\n{title}\n{}", text::table(leans, rows)) }
 }
