@@ -35,6 +35,9 @@ pub const DEFAULTS: &str = include_str!("../config/empire.toml");
 /// A configuration file longer than this is none.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
+/// The key that a simulator is shown, so that no real one is ever sent to it.
+const SIMULATED_KEY: &str = "sk-simulated";
+
 /// Looks up an environment variable. Injected, so that tests have an environment of their own.
 pub type Env<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
@@ -201,22 +204,32 @@ impl Config {
     #[must_use]
     pub fn simulated(&self, base_url: &str) -> Config {
         let base = base_url.trim_end_matches('/');
-        let most_trusted = address::base_url(base).map_or(Zone::Internet, |(_, url)| address::most_trusted_zone(&url));
+        let most_trusted =
+            address::base_url(base).map_or(Zone::Internet, |(_, url)| address::most_trusted_zone(&url));
         let at_simulator = |setting: &Arc<ProviderSetting>| {
             let mut setting = ProviderSetting::clone(setting);
             setting.base_url = match setting.dialect {
                 Dialect::OpenAi => format!("{base}/v1"),
                 Dialect::Ollama | Dialect::Anthropic => base.to_owned(),
             };
-            setting.key = setting.key_env.as_ref().map(|_| SecretString::from("simulated"));
+            setting.key = setting.key_env.as_ref().map(|_| SecretString::from(SIMULATED_KEY));
             setting.spec.zone = setting.spec.zone.max(most_trusted);
             Arc::new(setting)
         };
         Config {
-            providers: self.providers.iter().map(|(id, setting)| (id.clone(), at_simulator(setting))).collect(),
+            providers: self
+                .providers
+                .iter()
+                .map(|(id, setting)| (id.clone(), at_simulator(setting)))
+                .collect(),
             ..self.clone()
         }
     }
+}
+
+/// Whether this is an address on this machine or in the owner's own network.
+pub(crate) fn is_own_network(base_url: &str) -> bool {
+    address::base_url(base_url).is_ok_and(|(_, url)| address::most_trusted_zone(&url) < Zone::Cloud)
 }
 
 fn shown(name: &str) -> String {
@@ -233,7 +246,8 @@ fn read_file(path: &Path) -> Result<Table, ConfigError> {
         return Err(unreadable("it is longer than 1 MiB".to_owned()));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
-        let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
+        let line =
+            1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
         unreadable(format!("line {line} is not valid UTF-8"))
     })?;
     tree::parse(&text, &Arc::from(name))

@@ -15,7 +15,10 @@ pub(super) fn base_url(text: &str) -> Result<(String, Url), Problem> {
         return Err(("is no http or https URL", "write it like \"https://api.example.com/v1\""));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(("holds credentials", "put the key into an environment variable and name that in key_env"));
+        return Err((
+            "holds credentials",
+            "put the key into an environment variable and name that in key_env",
+        ));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(("holds a query or fragment", "leave out everything from the `?` or `#` on"));

@@ -38,7 +38,9 @@ pub(super) fn drop_what_contradicts(merged: &mut Table, layer: &Table) {
         return;
     };
     for (id, node) in above {
-        if let (Value::Table(above), Some(Node { value: Value::Table(below), .. })) = (&node.value, below.get_mut(id)) {
+        if let (Value::Table(above), Some(Node { value: Value::Table(below), .. })) =
+            (&node.value, below.get_mut(id))
+        {
             if above.contains_key("free") {
                 for field in ["price", "price_date", "price_source"] {
                     below.remove(field);
@@ -77,22 +79,25 @@ pub(super) fn config(merged: Table, env: &Env<'_>) -> Result<Config, ConfigError
     root.finish()?;
     let providers = providers.into_iter().map(|(id, setting)| (id, Arc::new(setting))).collect();
     let config = Config { providers, models, model_facts, route, budget, confirm };
-    config
-        .resolve_route(&config.route)
-        .map_err(|error| route_field.invalid("cannot be followed", error))?;
+    config.resolve_route(&config.route).map_err(|error| route_field.invalid("cannot be followed", error))?;
     Ok(config)
 }
 
-fn provider(name: &str, field: Field, env: &Env<'_>) -> Result<(ProviderSetting, Option<Field>), ConfigError> {
+fn provider(
+    name: &str,
+    field: Field,
+    env: &Env<'_>,
+) -> Result<(ProviderSetting, Option<Field>), ConfigError> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
     if name.is_empty() || name.len() > 40 || !name.bytes().all(plain) {
         return Err(field.invalid("is no name for a provider", "use up to 40 of a-z, 0-9, - and _"));
     }
     let mut fields = field.table()?;
-    let dialect = fields.need("dialect", "it must be \"ollama\" or \"openai\" or \"anthropic\"")?.choice(&DIALECTS)?;
+    let dialect =
+        fields.need("dialect", "it must be \"ollama\" or \"openai\" or \"anthropic\"")?.choice(&DIALECTS)?;
     let base_field = fields.need("base_url", "say where the server is, like \"http://127.0.0.1:11434\"")?;
-    let (base_url, url) =
-        address::base_url(base_field.text()?).map_err(|(problem, remedy)| base_field.invalid(problem, remedy))?;
+    let (base_url, url) = address::base_url(base_field.text()?)
+        .map_err(|(problem, remedy)| base_field.invalid(problem, remedy))?;
     let key_env = fields.take("key_env").map(|field| key_variable(&field)).transpose()?.flatten();
     if key_env.is_some() && url.scheme() == "http" && address::most_trusted_zone(&url) > Zone::Vpn {
         return Err(base_field.invalid("would send a key in clear over the internet", "use https://"));
@@ -101,11 +106,17 @@ fn provider(name: &str, field: Field, env: &Env<'_>) -> Result<(ProviderSetting,
     let key = key_env.as_deref().map(|variable| key(variable, env)).transpose()?.flatten();
     let timeout = duration_or(fields.take("timeout"), DEFAULT_TIMEOUT)?;
     let connect_timeout = duration_or(fields.take("connect_timeout"), DEFAULT_CONNECT_TIMEOUT.min(timeout))?;
-    let spec = ProviderSpec { id: ProviderId::from(name), zone, limits: limits(&mut fields)?, cap: cap(&mut fields)? };
+    let spec = ProviderSpec {
+        id: ProviderId::from(name),
+        zone,
+        limits: limits(&mut fields)?,
+        cap: cap(&mut fields)?,
+    };
     let default_field = fields.take("default_model");
     let default_model = default_field.as_ref().map(|field| field.text().map(str::to_owned)).transpose()?;
     fields.finish()?;
-    let setting = ProviderSetting { spec, dialect, base_url, key_env, key, connect_timeout, timeout, default_model };
+    let setting =
+        ProviderSetting { spec, dialect, base_url, key_env, key, connect_timeout, timeout, default_model };
     Ok((setting, default_field))
 }
 
@@ -136,7 +147,12 @@ fn key(variable: &str, env: &Env<'_>) -> Result<Option<SecretString>, ConfigErro
     Ok((!key.is_empty()).then(|| SecretString::from(key)))
 }
 
-fn zone(dialect: Dialect, url: &reqwest::Url, field: Option<&Field>, base: &Field) -> Result<Zone, ConfigError> {
+fn zone(
+    dialect: Dialect,
+    url: &reqwest::Url,
+    field: Option<&Field>,
+    base: &Field,
+) -> Result<Zone, ConfigError> {
     let most_trusted = address::most_trusted_zone(url);
     let Some(field) = field else {
         return Ok(match dialect {
@@ -144,8 +160,8 @@ fn zone(dialect: Dialect, url: &reqwest::Url, field: Option<&Field>, base: &Fiel
             Dialect::OpenAi | Dialect::Anthropic => Zone::Cloud.max(most_trusted),
         });
     };
-    let zone = Zone::try_from(field.number(1..=4u8)?)
-        .map_err(|problem| field.invalid("is no zone", problem))?;
+    let zone =
+        Zone::try_from(field.number(1..=4u8)?).map_err(|problem| field.invalid("is no zone", problem))?;
     if zone < most_trusted {
         return Err(field.invalid(
             format_args!("is {}, but the address in base_url ({}) is {most_trusted} at best", zone.number(), base.place()),
@@ -206,8 +222,9 @@ fn model(
     let price = price(&mut fields)?;
     let context_field = fields.need("context", "say how many tokens fit into one call, like 8192")?;
     let context = context_field.number(1..=MOST_TOKENS)?;
-    let max_output =
-        fields.need("max_output", "say how many output tokens one call may ask for, like 4096")?.number(1..=context)?;
+    let max_output = fields
+        .need("max_output", "say how many output tokens one call may ask for, like 4096")?
+        .number(1..=context)?;
     let model = Model {
         id: id.to_owned(),
         provider: provider.spec.id.clone(),
@@ -235,14 +252,20 @@ fn refuse_hidden_cloud(id: &str, provider: &ProviderSetting, field: &Field) -> R
     let hidden = provider.dialect == Dialect::Ollama && (id.ends_with(":cloud") || id.ends_with("-cloud"));
     if hidden && provider.spec.zone < Zone::Cloud {
         return Err(field.invalid(
-            format_args!("is {}, which is {}, but Ollama runs `{id}` in the cloud", provider.spec.id, provider.spec.zone),
+            format_args!(
+                "is {}, which is {}, but Ollama runs `{id}` in the cloud",
+                provider.spec.id, provider.spec.zone
+            ),
             "serve it by a second ollama provider that has zone = 3",
         ));
     }
     Ok(())
 }
 
-fn choice_or_default<T: Copy + Default>(field: Option<Field>, choices: &[(&str, T)]) -> Result<T, ConfigError> {
+fn choice_or_default<T: Copy + Default>(
+    field: Option<Field>,
+    choices: &[(&str, T)],
+) -> Result<T, ConfigError> {
     field.map_or(Ok(T::default()), |field| field.choice(choices))
 }
 
@@ -278,7 +301,8 @@ fn check_default_model(
             format_args!("name a model of {provider}"),
         )),
         None => {
-            let own = models.values().filter(|model| model.provider == *provider).map(|model| model.id.as_str());
+            let own =
+                models.values().filter(|model| model.provider == *provider).map(|model| model.id.as_str());
             Err(field.invalid(format_args!("names no model: {name:?}"), hint(name, own)))
         }
     }
@@ -298,8 +322,10 @@ fn budget(root: &mut Fields) -> Result<Budget, ConfigError> {
     let job_field = fields.need("job_default", "say what a job may spend, like \"1.00\"")?;
     let job_default = above_zero(&job_field)?;
     if job_default > total {
-        return Err(job_field
-            .invalid(format_args!("is {job_default}, more than budget.total ({total})"), "lower it or raise the total"));
+        return Err(job_field.invalid(
+            format_args!("is {job_default}, more than budget.total ({total})"),
+            "lower it or raise the total",
+        ));
     }
     fields.finish()?;
     Ok(Budget { total, job_default })
@@ -307,9 +333,10 @@ fn budget(root: &mut Fields) -> Result<Budget, ConfigError> {
 
 fn above_zero(field: &Field) -> Result<Micros, ConfigError> {
     match field.money()? {
-        Micros::ZERO => {
-            Err(field.invalid("is $0.00", "give it more than 0; to spend nothing, name only local models in the route"))
-        }
+        Micros::ZERO => Err(field.invalid(
+            "is $0.00",
+            "give it more than 0; to spend nothing, name only local models in the route",
+        )),
         amount => Ok(amount),
     }
 }

@@ -13,8 +13,7 @@ pub struct HumaneDuration(pub Duration);
 #[error("`{0}` is no duration: write a number and a unit (ms, s, m, h, d), like 500ms, 5s, 2m or 1h30m")]
 pub struct DurationError(String);
 
-const UNITS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 impl FromStr for HumaneDuration {
     type Err = DurationError;
@@ -67,9 +66,14 @@ mod tests {
 
     #[test]
     fn reads_what_people_write_and_refuses_the_rest() {
-        for (text, millis) in
-            [("5s", 5_000), ("2m", 120_000), ("1h30m", 5_400_000), ("500ms", 500), ("0s", 0), (" 1d ", 86_400_000)]
-        {
+        for (text, millis) in [
+            ("5s", 5_000),
+            ("2m", 120_000),
+            ("1h30m", 5_400_000),
+            ("500ms", 500),
+            ("0s", 0),
+            (" 1d ", 86_400_000),
+        ] {
             assert_eq!(text.parse(), Ok(HumaneDuration(Duration::from_millis(millis))), "{text}");
         }
         for text in ["", "5", "s", "5 s", "-5s", "1.5h", "30m1h", "5x", "99999999999999999999s"] {

@@ -36,7 +36,8 @@ pub(super) type Table = BTreeMap<String, Node>;
 
 /// Reads one file's text; `source` is what errors call the file.
 pub(super) fn parse(text: &str, source: &Arc<str>) -> Result<Table, ConfigError> {
-    let line_of = |offset: usize| 1 + text.as_bytes()[..offset.min(text.len())].iter().filter(|b| **b == b'\n').count();
+    let line_of =
+        |offset: usize| 1 + text.as_bytes()[..offset.min(text.len())].iter().filter(|b| **b == b'\n').count();
     let document = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
         place: Place { source: Arc::clone(source), line: error.span().map(|span| line_of(span.start)) },
         problem: error.message().replace('\n', ", "),
@@ -281,9 +282,10 @@ impl Field {
     /// A day, as text or as a TOML date.
     pub(super) fn day(&self) -> Result<jiff::civil::Date, ConfigError> {
         match &self.node.value {
-            Value::Text(text) | Value::Date(text) => {
-                text.trim().parse().map_err(|_| self.invalid(format_args!("is {text:?}"), "write a day like \"2026-09-02\""))
-            }
+            Value::Text(text) | Value::Date(text) => text
+                .trim()
+                .parse()
+                .map_err(|_| self.invalid(format_args!("is {text:?}"), "write a day like \"2026-09-02\"")),
             _ => Err(self.not_a("a day", "\"2026-09-02\"")),
         }
     }
