@@ -1,2 +1,10 @@
 //! `empire`: the outside world of the swarm: command line, providers, stores, simulator, wiring.
 //! Who decides lives in the `empire-actors` crate.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod config;
+pub mod plan;
+pub mod providers;
+pub mod report;
+pub mod text;

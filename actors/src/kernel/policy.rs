@@ -191,7 +191,7 @@ impl History {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{Action, ChildExit, Duration, History, Policy, Restart, Strategy};
 
     fn failed() -> ChildExit {
         ChildExit::Failed("boom".into())

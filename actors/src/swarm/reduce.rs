@@ -72,7 +72,8 @@ async fn step(
     answers: &[Box<str>],
     last: bool,
 ) -> Result<Box<str>, StepEnd> {
-    let key = job.script.reduce_key(depth, answers);
+    // The last step has a prompt of its own, so it needs keys of its own too.
+    let key = job.script.reduce_key(if last { u32::MAX } else { depth }, answers);
     match job.answers.reduced(key).await {
         Ok(Some(answer)) => return Ok(answer),
         Ok(None) => {}

@@ -1,0 +1,350 @@
+//! From the merged tree to the configuration: every field is read, checked and accounted for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use empire_actors::level::Zone;
+use empire_actors::model::{Limits, Model, ProviderId, ProviderSpec, Structured, Thinking};
+use empire_actors::money::{Micros, Price};
+use secrecy::SecretString;
+
+use super::error::{ConfigError, Place, hint};
+use super::tree::{Field, Fields, Node, Table, Value};
+use super::{Budget, Config, Confirm, Dialect, Env, ModelFacts, ProviderSetting, address};
+
+const DIALECTS: [(&str, Dialect); 3] =
+    [("ollama", Dialect::Ollama), ("openai", Dialect::OpenAi), ("anthropic", Dialect::Anthropic)];
+const THINKING: [(&str, Thinking); 3] =
+    [("vendor_default", Thinking::VendorDefault), ("off", Thinking::Off), ("on", Thinking::On)];
+const STRUCTURED: [(&str, Structured); 3] = [
+    ("schema", Structured::Schema),
+    ("json_object", Structured::JsonObject),
+    ("prompt_only", Structured::PromptOnly),
+];
+
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
+const DAY: Duration = Duration::from_secs(86_400);
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+/// More tokens than any model takes.
+const MOST_TOKENS: u32 = 100_000_000;
+
+/// A model is either free or has a price: a layer that says one takes back the other.
+pub(super) fn drop_what_contradicts(merged: &mut Table, layer: &Table) {
+    let (Some(Node { value: Value::Table(below), .. }), Some(Node { value: Value::Table(above), .. })) =
+        (merged.get_mut("models"), layer.get("models"))
+    else {
+        return;
+    };
+    for (id, node) in above {
+        if let (Value::Table(above), Some(Node { value: Value::Table(below), .. })) =
+            (&node.value, below.get_mut(id))
+        {
+            if above.contains_key("free") {
+                for field in ["price", "price_date", "price_source"] {
+                    below.remove(field);
+                }
+            } else if above.contains_key("price") {
+                below.remove("free");
+            }
+        }
+    }
+}
+
+/// Reads the whole document.
+pub(super) fn config(merged: Table, env: &Env<'_>) -> Result<Config, ConfigError> {
+    let built_in = Place { source: "built-in empire.toml".into(), line: None };
+    let mut root = Fields::root(merged, built_in);
+    let mut providers = BTreeMap::new();
+    let mut default_models = Vec::new();
+    for (name, field) in root.need("providers", "name at least one provider")?.table()?.named() {
+        let (setting, default_model) = provider(&name, field, env)?;
+        default_models.extend(default_model.map(|field| (setting.spec.id.clone(), field)));
+        providers.insert(setting.spec.id.clone(), setting);
+    }
+    let mut models = BTreeMap::new();
+    let mut model_facts = BTreeMap::new();
+    for (id, field) in root.need("models", "name at least one model")?.table()?.named() {
+        let (model, facts) = model(&id, field, &providers)?;
+        models.insert(id.clone(), Arc::new(model));
+        model_facts.insert(id, facts);
+    }
+    for (provider, field) in default_models {
+        check_default_model(&provider, &field, &models)?;
+    }
+    let (route, route_field) = route(&mut root)?;
+    let budget = budget(&mut root)?;
+    let confirm = confirm(&mut root)?;
+    root.finish()?;
+    let providers = providers.into_iter().map(|(id, setting)| (id, Arc::new(setting))).collect();
+    let config = Config { providers, models, model_facts, route, budget, confirm };
+    config.resolve_route(&config.route).map_err(|error| route_field.invalid("cannot be followed", error))?;
+    Ok(config)
+}
+
+fn provider(
+    name: &str,
+    field: Field,
+    env: &Env<'_>,
+) -> Result<(ProviderSetting, Option<Field>), ConfigError> {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+    if name.is_empty() || name.len() > 40 || !name.bytes().all(plain) {
+        return Err(field.invalid("is no name for a provider", "use up to 40 of a-z, 0-9, - and _"));
+    }
+    let mut fields = field.table()?;
+    let dialect =
+        fields.need("dialect", "it must be \"ollama\" or \"openai\" or \"anthropic\"")?.choice(&DIALECTS)?;
+    let base_field = fields.need("base_url", "say where the server is, like \"http://127.0.0.1:11434\"")?;
+    let (base_url, url) = address::base_url(base_field.text()?)
+        .map_err(|(problem, remedy)| base_field.invalid(problem, remedy))?;
+    let key_env = fields.take("key_env").map(|field| key_variable(&field)).transpose()?.flatten();
+    if key_env.is_some() && url.scheme() == "http" && address::most_trusted_zone(&url) > Zone::Vpn {
+        return Err(base_field.invalid("would send a key in clear over the internet", "use https://"));
+    }
+    let zone = zone(dialect, &url, fields.take("zone").as_ref(), &base_field)?;
+    let key = key_env.as_deref().map(|variable| key(variable, env)).transpose()?.flatten();
+    let timeout = duration_or(fields.take("timeout"), DEFAULT_TIMEOUT)?;
+    let connect_timeout = duration_or(fields.take("connect_timeout"), DEFAULT_CONNECT_TIMEOUT.min(timeout))?;
+    let spec = ProviderSpec {
+        id: ProviderId::from(name),
+        zone,
+        limits: limits(&mut fields)?,
+        cap: cap(&mut fields)?,
+    };
+    let default_field = fields.take("default_model");
+    let default_model = default_field.as_ref().map(|field| field.text().map(str::to_owned)).transpose()?;
+    fields.finish()?;
+    let setting =
+        ProviderSetting { spec, dialect, base_url, key_env, key, connect_timeout, timeout, default_model };
+    Ok((setting, default_field))
+}
+
+/// The name of the variable that holds a key. A key written here by mistake is never repeated.
+fn key_variable(field: &Field) -> Result<Option<String>, ConfigError> {
+    let name = field.text()?;
+    let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+    if !name.bytes().all(plain) || name.len() > 64 {
+        return Err(field.invalid(
+            "is no name of a variable",
+            "put the key itself into an environment variable and write that variable's name here, like \"MOONSHOT_API_KEY\"",
+        ));
+    }
+    Ok((!name.is_empty()).then(|| name.to_owned()))
+}
+
+fn key(variable: &str, env: &Env<'_>) -> Result<Option<SecretString>, ConfigError> {
+    let Some(key) = env(variable) else { return Ok(None) };
+    let key = key.trim();
+    if !key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(ConfigError::Invalid {
+            place: Place::variable(variable),
+            field: variable.to_owned(),
+            problem: "holds characters that no key has".to_owned(),
+            remedy: "set it to the key alone, without quotes, spaces or line breaks".to_owned(),
+        });
+    }
+    Ok((!key.is_empty()).then(|| SecretString::from(key)))
+}
+
+fn zone(
+    dialect: Dialect,
+    url: &reqwest::Url,
+    field: Option<&Field>,
+    base: &Field,
+) -> Result<Zone, ConfigError> {
+    let most_trusted = address::most_trusted_zone(url);
+    let Some(field) = field else {
+        return Ok(match dialect {
+            Dialect::Ollama => most_trusted,
+            Dialect::OpenAi | Dialect::Anthropic => Zone::Cloud.max(most_trusted),
+        });
+    };
+    let zone =
+        Zone::try_from(field.number(1..=4u8)?).map_err(|problem| field.invalid("is no zone", problem))?;
+    if zone < most_trusted {
+        return Err(field.invalid(
+            format_args!("is {}, but the address in base_url ({}) is {most_trusted} at best", zone.number(), base.place()),
+            "leave zone out, or use an address on this machine or your VPN (100.64.0.0/10 or fd7a:…) in numbers, since names can change",
+        ));
+    }
+    Ok(zone)
+}
+
+fn limits(fields: &mut Fields) -> Result<Limits, ConfigError> {
+    let concurrency = fields.need("concurrency", "say how many calls may be in flight at once, like 4")?;
+    let mut requests = |name| match fields.take(name) {
+        Some(field) => field.limit(1..=u32::MAX),
+        None => Ok(None),
+    };
+    Ok(Limits {
+        concurrency: concurrency.number(1..=100_000)?,
+        requests_per_minute: requests("requests_per_minute")?,
+        requests_per_hour: requests("requests_per_hour")?,
+        requests_per_day: requests("requests_per_day")?,
+        tokens_per_minute: match fields.take("tokens_per_minute") {
+            Some(field) => field.limit(1..=u64::MAX)?,
+            None => None,
+        },
+    })
+}
+
+fn cap(fields: &mut Fields) -> Result<Option<Micros>, ConfigError> {
+    match fields.take("cap") {
+        Some(field) if !field.says_none() => field.money().map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn duration_or(field: Option<Field>, default: Duration) -> Result<Duration, ConfigError> {
+    field.map_or(Ok(default), |field| field.duration(DAY))
+}
+
+fn model(
+    id: &str,
+    field: Field,
+    providers: &BTreeMap<ProviderId, ProviderSetting>,
+) -> Result<(Model, ModelFacts), ConfigError> {
+    if id.is_empty() || id.len() > 200 || providers.contains_key(&ProviderId::from(id)) {
+        return Err(field.invalid(
+            "is no id for a model",
+            "use the vendor's id, up to 200 characters, that no provider has as its name",
+        ));
+    }
+    let mut fields = field.table()?;
+    let provider_field = fields.need("provider", "say who serves it, like \"ollama\"")?;
+    let provider_name = provider_field.text()?;
+    let Some(provider) = providers.get(&ProviderId::from(provider_name)) else {
+        let remedy = hint(provider_name, providers.keys().map(ProviderId::as_str));
+        return Err(provider_field.invalid(format_args!("names no provider: {provider_name:?}"), remedy));
+    };
+    refuse_hidden_cloud(id, provider, &provider_field)?;
+    let price = price(&mut fields)?;
+    let context_field = fields.need("context", "say how many tokens fit into one call, like 8192")?;
+    let context = context_field.number(1..=MOST_TOKENS)?;
+    let max_output = fields
+        .need("max_output", "say how many output tokens one call may ask for, like 4096")?
+        .number(1..=context)?;
+    let model = Model {
+        id: id.to_owned(),
+        provider: provider.spec.id.clone(),
+        price,
+        context,
+        max_output,
+        thinking: choice_or_default(fields.take("thinking"), &THINKING)?,
+        structured: choice_or_default(fields.take("structured"), &STRUCTURED)?,
+        temperature: fields.take("temperature").map(|field| field.number(0.0..=2.0)).transpose()?,
+        top_p: fields.take("top_p").map(|field| field.number(0.0..=1.0)).transpose()?,
+        timeout: provider.timeout,
+    };
+    let facts = ModelFacts {
+        batch_discount: fields.take("batch_discount").map(|field| field.number(1..=100)).transpose()?,
+        price_date: fields.take("price_date").map(|field| field.day()).transpose()?,
+        price_source: fields.take("price_source").map(|field| field.text().map(str::to_owned)).transpose()?,
+    };
+    fields.finish()?;
+    Ok((model, facts))
+}
+
+/// An Ollama on this machine passes a `:cloud` model's calls on to its vendor: what looks local
+/// is not.
+fn refuse_hidden_cloud(id: &str, provider: &ProviderSetting, field: &Field) -> Result<(), ConfigError> {
+    let hidden = provider.dialect == Dialect::Ollama && (id.ends_with(":cloud") || id.ends_with("-cloud"));
+    if hidden && provider.spec.zone < Zone::Cloud {
+        return Err(field.invalid(
+            format_args!(
+                "is {}, which is {}, but Ollama runs `{id}` in the cloud",
+                provider.spec.id, provider.spec.zone
+            ),
+            "serve it by a second ollama provider that has zone = 3",
+        ));
+    }
+    Ok(())
+}
+
+fn choice_or_default<T: Copy + Default>(
+    field: Option<Field>,
+    choices: &[(&str, T)],
+) -> Result<T, ConfigError> {
+    field.map_or(Ok(T::default()), |field| field.choice(choices))
+}
+
+fn price(fields: &mut Fields) -> Result<Option<Price>, ConfigError> {
+    let free = match fields.take("free") {
+        Some(field) => field.flag()?,
+        None => false,
+    };
+    let Some(field) = fields.take("price") else { return Ok(free.then_some(Price::FREE)) };
+    if free {
+        return Err(field.invalid("contradicts free = true", "write one of the two"));
+    }
+    let mut parts = field.table()?;
+    let need = "say what a million tokens cost in dollars, like \"0.95\"";
+    let input = parts.need("input", need)?.money()?;
+    let mut or_input = |name| parts.take(name).map_or(Ok(input), |field| field.money());
+    let (cached_input, cache_write) = (or_input("cached_input")?, or_input("cache_write")?);
+    let output = parts.need("output", need)?.money()?;
+    parts.finish()?;
+    Ok(Some(Price { input, cached_input, cache_write, output }))
+}
+
+fn check_default_model(
+    provider: &ProviderId,
+    field: &Field,
+    models: &BTreeMap<String, Arc<Model>>,
+) -> Result<(), ConfigError> {
+    let name = field.text()?;
+    match models.get(name) {
+        Some(model) if model.provider == *provider => Ok(()),
+        Some(model) => Err(field.invalid(
+            format_args!("is {name:?}, which {} serves", model.provider),
+            format_args!("name a model of {provider}"),
+        )),
+        None => {
+            let own =
+                models.values().filter(|model| model.provider == *provider).map(|model| model.id.as_str());
+            Err(field.invalid(format_args!("names no model: {name:?}"), hint(name, own)))
+        }
+    }
+}
+
+fn route(root: &mut Fields) -> Result<(Vec<String>, Field), ConfigError> {
+    let mut fields = root.need("route", "add [route] with default = [\"ollama\"]")?.table()?;
+    let field = fields.need("default", "name the models to try, like [\"ollama\", \"kimi\"]")?;
+    let route = field.texts()?;
+    fields.finish()?;
+    Ok((route, field))
+}
+
+fn budget(root: &mut Fields) -> Result<Budget, ConfigError> {
+    let mut fields = root.need("budget", "add [budget] with total and job_default")?.table()?;
+    let total = above_zero(&fields.need("total", "say what may be spent at most, like \"15.00\"")?)?;
+    let job_field = fields.need("job_default", "say what a job may spend, like \"1.00\"")?;
+    let job_default = above_zero(&job_field)?;
+    if job_default > total {
+        return Err(job_field.invalid(
+            format_args!("is {job_default}, more than budget.total ({total})"),
+            "lower it or raise the total",
+        ));
+    }
+    fields.finish()?;
+    Ok(Budget { total, job_default })
+}
+
+fn above_zero(field: &Field) -> Result<Micros, ConfigError> {
+    match field.money()? {
+        Micros::ZERO => Err(field.invalid(
+            "is $0.00",
+            "give it more than 0; to spend nothing, name only local models in the route",
+        )),
+        amount => Ok(amount),
+    }
+}
+
+fn confirm(root: &mut Fields) -> Result<Confirm, ConfigError> {
+    let mut fields = root.need("confirm", "add [confirm] with cost_above and time_above")?.table()?;
+    let cost_above = fields.need("cost_above", "say above what cost to ask, like \"1.00\"")?.money()?;
+    let time_above = fields.need("time_above", "say above what time to ask, like \"1h\"")?.duration(YEAR)?;
+    fields.finish()?;
+    Ok(Confirm { cost_above, time_above })
+}

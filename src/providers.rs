@@ -1,0 +1,211 @@
+//! The model vendors, and any server that speaks a vendor's dialect.
+//!
+//! Each dialect is two pure functions: [`Request`] to JSON, and HTTP answer to [`Reply`] or
+//! [`CallError`]. One function does the HTTP for all of them, once: nothing here retries.
+
+mod answer;
+mod anthropic;
+mod classify;
+mod client;
+mod ollama;
+mod openai;
+mod probe;
+mod prompt;
+mod redact;
+mod schema;
+mod send;
+#[cfg(test)]
+mod testing;
+mod wait;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use empire_actors::call::{Call, Cleared, Request};
+use empire_actors::failure::{Billing, CallError, FailureKind};
+use empire_actors::level::Zone;
+use empire_actors::model::ProviderId;
+use empire_actors::ports::{Exchange, Provider, Reply};
+use futures_util::future::BoxFuture;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use secrecy::ExposeSecret;
+use serde_json::Value;
+
+pub use client::{ClientError, Clients};
+pub use probe::{ProbeReport, probe};
+
+use crate::config::{Config, Dialect, ProviderSetting};
+use answer::Answer;
+
+/// How long a list of models may take.
+const LIST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A provider that is reached over HTTP.
+#[derive(Debug)]
+pub struct HttpProvider {
+    setting: ProviderSetting,
+    client: reqwest::Client,
+    chat_url: String,
+    /// `None` if the key is missing or cannot be sent.
+    headers: Option<HeaderMap>,
+    /// The models that an Ollama lists but runs elsewhere, once it was asked.
+    elsewhere: OnceLock<Vec<String>>,
+}
+
+impl HttpProvider {
+    /// A provider as configured, reached through `client` (see [`Clients`]).
+    #[must_use]
+    pub fn new(setting: &ProviderSetting, client: reqwest::Client) -> HttpProvider {
+        HttpProvider {
+            chat_url: chat_url(setting),
+            headers: headers(setting),
+            setting: setting.clone(),
+            client,
+            elsewhere: OnceLock::new(),
+        }
+    }
+
+    /// Asks the model, once.
+    async fn ask(&self, request: &Request) -> Result<Reply, CallError> {
+        let headers = self.headers.as_ref().ok_or_else(|| no_key(&self.setting))?;
+        if self.setting.dialect == Dialect::Ollama && self.setting.spec.zone < Zone::Cloud {
+            self.refuse_if_elsewhere(&request.model.id).await?;
+        }
+        let body = encode(self.setting.dialect, request).to_string();
+        let post = self.client.post(&self.chat_url).headers(headers.clone()).body(body);
+        let answer = send::exchange(post, request.model.timeout, self.setting.key.as_ref()).await?;
+        decode(self.setting.dialect, &answer)
+    }
+
+    /// An Ollama on this machine may hold models that it passes on to a cloud. What looks local
+    /// must be local, so it is asked before anything private is sent to it.
+    async fn refuse_if_elsewhere(&self, model: &str) -> Result<(), CallError> {
+        let elsewhere = match self.elsewhere.get() {
+            Some(known) => known,
+            None => {
+                let listed = probe::ollama_models(&self.setting, &self.client, LIST_TIMEOUT).await;
+                let listed = listed.map_err(|error| no_list(&self.setting, error))?;
+                self.elsewhere
+                    .get_or_init(|| listed.into_iter().filter(|m| m.elsewhere).map(|m| m.id).collect())
+            }
+        };
+        if !elsewhere.iter().any(|id| id == model || id.strip_suffix(":latest") == Some(model)) {
+            return Ok(());
+        }
+        Err(CallError {
+            kind: FailureKind::InvalidRequest,
+            status: None,
+            message: format!(
+                "`{model}` does not run here: this Ollama passes it on to another host, but {} counts as {}; serve it by a provider that has zone = 3",
+                self.setting.spec.id, self.setting.spec.zone
+            ),
+            retry_after: None,
+            billing: Billing::Nothing,
+        })
+    }
+}
+
+impl Provider for HttpProvider {
+    fn send(&self, call: Call<Cleared>) -> BoxFuture<'_, Exchange> {
+        Box::pin(async move {
+            let (request, receipt) = call.open();
+            let outcome = self.ask(&request).await;
+            Exchange { receipt, outcome }
+        })
+    }
+}
+
+/// A provider for every one that is configured; those that connect alike share connections.
+///
+/// # Errors
+/// If the HTTP client cannot be set up.
+pub fn all(config: &Config) -> Result<BTreeMap<ProviderId, Arc<HttpProvider>>, ClientError> {
+    let mut clients = Clients::default();
+    let provider = |(id, setting): (&ProviderId, &Arc<ProviderSetting>)| {
+        let client = clients.client_for(setting)?;
+        Ok((id.clone(), Arc::new(HttpProvider::new(setting, client))))
+    };
+    config.providers.iter().map(provider).collect()
+}
+
+fn encode(dialect: Dialect, request: &Request) -> Value {
+    match dialect {
+        Dialect::Ollama => ollama::encode(request),
+        Dialect::OpenAi => openai::encode(request),
+        Dialect::Anthropic => anthropic::encode(request),
+    }
+}
+
+fn decode(dialect: Dialect, answer: &Answer) -> Result<Reply, CallError> {
+    match dialect {
+        Dialect::Ollama => ollama::decode(answer),
+        Dialect::OpenAi => openai::decode(answer),
+        Dialect::Anthropic => anthropic::decode(answer),
+    }
+}
+
+fn chat_url(setting: &ProviderSetting) -> String {
+    let path = match setting.dialect {
+        Dialect::Ollama => "/api/chat",
+        Dialect::OpenAi => "/chat/completions",
+        Dialect::Anthropic => "/v1/messages",
+    };
+    endpoint(setting, path)
+}
+
+/// `path` at the provider. A base URL for the Messages API is met with and without its `/v1`.
+fn endpoint(setting: &ProviderSetting, path: &str) -> String {
+    let base = match setting.dialect {
+        Dialect::Anthropic => setting.base_url.strip_suffix("/v1").unwrap_or(&setting.base_url),
+        Dialect::Ollama | Dialect::OpenAi => &setting.base_url,
+    };
+    format!("{base}{path}")
+}
+
+/// What goes with every call; `None` if a key is needed and there is none that can be sent.
+fn headers(setting: &ProviderSetting) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if setting.dialect == Dialect::Anthropic {
+        headers.insert(HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"));
+    }
+    if setting.key_env.is_some() {
+        let key = setting.key.as_ref()?.expose_secret();
+        let (name, value) = match setting.dialect {
+            Dialect::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
+            Dialect::Ollama | Dialect::OpenAi => (AUTHORIZATION, format!("Bearer {key}")),
+        };
+        let mut value = HeaderValue::from_str(&value).ok()?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Some(headers)
+}
+
+fn no_key(setting: &ProviderSetting) -> CallError {
+    let variable = setting.key_env.as_deref().unwrap_or_default();
+    CallError {
+        kind: FailureKind::Unauthorised,
+        status: None,
+        message: format!("there is no usable key for {}: set {variable}", setting.spec.id),
+        retry_after: None,
+        billing: Billing::Nothing,
+    }
+}
+
+/// A server that does not list its models may be passing them on, and is not asked; that says
+/// nothing about the model that was wanted.
+fn no_list(setting: &ProviderSetting, error: CallError) -> CallError {
+    if error.kind != FailureKind::ModelGone {
+        return error;
+    }
+    let message = format!(
+        "nothing answers at {}/api/tags: correct the base_url of {}",
+        setting.base_url, setting.spec.id
+    );
+    CallError { kind: FailureKind::InvalidRequest, message, ..error }
+}
+
+#[cfg(test)]
+mod tests;

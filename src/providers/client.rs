@@ -1,0 +1,72 @@
+//! The HTTP clients.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use empire_actors::level::Zone;
+use reqwest::{Client, redirect, retry};
+
+use crate::config::ProviderSetting;
+
+/// Idle connections kept per host: as many as a swarm may have in flight.
+const MAX_IDLE_PER_HOST: usize = 1_024;
+const IDLE: Duration = Duration::from_secs(60);
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// No HTTP client could be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client cannot be set up: check that the system's certificates can be read")]
+pub struct ClientError(#[from] reqwest::Error);
+
+/// The HTTP clients. There is one for all providers that connect in the same way, which is one
+/// connection pool; whether a proxy may be used and how long connecting may take are a client's
+/// own.
+#[derive(Debug, Default)]
+pub struct Clients {
+    made: HashMap<Kind, Client>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Kind {
+    connect_timeout: Duration,
+    direct: bool,
+}
+
+impl Clients {
+    /// The client for this provider.
+    ///
+    /// # Errors
+    /// If a client cannot be set up.
+    pub fn client_for(&mut self, setting: &ProviderSetting) -> Result<Client, ClientError> {
+        let kind = Kind { connect_timeout: setting.connect_timeout, direct: must_be_direct(setting) };
+        if let Some(client) = self.made.get(&kind) {
+            return Ok(client.clone());
+        }
+        let client = build(kind)?;
+        self.made.insert(kind, client.clone());
+        Ok(client)
+    }
+}
+
+/// A proxy must not see what may not leave the owner's machines, and cannot reach loopback.
+fn must_be_direct(setting: &ProviderSetting) -> bool {
+    setting.spec.zone < Zone::Cloud || crate::config::is_own_network(&setting.base_url)
+}
+
+fn build(kind: Kind) -> Result<Client, ClientError> {
+    let builder = Client::builder()
+        .user_agent(concat!("empire/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(kind.connect_timeout)
+        .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
+        .pool_idle_timeout(IDLE)
+        .tcp_nodelay(true)
+        .tcp_keepalive(KEEP_ALIVE)
+        .http2_adaptive_window(true)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        // A redirect could carry a prompt to a host of another zone.
+        .redirect(redirect::Policy::none())
+        // Every call is paid for and counted: only the swarm decides about a second one.
+        .retry(retry::never());
+    let builder = if kind.direct { builder.no_proxy() } else { builder };
+    Ok(builder.build()?)
+}

@@ -1,0 +1,221 @@
+//! Adds up agents' records in bounded memory.
+
+use std::collections::{BTreeMap, HashMap};
+
+use empire_actors::money::Usage;
+use empire_actors::ports::{ResultRecord, Try, TryOutcome, Verdict};
+use serde::Serialize;
+
+use crate::text;
+
+/// Dead-letter reasons that a report shows.
+const SHOWN_REASONS: usize = 20;
+/// Different reasons that are told apart; later ones count as others.
+const KEPT_REASONS: usize = 2_000;
+/// Slow calls that a report shows.
+const SHOWN_SLOW: usize = 10;
+/// Characters of a reason that tell it apart.
+const REASON_CHARS: usize = 300;
+
+/// Dead agents with one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeadReason {
+    /// Why.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+    /// The number of one of them.
+    pub example_item: u32,
+}
+
+/// One slow call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SlowCall {
+    /// How long it took, in milliseconds.
+    pub ms: u32,
+    /// The item.
+    pub item: u32,
+    /// The model.
+    pub model: String,
+    /// What came of it.
+    pub outcome: String,
+}
+
+/// Adds up records as they come.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    sums: Tallied,
+    reasons: HashMap<String, (u64, u32)>,
+}
+
+/// What records add up to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Tallied {
+    /// Model calls.
+    pub calls: u64,
+    /// Of those, calls that answered several items.
+    pub packed_calls: u64,
+    /// Calls that packed items did not need.
+    pub saved_by_packs: u64,
+    /// Tokens by kind.
+    pub usage: Usage,
+    /// Values cut out of what left.
+    pub redactions: u64,
+    /// Sent tries after an agent's first one.
+    pub retries: u64,
+    /// Tries by outcome.
+    pub tries: BTreeMap<String, u64>,
+    /// Dead agents by reason, most first.
+    pub dead_letters: Vec<DeadReason>,
+    /// Dead agents of all other reasons.
+    pub dead_of_other_reasons: u64,
+    /// The slowest calls, slowest first.
+    pub slowest: Vec<SlowCall>,
+}
+
+impl Tally {
+    /// Adds a record.
+    pub fn add(&mut self, record: &ResultRecord) {
+        let sums = &mut self.sums;
+        sums.calls += u64::from(record.calls);
+        sums.redactions += u64::from(record.redactions);
+        sums.usage += record.usage;
+        if record.packed > 1 {
+            match record.calls {
+                0 => sums.saved_by_packs += 1,
+                _ => sums.packed_calls += 1,
+            }
+        }
+        let sent = record.tries.iter().filter(|attempt| was_sent(attempt)).count() as u64;
+        sums.retries += sent.saturating_sub(1);
+        for attempt in &record.tries {
+            *sums.tries.entry(outcome_words(&attempt.outcome).to_owned()).or_default() += 1;
+            // A shared call is in the record of every item that it carried.
+            if was_sent(attempt) && record.calls > 0 {
+                keep_if_slow(&mut sums.slowest, attempt, record.item);
+            }
+        }
+        if let Verdict::Dead(reason) = &record.verdict {
+            self.count_dead(reason, record.item);
+        }
+    }
+
+    fn count_dead(&mut self, reason: &str, item: u32) {
+        let reason = text::one_line(reason, REASON_CHARS);
+        if let Some((count, _)) = self.reasons.get_mut(&reason) {
+            *count += 1;
+        } else if self.reasons.len() < KEPT_REASONS {
+            self.reasons.insert(reason, (1, item));
+        } else {
+            self.sums.dead_of_other_reasons += 1;
+        }
+    }
+
+    /// The sums.
+    #[must_use]
+    pub fn finish(self) -> Tallied {
+        let Tally { mut sums, reasons } = self;
+        let mut letters: Vec<DeadReason> = reasons
+            .into_iter()
+            .map(|(reason, (count, example_item))| DeadReason { reason, count, example_item })
+            .collect();
+        letters.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.reason.cmp(&b.reason)));
+        let others = letters.split_off(letters.len().min(SHOWN_REASONS));
+        sums.dead_of_other_reasons += others.iter().map(|letter| letter.count).sum::<u64>();
+        sums.dead_letters = letters;
+        sums
+    }
+}
+
+fn was_sent(attempt: &Try) -> bool {
+    !matches!(attempt.outcome, TryOutcome::Refused { .. })
+}
+
+fn outcome_words(outcome: &TryOutcome) -> &'static str {
+    match outcome {
+        TryOutcome::Answered => "answered",
+        TryOutcome::Rejected { .. } => "failed its check",
+        TryOutcome::Failed { kind, .. } => kind.words(),
+        TryOutcome::Refused { .. } => "refused by a gate",
+    }
+}
+
+fn keep_if_slow(slowest: &mut Vec<SlowCall>, attempt: &Try, item: u32) {
+    let place = slowest.partition_point(|kept| kept.ms >= attempt.ms);
+    if place < SHOWN_SLOW {
+        let (model, outcome) = (attempt.model.clone(), outcome_words(&attempt.outcome).to_owned());
+        slowest.insert(place, SlowCall { ms: attempt.ms, item, model, outcome });
+        slowest.truncate(SHOWN_SLOW);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use empire_actors::failure::FailureKind;
+    use empire_actors::money::Micros;
+    use empire_actors::ports::{ItemKey, Part, UnixMillis};
+
+    use super::*;
+
+    fn record(item: u32, calls: u32, packed: u16, verdict: Verdict, tries: Vec<Try>) -> ResultRecord {
+        ResultRecord {
+            job: Arc::from("job"),
+            part: Part::Item,
+            key: ItemKey([0; 16]),
+            item,
+            verdict,
+            model: Some("m".into()),
+            provider: Some("p".into()),
+            usage: Usage { input: 10, output: 5, ..Usage::default() },
+            cost: Micros(3),
+            calls,
+            redactions: 1,
+            packed,
+            ms: 20,
+            tries,
+            at: UnixMillis(0),
+        }
+    }
+
+    fn attempt(outcome: TryOutcome, ms: u32) -> Try {
+        Try { model: "m".into(), outcome, ms }
+    }
+
+    #[test]
+    fn records_add_up() {
+        let mut tally = Tally::default();
+        let storm = TryOutcome::Failed { kind: FailureKind::RateLimited, why: "slow down".into() };
+        let refused = TryOutcome::Refused { why: "P2 may not go there".into() };
+        let done = || Verdict::Done("1".into());
+        let tries = vec![attempt(refused, 0), attempt(storm, 900), attempt(TryOutcome::Answered, 20)];
+        tally.add(&record(0, 2, 1, done(), tries));
+        tally.add(&record(1, 1, 2, done(), vec![attempt(TryOutcome::Answered, 50)]));
+        tally.add(&record(2, 0, 2, done(), vec![attempt(TryOutcome::Answered, 50)]));
+        let sums = tally.finish();
+        assert_eq!((sums.calls, sums.packed_calls, sums.saved_by_packs), (3, 1, 1));
+        assert_eq!((sums.retries, sums.redactions, sums.usage.input), (1, 3, 30));
+        let tries: Vec<_> = sums.tries.iter().map(|(outcome, n)| (outcome.as_str(), *n)).collect();
+        assert_eq!(tries, [("answered", 3), ("rate limited", 1), ("refused by a gate", 1)]);
+        assert_eq!(sums.slowest.iter().map(|slow| slow.ms).collect::<Vec<_>>(), [900, 50, 20]);
+    }
+
+    #[test]
+    fn a_million_different_reasons_stay_bounded_and_counted() {
+        let mut tally = Tally::default();
+        for item in 0..5_000 {
+            tally.add(&record(item, 1, 1, Verdict::Dead(format!("reason {item}")), vec![]));
+            tally.add(&record(item, 1, 1, Verdict::Dead("the same\nagain".into()), vec![]));
+        }
+        assert!(tally.reasons.len() <= KEPT_REASONS);
+        let sums = tally.finish();
+        assert_eq!(sums.dead_letters.len(), SHOWN_REASONS);
+        assert_eq!(
+            sums.dead_letters[0],
+            DeadReason { reason: "the same again".into(), count: 5_000, example_item: 0 }
+        );
+        let shown: u64 = sums.dead_letters.iter().map(|letter| letter.count).sum();
+        assert_eq!(shown + sums.dead_of_other_reasons, 10_000);
+    }
+}
