@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod config;
+pub mod job;
 pub mod plan;
 pub mod providers;
 pub mod report;
