@@ -26,6 +26,7 @@ pub struct JobScript {
     max_tokens: u32,
     privacy: Level,
     has_reduce: bool,
+    reduce_max_tokens: u32,
     item_seed: blake3::Hash,
     reduce_seed: blake3::Hash,
 }
@@ -54,6 +55,7 @@ impl JobScript {
             max_tokens: spec.max_tokens,
             privacy: spec.privacy,
             has_reduce: reduce.is_some(),
+            reduce_max_tokens: reduce.map_or(spec.max_tokens, |reduce| reduce.max_tokens),
             item_seed: item_seed.0.finalize(),
             reduce_seed: reduce_seed.0.finalize(),
         }
@@ -122,6 +124,10 @@ impl Script for JobScript {
             0 | 1 => self.max_tokens,
             n => self.max_tokens.saturating_add(PACK_TOKENS_EACH).saturating_mul(n),
         }
+    }
+
+    fn reduce_max_tokens(&self) -> u32 {
+        self.reduce_max_tokens
     }
 
     fn reduce_key(&self, depth: u32, inputs: &[Box<str>]) -> ItemKey {

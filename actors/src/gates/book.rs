@@ -234,7 +234,7 @@ mod tests {
         assert!(!shortage.waiting_may_help());
         assert_eq!(
             shortage.to_string(),
-            "the job's budget of $0.00001 does not cover another $0.000005: $0.000008 spent, $0.00 reserved"
+            "the job's budget of $0.000010 does not cover another $0.000005: $0.000008 spent, $0.00 reserved"
         );
     }
 }

@@ -403,6 +403,9 @@ mod tests {
     }
 
     proptest! {
+        // Each case simulates minutes to days; a few dozen cover the ranges.
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         #[test]
         fn no_minute_holds_more_requests_than_allowed(rpm in 1u32..300) {
             let mut lane = Lane::new(&Limits { requests_per_minute: Some(rpm), ..limits() }, &[]);
