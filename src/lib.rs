@@ -1,2 +1,6 @@
 //! `empire`: the outside world of the swarm: command line, providers, stores, simulator, wiring.
 //! Who decides lives in the `empire-actors` crate.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod home;
+pub mod store;
