@@ -6,18 +6,11 @@ use sqlx::{QueryBuilder, SqliteConnection};
 
 use super::chunks::StoredChunk;
 use super::jobs::{Desired, JobSetup, JobState, NewJob};
+use super::results::Outcome;
 use super::row::{in_shapes, int, part_word};
 
-/// The most results that one operation deletes or marks: the next result must not wait long.
+/// The most keys that one operation is given: the next result must not wait long.
 pub(super) const STEP: usize = 1_000;
-
-/// Which results are forgotten.
-#[derive(Debug, Clone)]
-pub(super) enum Which {
-    Dead,
-    /// Those answered by other models than these.
-    DoneByOthers(Vec<String>),
-}
 
 /// One operation; its number is how many rows it changed.
 #[derive(Debug)]
@@ -56,11 +49,12 @@ pub(super) enum Admin {
         keys: Vec<ItemKey>,
         stale: bool,
     },
-    /// Deletes up to [`STEP`] results and moves the counters.
+    /// Deletes the results of these keys, where they ended so, and moves the counters.
     Forget {
         job: String,
         part: Part,
-        which: Which,
+        outcome: Outcome,
+        keys: Vec<ItemKey>,
     },
     #[cfg(test)]
     Pragma(String),
@@ -103,7 +97,9 @@ impl Admin {
                 Ok(query.execute(connection).await?.rows_affected())
             }
             Admin::MarkStale { job, keys, stale } => mark_stale(connection, job, keys, *stale).await,
-            Admin::Forget { job, part, which } => forget(connection, job, *part, which, now).await,
+            Admin::Forget { job, part, outcome, keys } => {
+                forget(connection, job, *part, *outcome, keys, now).await
+            }
             #[cfg(test)]
             Admin::Pragma(sql) => {
                 sqlx::raw_sql(sqlx::AssertSqlSafe(sql.clone())).execute(connection).await.map(|_| 0)
@@ -228,33 +224,26 @@ async fn forget(
     connection: &mut SqliteConnection,
     job: &str,
     part: Part,
-    which: &Which,
+    outcome: Outcome,
+    keys: &[ItemKey],
     now: UnixMillis,
 ) -> Result<u64, sqlx::Error> {
-    let mut sql = QueryBuilder::<Sqlite>::new("DELETE FROM results WHERE job = ");
-    sql.push_bind(job).push(" AND part = ").push_bind(part_word(part));
-    sql.push(" AND item_key IN (SELECT item_key FROM results WHERE stale = 0 AND job = ").push_bind(job);
-    sql.push(" AND part = ").push_bind(part_word(part));
-    let counter = match which {
-        Which::Dead => {
-            sql.push(" AND state = 'dead'");
-            "UPDATE jobs SET dead = dead - $2, updated_at = $3 WHERE id = $1"
+    let mut forgotten = 0;
+    for keys in in_shapes(keys) {
+        let mut sql = QueryBuilder::<Sqlite>::new("DELETE FROM results WHERE stale = 0 AND job = ");
+        sql.push_bind(job).push(" AND part = ").push_bind(part_word(part));
+        sql.push(" AND state = ").push_bind(outcome.as_str()).push(" AND item_key IN (");
+        let mut list = sql.separated(", ");
+        for key in keys {
+            list.push_bind(&key.0[..]);
         }
-        Which::DoneByOthers(models) => {
-            sql.push(" AND state = 'done'");
-            if !models.is_empty() {
-                let mut list = sql.push(" AND model NOT IN (").separated(", ");
-                for model in models {
-                    list.push_bind(model.as_str());
-                }
-                sql.push(")");
-            }
-            "UPDATE jobs SET done = done - $2, updated_at = $3 WHERE id = $1"
-        }
-    };
-    sql.push(" LIMIT ").push_bind(int(STEP as u64)).push(")");
-    let forgotten = sql.build().execute(&mut *connection).await?.rows_affected();
+        forgotten += sql.push(")").build().execute(&mut *connection).await?.rows_affected();
+    }
     if forgotten > 0 && part == Part::Item {
+        let counter = match outcome {
+            Outcome::Done => "UPDATE jobs SET done = done - $2, updated_at = $3 WHERE id = $1",
+            Outcome::Dead => "UPDATE jobs SET dead = dead - $2, updated_at = $3 WHERE id = $1",
+        };
         sqlx::query(counter).bind(job).bind(int(forgotten)).bind(now.0).execute(connection).await?;
     }
     Ok(forgotten)

@@ -1,6 +1,7 @@
 //! Reading results back.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 use empire_actors::model::ProviderId;
@@ -11,7 +12,7 @@ use sqlx::sqlite::{Sqlite, SqliteRow};
 use sqlx::{QueryBuilder, Row, SqlitePool};
 
 use super::Store;
-use super::admin::{Admin, Which};
+use super::admin::{Admin, STEP};
 use super::chunks::unpack;
 use super::error::{store_error, unreadable};
 use super::row::{amount, in_shapes, key, number, part, part_word, time, usage};
@@ -27,6 +28,17 @@ pub enum Outcome {
     Done,
     /// Without one.
     Dead,
+}
+
+impl Outcome {
+    /// The word for it, as stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Done => "done",
+            Outcome::Dead => "dead",
+        }
+    }
 }
 
 /// A key that has a result.
@@ -139,7 +151,7 @@ impl Store {
     /// # Errors
     /// If the store fails.
     pub async fn forget_dead(&self, job: &str) -> Result<u64, StoreError> {
-        self.forget(job, &Which::Dead).await
+        self.forget(job, Outcome::Dead, |_| true).await
     }
 
     /// Forgets answers by models that are not in `route`, so that their items are worked again.
@@ -148,21 +160,30 @@ impl Store {
     /// # Errors
     /// If the store fails.
     pub async fn invalidate(&self, job: &str, route: &[String]) -> Result<u64, StoreError> {
-        self.forget(job, &Which::DoneByOthers(route.to_vec())).await
+        let is_elsewhere = |model: &str| !route.iter().any(|wanted| wanted == model);
+        self.forget(job, Outcome::Done, |ended| ended.model.as_deref().is_some_and(is_elsewhere)).await
     }
 
-    async fn forget(&self, job: &str, which: &Which) -> Result<u64, StoreError> {
+    /// Finds the keys beside the writer, so that it need not search.
+    async fn forget(
+        &self,
+        job: &str,
+        outcome: Outcome,
+        is_wanted: impl Fn(&EndedKey) -> bool,
+    ) -> Result<u64, StoreError> {
         let mut items = 0;
         for part in [Part::Item, Part::Reduce] {
-            loop {
-                let admin = Admin::Forget { job: job.to_owned(), part, which: which.clone() };
+            let mut keys = Vec::new();
+            let mut ended = pin!(self.done_keys(job, part));
+            while let Some(key) = ended.try_next().await? {
+                if key.outcome == outcome && !key.stale && is_wanted(&key) {
+                    keys.push(key.key);
+                }
+            }
+            for keys in keys.chunks(STEP) {
+                let admin = Admin::Forget { job: job.to_owned(), part, outcome, keys: keys.to_vec() };
                 let forgotten = self.administer(admin).await?;
-                if forgotten == 0 {
-                    break;
-                }
-                if part == Part::Item {
-                    items += forgotten;
-                }
+                items += if part == Part::Item { forgotten } else { 0 };
             }
         }
         Ok(items)

@@ -76,7 +76,6 @@ CREATE TABLE results (
     stale      INTEGER NOT NULL DEFAULT 0, -- 1: its item is no longer in the input
     PRIMARY KEY (job, part, item_key)
 ) STRICT;
-CREATE INDEX results_dead ON results (job) WHERE state = 'dead';
 
 -- Open reservations. Money rows refer to no table: they outlive everything.
 CREATE TABLE holds (
