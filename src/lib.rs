@@ -4,8 +4,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod config;
+pub mod home;
 pub mod job;
 pub mod plan;
 pub mod providers;
 pub mod report;
+pub mod store;
 pub mod text;

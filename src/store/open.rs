@@ -1,0 +1,280 @@
+//! Opening a data folder's database: versions, damage, recovery, closing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use empire_actors::money::Micros;
+use empire_actors::ports::UnixMillis;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+
+use super::error::{Trouble, trouble, words};
+use super::row::amount;
+use crate::home::{HomeError, open_private_file};
+
+pub(super) const DATABASE: &str = "empire.db";
+/// Says how the database file looked when it was last closed in order.
+const CLOSED_MARK: &str = "empire.db.closed";
+
+/// How long free calls are remembered: a day and some slack.
+const SENDS_KEPT_MS: i64 = 25 * 60 * 60 * 1000;
+/// Pages in the write-ahead log before it is folded into the database: 16 MiB.
+const CHECKPOINT_PAGES: &str = "4000";
+const LOG_KEPT_BYTES: &str = "67108864";
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+static MIGRATOR: Migrator = sqlx::migrate!("src/store/migrations");
+
+/// Why a data folder's database cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder itself cannot be used.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// A newer program wrote it.
+    #[error(
+        "the database {} was written by a newer version (empire {program}, schema {found}); this is empire {} (schema {known}): update empire, or choose another --data-dir",
+        path.display(),
+        env!("CARGO_PKG_VERSION")
+    )]
+    Newer {
+        /// The database file.
+        path: PathBuf,
+        /// The program's version that wrote it.
+        program: String,
+        /// Its schema's version.
+        found: i64,
+        /// The newest schema that this program knows.
+        known: i64,
+    },
+    /// It cannot be read any more.
+    #[error(
+        "the database {} is damaged ({what}): results.jsonl files already written are safe; move the database away (with the `-wal` and `-shm` files beside it) and start afresh, or restore a copy",
+        path.display()
+    )]
+    Damaged {
+        /// The database file.
+        path: PathBuf,
+        /// What the database said.
+        what: String,
+    },
+    /// No space is left.
+    #[error("the disk that holds {} is full: free some space, then try again", path.display())]
+    DiskFull {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// Anything else.
+    #[error("the database {} cannot be opened: {why}", path.display())]
+    Failed {
+        /// The database file.
+        path: PathBuf,
+        /// What the database said.
+        why: String,
+    },
+}
+
+impl OpenError {
+    fn from_sqlx(path: &Path, error: &sqlx::Error) -> OpenError {
+        let path = path.to_owned();
+        match trouble(error) {
+            Trouble::DiskFull => OpenError::DiskFull { path },
+            Trouble::Damaged => OpenError::Damaged { path, what: words(error) },
+            _ => OpenError::Failed { path, why: words(error) },
+        }
+    }
+
+    fn from_migration(path: &Path, error: MigrateError) -> OpenError {
+        match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                OpenError::from_sqlx(path, &error)
+            }
+            other => OpenError::Failed { path: path.to_owned(), why: other.to_string() },
+        }
+    }
+
+    fn from_io(path: &Path, error: std::io::Error) -> OpenError {
+        OpenError::from_sqlx(path, &sqlx::Error::Io(error))
+    }
+}
+
+/// What was put in order when the data folder was opened after a run that did not close it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Calls whose outcome is unknown: billed at their reservation.
+    pub unknown_calls: u64,
+    /// What they are billed at in all.
+    pub unknown_amount: Micros,
+    /// Jobs that were running and are interrupted now.
+    pub interrupted_jobs: u64,
+}
+
+/// How to connect to the database in `dir`.
+pub(super) fn options(dir: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(dir.join(DATABASE))
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        .pragma("journal_size_limit", LOG_KEPT_BYTES)
+        .disable_statement_logging()
+}
+
+/// Connects for writing, under the folder's lock: checks the version and the file, migrates, and
+/// puts in order what an earlier, dead process left.
+pub(super) async fn for_writing(
+    dir: &Path,
+    now: UnixMillis,
+) -> Result<(SqliteConnection, Recovered), OpenError> {
+    let path = dir.join(DATABASE);
+    let closed_in_order = is_as_closed(dir);
+    let mut connection = connect(dir).await?;
+    refuse_newer(&mut connection, &path).await?;
+    if !closed_in_order {
+        check(&mut connection, &path).await?;
+    }
+    // From here on the file changes: the mark would be stale after a crash.
+    match fs::remove_file(dir.join(CLOSED_MARK)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(OpenError::from_io(&path, error));
+        }
+        _ => {}
+    }
+    MIGRATOR.run(&mut connection).await.map_err(|error| OpenError::from_migration(&path, error))?;
+    let recovered =
+        recover(&mut connection, now).await.map_err(|error| OpenError::from_sqlx(&path, &error))?;
+    Ok((connection, recovered))
+}
+
+/// Whether the database in `dir` exists with this program's schema; refuses a newer one.
+pub(super) async fn is_current(dir: &Path) -> Result<bool, OpenError> {
+    let path = dir.join(DATABASE);
+    if !path.exists() {
+        return Ok(false);
+    }
+    let mut connection = connect(dir).await?;
+    let version = refuse_newer(&mut connection, &path).await?;
+    connection.close().await.map_err(|error| OpenError::from_sqlx(&path, &error))?;
+    Ok(version == Some(known_version()))
+}
+
+/// Closes after the last write, and notes how the file looks then, so that opening it again need
+/// not read all of it.
+pub(super) async fn close(mut connection: SqliteConnection, dir: &Path) -> Result<(), sqlx::Error> {
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await?;
+    connection.close().await?;
+    if let Some(look) = look_of(dir) {
+        use std::io::Write;
+        let mut file = open_private_file(&dir.join(CLOSED_MARK))?;
+        file.set_len(0)?;
+        file.write_all(look.as_bytes())?;
+    }
+    Ok(())
+}
+
+async fn connect(dir: &Path) -> Result<SqliteConnection, OpenError> {
+    let path = dir.join(DATABASE);
+    // Made here for its mode: its owner's alone. SQLite gives its other files the same.
+    open_private_file(&path).map_err(|error| OpenError::from_io(&path, error))?;
+    options(dir).connect().await.map_err(|error| OpenError::from_sqlx(&path, &error))
+}
+
+fn known_version() -> i64 {
+    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+async fn refuse_newer(connection: &mut SqliteConnection, path: &Path) -> Result<Option<i64>, OpenError> {
+    let failed = |error: sqlx::Error| OpenError::from_sqlx(path, &error);
+    let migrated: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(failed)?;
+    if migrated == 0 {
+        return Ok(None);
+    }
+    let found: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let known = known_version();
+    match found {
+        Some(found) if found > known => {
+            // A newer schema may keep this elsewhere: then its number must do.
+            let program = sqlx::query_scalar("SELECT value FROM meta WHERE name = 'program'")
+                .fetch_one(connection)
+                .await
+                .unwrap_or_else(|_| "of a later version".to_owned());
+            Err(OpenError::Newer { path: path.to_owned(), program, found, known })
+        }
+        found => Ok(found),
+    }
+}
+
+async fn check(connection: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
+    let answer: String = sqlx::query_scalar("PRAGMA quick_check(1)")
+        .fetch_one(connection)
+        .await
+        .map_err(|error| OpenError::from_sqlx(path, &error))?;
+    if answer == "ok" {
+        return Ok(());
+    }
+    Err(OpenError::Damaged { path: path.to_owned(), what: answer.replace('\n', " ") })
+}
+
+async fn recover(connection: &mut SqliteConnection, now: UnixMillis) -> Result<Recovered, sqlx::Error> {
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let open = sqlx::query(
+        "SELECT count(*) AS calls, CAST(coalesce(sum(reserved), 0) AS INTEGER) AS amount FROM holds",
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    sqlx::query(
+        "INSERT INTO ledger (hold, job, item, provider, model, reserved, billed, certainty, \
+         input_tokens, cached_tokens, cache_write_tokens, output_tokens, sent_at, settled_at) \
+         SELECT id, job, item, provider, model, reserved, reserved, 'unknown', 0, 0, 0, 0, at, $1 \
+         FROM holds WHERE true ON CONFLICT (hold) DO NOTHING",
+    )
+    .bind(now.0)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query("DELETE FROM holds").execute(&mut *tx).await?;
+    let interrupted = sqlx::query(
+        "UPDATE jobs SET state = 'interrupted', reason = 'the run ended without closing', updated_at = $1 \
+         WHERE state = 'running'",
+    )
+    .bind(now.0)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query("DELETE FROM sends WHERE at < $1").bind(now.0 - SENDS_KEPT_MS).execute(&mut *tx).await?;
+    sqlx::query(
+        "INSERT INTO meta (name, value) VALUES ('program', $1) \
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    )
+    .bind(env!("CARGO_PKG_VERSION"))
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(Recovered {
+        unknown_calls: u64::try_from(open.try_get::<i64, _>("calls")?).unwrap_or(0),
+        unknown_amount: amount(&open, "amount")?,
+        interrupted_jobs: interrupted.rows_affected(),
+    })
+}
+
+/// Length and time of the database file; `None` if it cannot be told.
+fn look_of(dir: &Path) -> Option<String> {
+    let metadata = fs::metadata(dir.join(DATABASE)).ok()?;
+    let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(format!("{} {}", metadata.len(), modified.as_nanos()))
+}
+
+/// Whether the file looks as it did when it was closed in order: nobody has touched it since.
+fn is_as_closed(dir: &Path) -> bool {
+    let mark = fs::read_to_string(dir.join(CLOSED_MARK)).ok();
+    mark.is_some() && mark == look_of(dir)
+}

@@ -1,0 +1,240 @@
+//! The one writer: takes what waits, writes it in one transaction, answers once it is durable.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use empire_actors::model::ProviderId;
+use empire_actors::ports::{
+    HoldId, HoldRecord, ResultRecord, Results, Settlement, StoreError, UnixMillis, WallClock,
+};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use sqlx::SqliteConnection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::admin::Admin;
+use super::batch::Batch;
+use super::error::{Trouble, store_error, trouble};
+use super::open;
+use crate::home::HomeLock;
+
+/// The most operations in one transaction.
+const BATCH: usize = 2_000;
+/// How soon operations that nobody waits for are tried again after a failed commit.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// One thing to write.
+#[derive(Debug)]
+pub(super) enum Op {
+    Reserve(HoldRecord),
+    Settle(Box<Settlement>, UnixMillis),
+    Release(HoldId),
+    /// A free call; the job is empty where the ledger is everybody's.
+    Sent(ProviderId, Arc<str>, UnixMillis),
+    Record(Box<ResultRecord>),
+    Admin(Admin),
+    /// Writes nothing: it is answered once everything before it is durable.
+    Flush,
+    Close,
+    /// Ends the writer as a crash would: nothing more is written or closed.
+    #[cfg(test)]
+    Crash,
+}
+
+type Ack = oneshot::Sender<Result<u64, StoreError>>;
+
+/// An operation and who waits for it; nobody, for what may not be lost by a failed commit.
+#[derive(Debug)]
+struct Entry {
+    op: Op,
+    ack: Option<Ack>,
+}
+
+/// The way to the writer. Operations are queued the moment they are given, so they take effect
+/// in that order. The queue needs no bound of its own: everything in it has either a caller that
+/// waits for its answer or an open reservation that it ends.
+#[derive(Debug, Clone)]
+pub(super) struct Writer {
+    queue: Option<mpsc::UnboundedSender<Entry>>,
+}
+
+impl Writer {
+    /// Starts the writer on `connection`. It holds the lock until everything is written.
+    pub(super) fn start(connection: SqliteConnection, lock: HomeLock, clock: Arc<dyn WallClock>) -> Writer {
+        let (queue, entries) = mpsc::unbounded_channel();
+        let dir = lock.dir().to_owned();
+        let task = WriterTask { connection, dir, entries, kept: Vec::new(), clock };
+        tokio::spawn(task.run(lock));
+        Writer { queue: Some(queue) }
+    }
+
+    /// A writer that refuses everything, for looking only.
+    pub(super) fn none() -> Writer {
+        Writer { queue: None }
+    }
+
+    /// Whether it writes at all.
+    pub(super) fn is_open(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    /// Queues an operation; resolves when it is durable, with a number that depends on it.
+    pub(super) fn submit(&self, op: Op) -> BoxFuture<'static, Result<u64, StoreError>> {
+        let Some(queue) = &self.queue else {
+            let refused = StoreError::Failed("the data folder is open for looking only".to_owned());
+            return std::future::ready(Err(refused)).boxed();
+        };
+        let (ack, answer) = oneshot::channel();
+        let queued = queue.send(Entry { op, ack: Some(ack) });
+        async move {
+            queued.map_err(|_| StoreError::Closed)?;
+            answer.await.unwrap_or(Err(StoreError::Closed))
+        }
+        .boxed()
+    }
+
+    /// Queues an operation that nobody waits for.
+    pub(super) fn give(&self, op: Op) {
+        let entry = Entry { op, ack: None };
+        let is_queued = self.queue.as_ref().is_some_and(|queue| queue.send(entry).is_ok());
+        if !is_queued {
+            tracing::error!("a call ended after the store was closed: it stays billed at its reservation");
+        }
+    }
+}
+
+impl Results for Writer {
+    fn record(&self, record: ResultRecord) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.submit(Op::Record(Box::new(record))).map(|written| written.map(drop)).boxed()
+    }
+}
+
+struct WriterTask {
+    connection: SqliteConnection,
+    dir: PathBuf,
+    entries: mpsc::UnboundedReceiver<Entry>,
+    /// Operations that nobody waits for, from commits that failed: they go first in the next.
+    kept: Vec<Entry>,
+    clock: Arc<dyn WallClock>,
+}
+
+impl WriterTask {
+    async fn run(mut self, lock: HomeLock) {
+        let mut closer = None;
+        let mut open = true;
+        while open {
+            let mut batch = std::mem::take(&mut self.kept);
+            open = self.wait(&mut batch).await;
+            #[cfg(test)]
+            if batch.iter().any(|entry| matches!(entry.op, Op::Crash)) {
+                return;
+            }
+            if let Some(end) = batch.iter().position(|entry| matches!(entry.op, Op::Close)) {
+                closer = batch.drain(end..).next().and_then(|entry| entry.ack);
+                open = false;
+            }
+            self.write(batch).await;
+        }
+        // What came in while the last batch was written gets no answer but `Closed`.
+        drop(self.entries);
+        let lost = self.kept.len();
+        if lost > 0 {
+            tracing::error!(
+                lost,
+                "closed with unwritten ends of calls: they stay billed at their reservation"
+            );
+        }
+        let closed = open::close(self.connection, &self.dir).await.map_err(store_error);
+        drop(lock);
+        if let Some(closer) = closer {
+            let _ = closer.send(closed.map(|()| lost as u64));
+        }
+    }
+
+    /// Waits for operations and takes all that are there. `false` once nobody can give any more.
+    async fn wait(&mut self, batch: &mut Vec<Entry>) -> bool {
+        if batch.is_empty() {
+            return self.entries.recv_many(batch, BATCH).await > 0;
+        }
+        tokio::select! {
+            taken = self.entries.recv_many(batch, BATCH) => taken > 0,
+            () = tokio::time::sleep(RETRY) => true,
+        }
+    }
+
+    /// Writes a batch and answers for it. Where one operation is at fault, the batch is halved
+    /// until only that one fails.
+    async fn write(&mut self, batch: Vec<Entry>) {
+        let mut parts = vec![batch];
+        while let Some(mut part) = parts.pop() {
+            match self.commit(&part).await {
+                Ok(numbers) => {
+                    for (entry, number) in part.into_iter().zip(numbers) {
+                        entry.ack.map(|ack| ack.send(Ok(number)));
+                    }
+                }
+                Err(error) if part.len() > 1 && trouble(&error) == Trouble::Refused => {
+                    let second = part.split_off(part.len() / 2);
+                    parts.extend([second, part]);
+                }
+                Err(error) => self.fail(part, &store_error(error)),
+            }
+        }
+    }
+
+    fn fail(&mut self, part: Vec<Entry>, error: &StoreError) {
+        tracing::warn!(operations = part.len(), %error, "a commit failed");
+        for entry in part {
+            match entry.ack {
+                Some(ack) => drop(ack.send(Err(error.clone()))),
+                None => self.kept.push(entry),
+            }
+        }
+    }
+
+    async fn commit(&mut self, part: &[Entry]) -> Result<Vec<u64>, sqlx::Error> {
+        let connection = &mut self.connection;
+        if part.is_empty() {
+            return Ok(Vec::new());
+        }
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+        let outcome = match apply(connection, part, self.clock.now()).await {
+            Ok(numbers) => sqlx::query("COMMIT").execute(&mut *connection).await.map(|_| numbers),
+            Err(error) => Err(error),
+        };
+        if outcome.is_err() {
+            // SQLite has rolled some failures back by itself; then this fails, rightly.
+            let _ = sqlx::query("ROLLBACK").execute(connection).await;
+        }
+        outcome
+    }
+}
+
+/// Applies operations in order: runs of the frequent ones together, the rare ones one by one.
+async fn apply(
+    connection: &mut SqliteConnection,
+    part: &[Entry],
+    now: UnixMillis,
+) -> Result<Vec<u64>, sqlx::Error> {
+    let mut numbers = vec![0; part.len()];
+    let mut batch = Batch::default();
+    for (entry, number) in part.iter().zip(&mut numbers) {
+        match &entry.op {
+            Op::Reserve(hold) => batch.reserve(hold)?,
+            Op::Settle(settlement, at) => batch.settle(settlement, *at),
+            Op::Release(hold) => batch.end(*hold),
+            Op::Sent(provider, job, at) => batch.sent(provider, job, *at),
+            Op::Record(record) => batch.record(record),
+            Op::Admin(admin) => {
+                std::mem::take(&mut batch).write(connection, now).await?;
+                *number = admin.run(connection, now).await?;
+            }
+            Op::Flush | Op::Close => {}
+            #[cfg(test)]
+            Op::Crash => {}
+        }
+    }
+    batch.write(connection, now).await?;
+    Ok(numbers)
+}
