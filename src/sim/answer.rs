@@ -111,7 +111,7 @@ fn free_text(quotes: &Quotes, seed: u64) -> String {
 fn part(schema: &Schema, prompt: &str, seed: u64, breaks: Option<Dice>) -> String {
     let value = schema.fill(&Quotes::of(prompt), seed);
     match breaks {
-        Some(dice) => broken(schema, value, dice),
+        Some(dice) => broken(schema, &value, dice),
         None => value.to_string(),
     }
 }
@@ -148,7 +148,7 @@ fn packed(
 
 /// `value` changed so that it does not fit any more: words instead of JSON, a member lost, a
 /// member of the wrong type, or wrapped into an object.
-fn broken(schema: &Schema, value: Value, dice: Dice) -> String {
+fn broken(schema: &Schema, value: &Value, dice: Dice) -> String {
     let members: Vec<String> =
         value.as_object().map(|members| members.keys().cloned().collect()).unwrap_or_default();
     let mut ways: Vec<Value> = Vec::new();

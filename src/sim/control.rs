@@ -1,8 +1,12 @@
 //! The simulator's own pages under `/_sim/`.
 
+use std::net::IpAddr;
+
 use axum::body::Bytes;
 use axum::extract::Query;
-use axum::http::Uri;
+use axum::http::header::HOST;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Uri};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -34,7 +38,17 @@ struct TopUp {
 }
 
 /// Answers a request for one of these pages.
-pub(super) fn page(shared: &Shared, method: &str, uri: &Uri, body: Option<&Bytes>) -> Reply {
+pub(super) fn page(
+    shared: &Shared,
+    method: &str,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: Option<&Bytes>,
+) -> Reply {
+    if !is_asked_as_loopback(headers) {
+        let message = "these pages are for this machine: ask for them at localhost or a loopback address";
+        return Reply::value(403, &json!({ "error": message }));
+    }
     let done = match (method, uri.path()) {
         ("GET", "/_sim/info") => Ok(info(shared)),
         ("GET", "/_sim/requests") => requests(shared, uri),
@@ -51,6 +65,15 @@ pub(super) fn page(shared: &Shared, method: &str, uri: &Uri, body: Option<&Bytes
         Ok(value) => Reply::value(200, &value),
         Err(message) => Reply::value(400, &json!({ "error": message })),
     }
+}
+
+/// Whether the request names this machine. A web page elsewhere can make its own name resolve to
+/// loopback and then read these pages in the owner's browser; but that name is what it must ask for.
+fn is_asked_as_loopback(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST) else { return true };
+    let Ok(authority) = Authority::try_from(host.as_bytes()) else { return false };
+    let name = authority.host().trim_matches(['[', ']']);
+    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// What is not here.

@@ -211,7 +211,7 @@ impl<'a> Fitter<'a> {
         let mut items: Vec<Value> = Vec::with_capacity(wanted);
         if let (Some(contained), true) = (keywords.get("contains"), first.is_empty() && most > 0) {
             let both = json!({ "allOf": [rest, contained] });
-            items.push(self.value(&both.clone(), name, depth + 1));
+            items.push(self.value(&both, name, depth + 1));
         }
         let mut misses = 0;
         while items.len() < wanted && misses < 32 {

@@ -16,10 +16,10 @@ pub(super) fn merge(into: &mut Map<String, Value>, from: &Map<String, Value>) {
             "enum" => intersect(ours, theirs, |theirs, value| theirs.contains(value)),
             "type" => types(ours, theirs),
             "minimum" | "exclusiveMinimum" | "minLength" | "minItems" | "minProperties" => {
-                pick(ours, theirs, f64::gt)
+                pick(ours, theirs, f64::gt);
             }
             "maximum" | "exclusiveMaximum" | "maxLength" | "maxItems" | "maxProperties" => {
-                pick(ours, theirs, f64::lt)
+                pick(ours, theirs, f64::lt);
             }
             "items" | "additionalProperties" | "contains" => both(ours, theirs),
             "uniqueItems" => *ours = Value::Bool(*ours == true || *theirs == true),

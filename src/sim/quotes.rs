@@ -65,7 +65,8 @@ pub(super) fn head(text: &str, bytes: usize) -> &str {
 fn labelled(text: &str, quotes: &mut Quotes) {
     for line in text.lines() {
         let Some((label, value)) = line.split_once(": ") else { continue };
-        if label.len() <= LONGEST_LABEL && label.split_whitespace().count() <= 4 {
+        let is_plain = !label.contains(['"', '{', '`']);
+        if is_plain && label.len() <= LONGEST_LABEL && label.split_whitespace().count() <= 4 {
             quotes.add(value);
         }
     }
@@ -99,7 +100,7 @@ fn names(text: &str, quotes: &mut Quotes) {
         let mut name = String::new();
         for word in line.split_whitespace() {
             let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
-            let is_name = !starts_sentence && bare.chars().next().is_some_and(char::is_uppercase);
+            let is_name = !starts_sentence && bare.contains(char::is_uppercase);
             if is_name {
                 if !name.is_empty() {
                     name.push(' ');
@@ -181,6 +182,7 @@ mod tests {
             ("Write one line on the word `zebra` please", "zebra"),
             ("Given {\"company\": \"3M\", \"sector\": \"Industrials\"} say more", "3M"),
             ("Please tell me what Deutsche Bahn AG does.", "Deutsche Bahn AG"),
+            ("Does 3M pay well?", "3M"),
             ("say something about elephants", "something"),
             ("", "nothing"),
         ] {

@@ -34,6 +34,16 @@ pub(super) enum Payload {
     Nothing,
 }
 
+impl Payload {
+    fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Payload::Whole(bytes) | Payload::Torn(bytes) => bytes,
+            Payload::Pieces(pieces) => pieces.concat(),
+            Payload::Nothing => Vec::new(),
+        }
+    }
+}
+
 impl Reply {
     pub(super) fn new(status: u16, payload: Payload) -> Reply {
         Reply { status, content_type: "application/json", headers: Vec::new(), payload }
@@ -62,29 +72,20 @@ impl Reply {
         self
     }
 
-    /// The body, as far as it is known in one piece.
-    fn bytes(self) -> (Vec<u8>, Reply) {
-        let bytes = match &self.payload {
-            Payload::Whole(bytes) | Payload::Torn(bytes) => bytes.clone(),
-            Payload::Pieces(pieces) => pieces.concat(),
-            Payload::Nothing => Vec::new(),
-        };
-        (bytes, self)
-    }
-
     /// Cuts the JSON short, as a whole response.
     #[must_use]
-    pub(super) fn malformed(self) -> Reply {
-        let (mut bytes, reply) = self.bytes();
+    pub(super) fn malformed(mut self) -> Reply {
+        let mut bytes = self.payload.into_bytes();
         bytes.truncate(bytes.len() * 2 / 3);
-        Reply { payload: Payload::Whole(bytes), ..reply }
+        self.payload = Payload::Whole(bytes);
+        self
     }
 
     /// Ends the connection in the middle of the body.
     #[must_use]
-    pub(super) fn torn(self) -> Reply {
-        let (bytes, reply) = self.bytes();
-        Reply { payload: Payload::Torn(bytes), ..reply }
+    pub(super) fn torn(mut self) -> Reply {
+        self.payload = Payload::Torn(self.payload.into_bytes());
+        self
     }
 
     pub(super) fn into_response(self) -> Response<Body> {

@@ -173,7 +173,8 @@ async fn respond(State(shared): State<Arc<Shared>>, request: Request<Body>) -> R
     let body = to_bytes(body, LARGEST_BODY).await.ok();
     let path = parts.uri.path();
     if path.starts_with("/_sim/") {
-        return control::page(&shared, parts.method.as_str(), &parts.uri, body.as_ref()).into_response();
+        return control::page(&shared, parts.method.as_str(), &parts.uri, &parts.headers, body.as_ref())
+            .into_response();
     }
     let Some((dialect, method, path)) = route(&parts.method, path, &parts.headers) else {
         let reply = control::not_found(parts.method.as_str(), path);
