@@ -9,5 +9,6 @@ pub mod job;
 pub mod plan;
 pub mod providers;
 pub mod report;
+pub mod sim;
 pub mod store;
 pub mod text;
