@@ -53,6 +53,10 @@ pub enum Delivery<M> {
 #[derive(Debug)]
 struct State<M> {
     /// `None` while empty.
+    #[expect(
+        clippy::box_collection,
+        reason = "an empty mailbox takes 8 bytes instead of 32, half a million times"
+    )]
     queue: Option<Box<VecDeque<M>>>,
     waker: Option<Waker>,
     cancelled: bool,
