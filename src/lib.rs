@@ -3,12 +3,14 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod cli;
 pub mod config;
 pub mod home;
 pub mod job;
 pub mod plan;
 pub mod providers;
 pub mod report;
+pub mod run;
 pub mod sim;
 pub mod store;
 pub mod text;

@@ -129,6 +129,14 @@ pub fn all(config: &Config) -> Result<BTreeMap<ProviderId, Arc<HttpProvider>>, C
     config.providers.iter().map(provider).collect()
 }
 
+/// Makes sure that a simulator answers at `base_url`: nothing else may pass for one.
+///
+/// # Errors
+/// In words, if the address is not on this machine or something else answers.
+pub async fn check_simulator(base_url: &str) -> Result<(), String> {
+    client::simulator_answers(base_url).await
+}
+
 fn encode(dialect: Dialect, request: &Request) -> Value {
     match dialect {
         Dialect::Ollama => ollama::encode(request),

@@ -37,7 +37,8 @@ pub use results::{DeadReason, EndedKey, ModelShare, Outcome, ResultFilter, Resul
 /// Connections for reading.
 const READERS: u32 = 4;
 
-/// An open data folder.
+/// An open data folder. Clones share it.
+#[derive(Clone)]
 pub struct Store {
     writer: writer::Writer,
     readers: SqlitePool,

@@ -71,3 +71,20 @@ fn build(kind: Kind) -> Result<Client, ClientError> {
     let builder = if kind.direct { builder.no_proxy() } else { builder };
     Ok(builder.build()?)
 }
+
+/// Asks whether the simulator, and nothing else, answers at `base_url`.
+pub(super) async fn simulator_answers(base_url: &str) -> Result<(), String> {
+    if !crate::config::is_own_network(base_url) {
+        return Err(format!(
+            "--sim {base_url}: a simulator runs on this machine only: use http://127.0.0.1:PORT"
+        ));
+    }
+    let client = build(Kind { connect_timeout: IDLE, direct: true }).map_err(|error| error.to_string())?;
+    let asked = client.get(format!("{base_url}/_sim/info")).timeout(KEEP_ALIVE).send().await;
+    let unreachable = |_| format!("--sim {base_url}: nothing answers there: start it with `empire sim`");
+    let answer = asked.map_err(unreachable)?.json::<serde_json::Value>().await;
+    match answer {
+        Ok(info) if info["simulator"] == true => Ok(()),
+        _ => Err(format!("--sim {base_url}: what answers there is no simulator of this program")),
+    }
+}

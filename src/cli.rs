@@ -1,0 +1,212 @@
+//! The command line. Data goes to standard output, talk to standard error.
+
+mod completions;
+mod doctor;
+mod results;
+mod run;
+mod sim;
+mod status;
+mod steer;
+mod terminal;
+
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use empire_actors::money::Micros;
+
+use crate::home::Home;
+use crate::run::error::{CommandError, Exit};
+use crate::run::prepare::{DEFAULT_SCENARIO, Place};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    all done
+  1    the program itself failed
+  2    wrong usage or bad input; nothing was spent
+  3    all items were worked, and some agents died
+  4    refused by a gate or the plan, or stopped before the end
+  130  interrupted, and resumable";
+
+/// Run a swarm of model-driven agents: local models first, under a hard budget, private by type.
+#[derive(Debug, Parser)]
+#[command(name = "empire", version, styles = STYLES, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Folder that holds all state [default: ~/.empire].
+    #[arg(long, global = true, value_name = "DIR", env = "EMPIRE_HOME", hide_env_values = true)]
+    data_dir: Option<PathBuf>,
+    /// Configuration on top of the data folder's empire.toml.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print one machine-readable JSON document on standard output.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Plan, run and steer swarm jobs.
+    #[command(subcommand)]
+    Swarm(Swarm),
+    /// Run the simulator of the model vendors alone, on loopback.
+    Sim(sim::SimArgs),
+    /// Check what is reachable, configured and missing, and say what to do about each.
+    Doctor,
+    /// Print the JSON Schema of a file that people write.
+    #[command(subcommand)]
+    Schema(Schema),
+    /// Print a completion script for a shell.
+    Completions(completions::CompletionArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum Schema {
+    /// Of a job file.
+    Job,
+}
+
+#[derive(Debug, Subcommand)]
+enum Swarm {
+    /// Say what a job costs, how long it takes and which limit binds, before anything is spent.
+    Plan(PlanArgs),
+    /// Run a job, or go on with it: finished items are not bought again.
+    Run(RunArgs),
+    /// List all jobs.
+    List,
+    /// Show how a job stands.
+    Status(status::StatusArgs),
+    /// Print a job's results in input order.
+    Results(results::ResultArgs),
+    /// Let calls under way end and start no new ones; the job can be resumed.
+    Pause(JobArgs),
+    /// Go on with a job that was paused or interrupted.
+    Resume(ResumeArgs),
+    /// Work the dead agents of a job anew.
+    Retry(ResumeArgs),
+    /// Give a job up for good. Its results stay.
+    Cancel(JobArgs),
+}
+
+#[derive(Debug, Args)]
+struct JobArgs {
+    /// The job's id, a unique beginning of it, or its name.
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
+/// What `plan` and `run` share.
+#[derive(Debug, Args)]
+struct SpecArgs {
+    /// The job file (see `empire schema job`).
+    #[arg(value_name = "JOB.yaml")]
+    job: PathBuf,
+    /// Input in place of the job file's; `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Only the first N items.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    /// Against the simulator instead of real models: a scenario's name or file, or the address
+    /// (http://…) of a simulator that runs already.
+    #[arg(long, value_name = "SCENARIO", num_args = 0..=1, default_missing_value = DEFAULT_SCENARIO)]
+    sim: Option<String>,
+    /// The most this job may spend, in dollars, in place of the job file's.
+    #[arg(long, value_name = "AMOUNT", value_parser = amount)]
+    budget: Option<Micros>,
+}
+
+#[derive(Debug, Args)]
+struct PlanArgs {
+    #[command(flatten)]
+    spec: SpecArgs,
+    /// Work N items first and plan from what they took, with a 95 % interval. They are paid for,
+    /// and kept: a later `run` does not buy them again.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1000))]
+    sample: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    spec: SpecArgs,
+    /// Folder for results and report [default: the job file's `out`, else out/NAME].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Do not ask; run even what the plan says does not fit, up to the budget.
+    #[arg(long, short)]
+    yes: bool,
+    /// Start a new job even if there is one of this name.
+    #[arg(long)]
+    fresh: bool,
+}
+
+#[derive(Debug, Args)]
+struct ResumeArgs {
+    /// The job's id, a unique beginning of it, or its name.
+    #[arg(value_name = "ID")]
+    id: String,
+    /// A new budget for the job, in dollars; what is spent already counts.
+    #[arg(long, value_name = "AMOUNT", value_parser = amount)]
+    budget: Option<Micros>,
+    /// For a simulated job: another scenario than last time.
+    #[arg(long, value_name = "SCENARIO")]
+    sim: Option<String>,
+}
+
+fn amount(text: &str) -> Result<Micros, String> {
+    let amount: Micros =
+        text.parse().map_err(|error: empire_actors::money::AmountError| error.to_string())?;
+    if amount == Micros::ZERO { Err("a budget must be more than 0".to_owned()) } else { Ok(amount) }
+}
+
+/// What every command gets.
+struct Context {
+    place: Place,
+    json: bool,
+}
+
+/// Runs the command line that the process was started with.
+///
+/// # Errors
+/// With the message and exit code to end with.
+pub async fn main(cli: Cli) -> Result<Exit, CommandError> {
+    match cli.command {
+        Command::Schema(Schema::Job) => {
+            return terminal::print_json(&crate::job::spec_json_schema()).map(|()| Exit::Done);
+        }
+        Command::Completions(args) => return completions::print(&args, &mut Cli::command()),
+        _ => {}
+    }
+    // An empty variable counts as none, as everywhere in a shell.
+    let data_dir = cli.global.data_dir.filter(|dir| !dir.as_os_str().is_empty());
+    let home = Home::resolve(data_dir, |name| crate::config::system_env(name).map(Into::into))?;
+    let context = Context { place: Place { home, config: cli.global.config }, json: cli.global.json };
+    match cli.command {
+        Command::Swarm(Swarm::Plan(args)) => run::plan(&context, args).await,
+        Command::Swarm(Swarm::Run(args)) => run::run(&context, args).await,
+        Command::Swarm(Swarm::Resume(args)) => run::resume(&context, args, false).await,
+        Command::Swarm(Swarm::Retry(args)) => run::resume(&context, args, true).await,
+        Command::Swarm(Swarm::List) => status::list(&context).await,
+        Command::Swarm(Swarm::Status(args)) => status::status(&context, args).await,
+        Command::Swarm(Swarm::Results(args)) => results::results(&context, args).await,
+        Command::Swarm(Swarm::Pause(args)) => steer::pause(&context, &args.id).await,
+        Command::Swarm(Swarm::Cancel(args)) => steer::cancel(&context, &args.id).await,
+        Command::Sim(args) => sim::sim(&context, args).await,
+        Command::Doctor => doctor::doctor(&context).await,
+        Command::Schema(_) | Command::Completions(_) => Ok(Exit::Done),
+    }
+}

@@ -1,0 +1,183 @@
+//! `empire doctor`: what is reachable, configured and missing, and what to do about each.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{Context, terminal};
+use crate::config::{Config, Dialect};
+use crate::providers::{Clients, probe};
+use crate::run::error::{CommandError, Exit};
+use crate::run::system::SystemClock;
+use crate::store::Store;
+use crate::text;
+
+/// Free space below which the disk is worth a word, in bytes.
+const LOW_DISK: u64 = 10 << 30;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Health {
+    Good,
+    /// Works, but not all of it.
+    Attention,
+    Bad,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: String,
+    health: Health,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    todo: Option<String>,
+}
+
+impl Finding {
+    fn good(what: impl Into<String>, found: impl Into<String>) -> Finding {
+        Finding { what: what.into(), health: Health::Good, found: found.into(), todo: None }
+    }
+
+    fn other(what: &str, health: Health, found: impl Into<String>, todo: impl Into<String>) -> Finding {
+        Finding { what: what.to_owned(), health, found: found.into(), todo: Some(todo.into()) }
+    }
+}
+
+pub(super) async fn doctor(context: &Context) -> Result<Exit, CommandError> {
+    let mut findings = vec![data_folder(context).await];
+    findings.extend(disk(context));
+    let mut any_model = false;
+    match context.place.load_config() {
+        Err(error) => {
+            findings.push(Finding::other("configuration", Health::Bad, error.message, "mend that file"))
+        }
+        Ok(config) => {
+            findings.push(Finding::good("configuration", format!("{} models", config.models.len())));
+            for id in config.providers.keys() {
+                let (finding, usable) = provider(&config, id).await?;
+                any_model |= usable && config.route.iter().any(|entry| route_uses(&config, entry, id));
+                findings.push(finding);
+            }
+        }
+    }
+    if !any_model {
+        findings.push(Finding::other(
+            "default route",
+            Health::Bad,
+            "no model of it can be used",
+            "start Ollama and pull its model, or set a key; `--sim` runs without any",
+        ));
+    }
+    let worst_is_bad = !any_model || findings.iter().any(|finding| finding.health == Health::Bad);
+    if context.json {
+        terminal::print_json(&serde_json::json!({"healthy": !worst_is_bad, "findings": findings}))?;
+    } else {
+        terminal::print(&render(&findings))?;
+    }
+    Ok(if worst_is_bad { Exit::Refused } else { Exit::Done })
+}
+
+fn route_uses(config: &Config, entry: &str, id: &empire_actors::model::ProviderId) -> bool {
+    entry == id.as_str() || config.models.get(entry).is_some_and(|model| model.provider == *id)
+}
+
+async fn data_folder(context: &Context) -> Finding {
+    let what = "data folder";
+    let home = &context.place.home;
+    let shown = home.dir().display().to_string();
+    match home.is_locked() {
+        Ok(true) => return Finding::good(what, format!("{shown}, in use by a run")),
+        Err(error) => {
+            return Finding::other(what, Health::Bad, error.to_string(), "choose another with --data-dir");
+        }
+        Ok(false) => {}
+    }
+    let opened = match home.lock() {
+        Ok(lock) => Store::open(lock, Arc::new(SystemClock)).await,
+        Err(error) => {
+            return Finding::other(what, Health::Bad, error.to_string(), "choose another with --data-dir");
+        }
+    };
+    match opened {
+        Err(error) => Finding::other(what, Health::Bad, error.to_string(), "see the message"),
+        Ok(store) => {
+            let jobs = store.list_jobs().await.map(|jobs| jobs.len() as u64);
+            let closed = store.close().await;
+            match (jobs, closed) {
+                (Ok(jobs), Ok(())) => Finding::good(what, format!("{shown}, {}", text::count(jobs, "job"))),
+                (Err(error), _) | (_, Err(error)) => {
+                    Finding::other(what, Health::Bad, error.to_string(), "see the message")
+                }
+            }
+        }
+    }
+}
+
+fn disk(context: &Context) -> Option<Finding> {
+    let disks = sysinfo::Disks::new_with_refreshed_list().ok()?;
+    let home = std::fs::canonicalize(context.place.home.dir()).ok()?;
+    let of_home = disks.iter().filter(|disk| home.starts_with(disk.mount_point()));
+    let disk = of_home.max_by_key(|disk| disk.mount_point().as_os_str().len())?;
+    let free = disk.available_space();
+    let found = format!("{} free", text::bytes(free));
+    Some(if free < LOW_DISK {
+        Finding::other("disk", Health::Attention, found, "free some: a job that finds the disk full pauses")
+    } else {
+        Finding::good("disk", found)
+    })
+}
+
+/// Looks at one provider. Gives whether a model of it can be called.
+async fn provider(
+    config: &Config,
+    id: &empire_actors::model::ProviderId,
+) -> Result<(Finding, bool), CommandError> {
+    let setting = &config.providers[id];
+    let what = format!("{id} ({})", setting.spec.zone);
+    if let Some(variable) = config.missing_key(id) {
+        let finding = Finding::other(&what, Health::Attention, "no key", format!("set {variable} to use it"));
+        return Ok((finding, false));
+    }
+    let client = Clients::default().client_for(setting)?;
+    let report = probe(setting, &client).await;
+    if !report.reachable {
+        let todo = match setting.dialect {
+            Dialect::Ollama => "start it with `ollama serve`, or set OLLAMA_HOST".to_owned(),
+            _ => format!("check the network, the key and base_url under [providers.{id}] in empire.toml"),
+        };
+        return Ok((Finding::other(&what, Health::Attention, report.detail, todo), false));
+    }
+    let default = setting.default_model.as_deref();
+    let missing = default.filter(|model| !report.models.iter().any(|there| there == model));
+    let found =
+        format!("reachable at {}, {}", setting.base_url, text::count(report.models.len() as u64, "model"));
+    let finding = match missing {
+        Some(model) if setting.dialect == Dialect::Ollama => {
+            let todo = format!("pull it with `ollama pull {model}`");
+            Finding::other(&what, Health::Attention, format!("{found}, but not {model}"), todo)
+        }
+        Some(model) => {
+            let todo =
+                format!("set default_model under [providers.{id}] in empire.toml to one that it lists");
+            Finding::other(&what, Health::Attention, format!("{found}, but not {model}"), todo)
+        }
+        None => Finding::good(what, found),
+    };
+    Ok((finding, missing.is_none()))
+}
+
+fn render(findings: &[Finding]) -> String {
+    let mut out = String::new();
+    for finding in findings {
+        let mark = match finding.health {
+            Health::Good => "ok  ",
+            Health::Attention => "look",
+            Health::Bad => "BAD ",
+        };
+        out += &format!("{mark}  {}: {}\n", finding.what, finding.found);
+        if let Some(todo) = &finding.todo {
+            out += &format!("      → {todo}\n");
+        }
+    }
+    out
+}

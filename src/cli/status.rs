@@ -1,0 +1,224 @@
+//! `empire swarm list` and `empire swarm status`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use super::{Context, terminal};
+use crate::home::Home;
+use crate::run::error::{CommandError, Exit};
+use crate::run::progress::say;
+use crate::run::system::SystemClock;
+use crate::store::{Counts, FindError, Job, JobState, Store};
+use crate::text;
+
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// The job's id, a unique beginning of it, or its name.
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Show it anew every second until the job stops.
+    #[arg(long)]
+    watch: bool,
+}
+
+/// A job where it was found.
+pub(super) struct Found {
+    pub(super) store: Store,
+    pub(super) home: Home,
+    pub(super) job: Job,
+}
+
+/// The data folders that hold jobs: of real runs, and of simulated ones.
+async fn stores(context: &Context) -> Result<Vec<(Home, Store)>, CommandError> {
+    let mut stores = Vec::new();
+    for simulated in [false, true] {
+        // A folder that nobody has used is not made just to look into it.
+        if simulated && !context.place.home.dir().join("sim").is_dir() {
+            continue;
+        }
+        let home = context.place.home_of(simulated)?;
+        let store = Store::watch(&home, Arc::new(SystemClock)).await?;
+        stores.push((home, store));
+    }
+    Ok(stores)
+}
+
+/// Finds a job by id, beginning of an id, or name, among real and simulated ones.
+pub(super) async fn find(context: &Context, wanted: &str) -> Result<Found, CommandError> {
+    let mut found = Vec::new();
+    for (home, store) in stores(context).await? {
+        match store.find_job(wanted).await {
+            Ok(job) => found.push(Found { store, home, job }),
+            Err(FindError::NotFound { .. }) => {}
+            Err(other) => return Err(other.into()),
+        }
+    }
+    match found.len() {
+        0 => Err(FindError::NotFound { wanted: wanted.to_owned() }.into()),
+        1 => Ok(found.remove(0)),
+        _ => {
+            let matches = found.iter().map(|found| {
+                let kind = if found.job.simulated { "simulated" } else { "real" };
+                format!("  {} {} ({kind}, {})", found.job.id, found.job.setup.name, found.job.state.as_str())
+            });
+            Err(FindError::Ambiguous { wanted: wanted.to_owned(), matches: matches.collect() }.into())
+        }
+    }
+}
+
+/// A job as commands show it.
+#[derive(Debug, Serialize)]
+struct Shown {
+    id: String,
+    name: String,
+    simulated: bool,
+    state: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reason: String,
+    counts: Counts,
+    pending: u64,
+    budget_micros: Option<u64>,
+    out: String,
+    created: String,
+    updated: String,
+}
+
+impl Shown {
+    fn of(job: &Job, home: &Home) -> Result<Shown, CommandError> {
+        let state = match job.state {
+            // Whoever ran it is gone without a word.
+            JobState::Running if !home.is_locked()? => JobState::Interrupted,
+            state => state,
+        };
+        Ok(Shown {
+            id: job.id.clone(),
+            name: job.setup.name.clone(),
+            simulated: job.simulated,
+            state: state.as_str(),
+            reason: job.reason.clone(),
+            counts: job.counts,
+            pending: job.counts.pending(),
+            budget_micros: job.setup.budget.map(|budget| budget.0),
+            out: job.setup.out_dir.clone(),
+            created: time(job.created_at.0),
+            updated: time(job.updated_at.0),
+        })
+    }
+
+    fn lines(&self) -> String {
+        let counts = &self.counts;
+        let mut lines = vec![
+            format!("{} {}{}", self.name, self.id, if self.simulated { "  SIMULATED" } else { "" }),
+            format!("  state    {}{}", self.state, self.because()),
+            format!(
+                "  items    {} of {} done, {} dead, {} pending{}",
+                text::thousands(counts.done),
+                text::thousands(counts.distinct),
+                text::thousands(counts.dead),
+                text::thousands(self.pending),
+                if counts.distinct < counts.items {
+                    format!(" (equal ones counted once; {} in all)", text::thousands(counts.items))
+                } else {
+                    String::new()
+                }
+            ),
+            format!(
+                "  calls    {}, {} tokens in, {} out",
+                text::thousands(counts.calls),
+                text::thousands(counts.usage.total_input()),
+                text::thousands(counts.usage.output)
+            ),
+            format!(
+                "  spent    {}{}",
+                counts.cost,
+                self.budget_micros
+                    .map(|b| format!(" of {}", empire_actors::money::Micros(b)))
+                    .unwrap_or_default()
+            ),
+            format!("  outputs  {}", self.out),
+            format!("  updated  {}", self.updated),
+        ];
+        if matches!(self.state, "paused" | "interrupted") {
+            lines.push(format!("  go on    empire swarm resume {}", self.id));
+        }
+        lines.join("\n") + "\n"
+    }
+
+    fn because(&self) -> String {
+        if self.reason.is_empty() { String::new() } else { format!(": {}", self.reason) }
+    }
+}
+
+fn time(millis: i64) -> String {
+    jiff::Timestamp::from_millisecond(millis).map_or_else(|_| "?".to_owned(), |at| format!("{at:.0}"))
+}
+
+/// `empire swarm list`.
+pub(super) async fn list(context: &Context) -> Result<Exit, CommandError> {
+    let mut shown = Vec::new();
+    for (home, store) in stores(context).await? {
+        for job in store.list_jobs().await? {
+            shown.push(Shown::of(&job, &home)?);
+        }
+    }
+    shown.sort_by(|a, b| b.id.cmp(&a.id));
+    if context.json {
+        return terminal::print_json(&shown).map(|()| Exit::Done);
+    }
+    if shown.is_empty() {
+        say("no jobs yet: `empire swarm run config/jobs/leads.yaml --sim` runs one against the simulator");
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["NAME", "ID", "STATE", "DONE", "DEAD", "PENDING", "SPENT", "UPDATED"]);
+    for job in &shown {
+        let state = if job.simulated { format!("{} (sim)", job.state) } else { job.state.to_owned() };
+        table.add_row([
+            job.name.clone(),
+            job.id.clone(),
+            state,
+            text::thousands(job.counts.done),
+            text::thousands(job.counts.dead),
+            text::thousands(job.pending),
+            job.counts.cost.to_string(),
+            job.updated.clone(),
+        ]);
+    }
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    terminal::print(&(lines.join("\n") + "\n"))?;
+    Ok(Exit::Done)
+}
+
+/// `empire swarm status ID`.
+pub(super) async fn status(context: &Context, args: StatusArgs) -> Result<Exit, CommandError> {
+    let Found { store, home, job } = find(context, &args.id).await?;
+    let mut job = job;
+    loop {
+        let shown = Shown::of(&job, &home)?;
+        let over = !args.watch || !matches!(shown.state, "running" | "admitting");
+        if context.json {
+            if over {
+                terminal::print_json(&shown)?;
+            }
+        } else {
+            if args.watch && terminal::color() {
+                terminal::print("\x1b[2J\x1b[H")?;
+            }
+            terminal::print(&shown.lines())?;
+        }
+        if over {
+            return Ok(Exit::Done);
+        }
+        tokio::time::sleep(WATCH_EVERY).await;
+        if let Some(now) = store.job(&job.id).await? {
+            job = now;
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! Puts the actors of one job together, runs it, and waits for its end.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use empire_actors::gates::book::Scope;
+use empire_actors::gates::budget::Cap;
+use empire_actors::model::{Model, ProviderId, ProviderSpec};
+use empire_actors::ports::{Answers, ItemKey, Items, Part, Provider, Results, StoreError, Verdict};
+use empire_actors::swarm::meters::MeterReading;
+use empire_actors::swarm::order::{COHORT_SIZE, CohortPlan, FailureRule, JobEnd, JobOrder, StopReason};
+use empire_actors::swarm::{Swarm, SwarmParts};
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+use super::error::CommandError;
+use super::outputs::{Appender, Outputs};
+use super::prepare::{Loaded, highest_level, scope_of};
+use super::progress::{Fixed, Progress, say};
+use super::system::{SystemClock, SystemRandom};
+use crate::job::Totals;
+use crate::providers;
+use crate::store::{Desired, Job, JobState, Store};
+
+/// How often progress is drawn.
+const DRAW_EVERY: Duration = Duration::from_millis(200);
+/// How often the store is asked whether somebody wants the job to stop.
+const ASK_EVERY: Duration = Duration::from_millis(250);
+/// How often the own memory is looked at.
+const MEMORY_EVERY: Duration = Duration::from_secs(1);
+/// How long calls in flight may go on after a stop.
+const DRAIN_WITHIN: Duration = Duration::from_secs(60);
+
+/// What a run is to do.
+pub struct Run<'a> {
+    /// The store, open for writing.
+    pub store: &'a Store,
+    /// The job as stored, its input read in.
+    pub job: &'a Job,
+    /// Its spec and all it needs.
+    pub loaded: &'a Loaded,
+    /// What its input adds up to.
+    pub shape: Shape,
+    /// Items that need no call.
+    pub finished: HashSet<ItemKey>,
+    /// Only these items, if given.
+    pub only: Option<HashSet<u32>>,
+    /// Where results are appended.
+    pub outputs: &'a Outputs,
+}
+
+/// What a run needs to know of its input.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Items that are not finished, equal ones counted each.
+    pub pending: u64,
+    /// Items that share a call.
+    pub pack: usize,
+    /// The highest level of any item.
+    pub highest: empire_actors::level::Level,
+}
+
+impl Shape {
+    /// The shape of an input that was just read.
+    #[must_use]
+    pub fn of(loaded: &Loaded, totals: &Totals, pending: u64) -> Shape {
+        Shape { pending, pack: loaded.pack(totals), highest: highest_level(totals, loaded.spec.privacy) }
+    }
+}
+
+/// How a run went.
+#[derive(Debug)]
+pub struct Ran {
+    /// How the job ended.
+    pub end: JobEnd,
+    /// Its counters.
+    pub meters: MeterReading,
+    /// How long it took.
+    pub took: Duration,
+    /// The most memory that was seen in use, in bytes.
+    pub peak_memory: Option<u64>,
+    /// Actors that did not stop in time and were killed.
+    pub killed: Vec<String>,
+}
+
+impl Run<'_> {
+    /// Runs until the job ends or is stopped.
+    pub async fn run(self) -> Result<Ran, CommandError> {
+        let Run { store, job, loaded, outputs, .. } = self;
+        let items = store.items(&job.id);
+        let simulated = loaded.simulated.is_some();
+        let (recorder, appender) = Appender::start(outputs, store.recorder(), items.clone(), simulated)?;
+        let order = self.order();
+        let parts = self.parts(items, recorder)?;
+        let fixed = self.fixed(&order);
+        store.set_state(&job.id, JobState::Running, "").await?;
+        let started = Instant::now();
+        let mut swarm = Swarm::start(parts, order).await.map_err(CommandError::internal)?;
+        let mut progress = Progress::new(fixed);
+        let watched = watch(&mut swarm, store, &job.id, &mut progress).await;
+        progress.finish();
+        let took = started.elapsed();
+        let meters = swarm.meters().read();
+        let killed = swarm.shutdown().await.killed;
+        let (end, peak_memory) = watched?;
+        if let Err(error) = appender.finish().await {
+            say(&format!("warning: {error}"));
+        }
+        Ok(Ran { end, meters, took, peak_memory, killed })
+    }
+
+    fn order(&self) -> JobOrder {
+        let (loaded, counts) = (self.loaded, &self.job.counts);
+        let spec = &loaded.spec;
+        let items = u32::try_from(counts.items).unwrap_or(u32::MAX);
+        let cohorts = (0..items.div_ceil(COHORT_SIZE)).map(|number| {
+            let first = number * COHORT_SIZE;
+            CohortPlan { number, first, count: COHORT_SIZE.min(items - first) }
+        });
+        JobOrder {
+            id: self.job.id.as_str().into(),
+            level: spec.privacy,
+            highest_level: self.shape.highest,
+            route: loaded.route.clone(),
+            cohorts: cohorts.collect(),
+            pending: self.shape.pending,
+            finished: Arc::new(self.finished.clone()),
+            only: self.only.clone().map(Arc::new),
+            has_twins: counts.distinct < counts.items,
+            pack: self.shape.pack,
+            retries: spec.retries,
+            failure_rule: spec
+                .failure_rule
+                .map(|rule| FailureRule { failed: rule.failed, of_first: rule.of_first }),
+            deadline: spec.deadline,
+            reduce_group: spec.reduce.as_ref().map(|reduce| reduce.group as usize),
+            drain_within: DRAIN_WITHIN,
+        }
+    }
+
+    fn parts(&self, items: Arc<dyn Items>, results: Arc<dyn Results>) -> Result<SwarmParts, CommandError> {
+        let loaded = self.loaded;
+        let all = providers::all(&loaded.config)?;
+        let of_route = |model: &Arc<Model>| -> (Arc<ProviderSpec>, Arc<dyn Provider>) {
+            let id: &ProviderId = &model.provider;
+            (Arc::new(loaded.config.providers[id].spec.clone()), all[id].clone())
+        };
+        let scope = scope_of(loaded.simulated.is_some(), &self.job.id);
+        let answers =
+            StoredAnswers { store: self.store.clone(), job: self.job.id.clone(), items: items.clone() };
+        Ok(SwarmParts {
+            providers: loaded.route.iter().map(of_route).collect(),
+            ledger: self.store.ledger(scope),
+            results,
+            items,
+            answers: Arc::new(answers),
+            script: loaded.script.clone(),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+            caps: self.caps(),
+            privacy_workers: std::thread::available_parallelism().map_or(1, usize::from),
+        })
+    }
+
+    fn caps(&self) -> Vec<Cap> {
+        let config = &self.loaded.config;
+        let mut caps = vec![
+            Cap { scope: Scope::Total, cap: Some(config.budget.total) },
+            Cap { scope: Scope::Job(self.job.id.as_str().into()), cap: Some(self.loaded.budget) },
+        ];
+        caps.extend(config.providers.values().filter_map(|setting| {
+            let cap = setting.spec.cap?;
+            Some(Cap { scope: Scope::Provider(setting.spec.id.clone()), cap: Some(cap) })
+        }));
+        caps
+    }
+
+    fn fixed(&self, order: &JobOrder) -> Fixed {
+        let counts = &self.job.counts;
+        let total = self.only.as_ref().map_or(counts.items, |only| only.len() as u64);
+        let finished = total.saturating_sub(order.pending.min(total));
+        Fixed {
+            total,
+            done_before: finished.saturating_sub(counts.dead),
+            dead_before: counts.dead.min(finished),
+            pack: order.pack as u64,
+            spent_before: counts.cost,
+            budget: self.loaded.budget,
+            route: order.route.clone(),
+        }
+    }
+}
+
+/// Waits for the end, drawing progress and hearing wishes to stop.
+async fn watch(
+    swarm: &mut Swarm,
+    store: &Store,
+    job: &str,
+    progress: &mut Progress,
+) -> Result<(JobEnd, Option<u64>), CommandError> {
+    let meters = swarm.meters();
+    let mut draw = tokio::time::interval(DRAW_EVERY);
+    let mut ask = tokio::time::interval(ASK_EVERY);
+    let mut memory = Memory::new();
+    let mut signals = Signals::new()?;
+    let mut interrupts = 0;
+    loop {
+        tokio::select! {
+            end = swarm.ended() => {
+                memory.look();
+                return Ok((end.map_err(CommandError::internal)?, memory.peak));
+            }
+            _ = draw.tick() => {
+                let lanes = swarm.lanes().await;
+                progress.show(&meters.read(), &lanes);
+                memory.look_sometimes();
+            }
+            _ = ask.tick() => match store.desired(job).await {
+                Ok(Desired::Run) => {}
+                Ok(Desired::Pause) => swarm.stop(StopReason::Paused),
+                Ok(Desired::Cancel) => swarm.stop(StopReason::Cancelled),
+                // Not knowing is no reason to stop; results will say if the store is gone.
+                Err(error) => tracing::warn!(%error, "cannot read whether the job is to stop"),
+            },
+            () = signals.next() => {
+                interrupts += 1;
+                if interrupts == 1 {
+                    say("pausing: calls under way may end, nothing new starts; once more stops at once");
+                    swarm.stop(StopReason::Paused);
+                } else {
+                    say("stopping at once: calls under way stay billed at their reservation");
+                    swarm.stop_now(StopReason::Paused);
+                }
+            }
+        }
+    }
+}
+
+/// Ctrl-C and, where there is one, the signal that asks a process to end.
+struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals, CommandError> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let listen = |kind| signal(kind).map_err(CommandError::internal);
+            Ok(Signals {
+                interrupt: listen(SignalKind::interrupt())?,
+                terminate: listen(SignalKind::terminate())?,
+            })
+        }
+        #[cfg(not(unix))]
+        Ok(Signals {})
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+        #[cfg(not(unix))]
+        // Without a handler Ctrl-C ends the process; the job is resumable all the same.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// The memory of this process, looked at now and then.
+struct Memory {
+    /// `None` where the system does not tell.
+    process: Option<(sysinfo::System, sysinfo::Pid)>,
+    looked_at: Instant,
+    peak: Option<u64>,
+}
+
+impl Memory {
+    fn new() -> Memory {
+        let process = sysinfo::System::new().ok().zip(sysinfo::get_current_pid().ok());
+        Memory { process, looked_at: Instant::now(), peak: None }
+    }
+
+    fn look_sometimes(&mut self) {
+        if self.looked_at.elapsed() >= MEMORY_EVERY {
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        self.looked_at = Instant::now();
+        let Some((system, pid)) = &mut self.process else { return };
+        let what = sysinfo::ProcessRefreshKind::nothing().with_memory();
+        let pids = sysinfo::ProcessesToUpdate::Some(&[*pid]);
+        system.refresh_processes_specifics(pids, false, what);
+        let now = system.process(*pid).map(sysinfo::Process::memory);
+        self.peak = self.peak.max(now);
+    }
+}
+
+/// Finished answers, read again for the reduce.
+struct StoredAnswers {
+    store: Store,
+    job: String,
+    items: Arc<dyn Items>,
+}
+
+impl Answers for StoredAnswers {
+    fn of_cohort(&self, cohort: u32) -> BoxFuture<'_, Result<Vec<Box<str>>, StoreError>> {
+        Box::pin(async move {
+            let chunk = self.items.chunk(cohort).await?;
+            let mut answers = Vec::with_capacity(chunk.items.len());
+            for item in &chunk.items {
+                let record = self.store.result(&self.job, Part::Item, item.key).await?;
+                if let Some(Verdict::Done(answer)) = record.map(|record| record.verdict) {
+                    answers.push(answer);
+                }
+            }
+            Ok(answers)
+        })
+    }
+
+    fn reduced(&self, key: ItemKey) -> BoxFuture<'_, Result<Option<Box<str>>, StoreError>> {
+        Box::pin(async move {
+            let record = self.store.result(&self.job, Part::Reduce, key).await?;
+            Ok(record.and_then(|record| match record.verdict {
+                Verdict::Done(answer) => Some(answer),
+                Verdict::Dead(_) => None,
+            }))
+        })
+    }
+}

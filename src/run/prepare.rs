@@ -1,0 +1,458 @@
+//! Everything about a job before anything is spent: spec, configuration, route, input, plan.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use empire_actors::gates::privacy;
+use empire_actors::level::Level;
+use empire_actors::model::{Model, ProviderId};
+use empire_actors::money::Micros;
+use empire_actors::ports::{Chunk, Item, ItemKey, Part, StoreError, UnixMillis, WallClock};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::mpsc;
+
+use super::error::CommandError;
+use super::system::SystemClock;
+use crate::config::{Config, system_env};
+use crate::home::Home;
+use crate::job::{AdmitError, ChunkRows, InputSource, JobScript, JobSpec, Pack, Totals, admit};
+use crate::plan::{PackChoice, Plan, PlanInput, ReduceSize, RouteStep, SampleStats, Thresholds, pack_for};
+use crate::providers;
+use crate::sim::{Scenario, Simulator};
+use crate::store::{Admitted, Job, LedgerScope, Store};
+
+/// Chunks on their way from the input to the store.
+const CHUNKS_AHEAD: usize = 4;
+/// The default scenario of `--sim`.
+pub const DEFAULT_SCENARIO: &str = "steady";
+const DAY: Duration = Duration::from_secs(86_400);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// What all commands are told: where state is and what is configured.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The data folder.
+    pub home: Home,
+    /// A configuration file on top of the data folder's.
+    pub config: Option<PathBuf>,
+}
+
+impl Place {
+    /// The effective configuration.
+    pub fn load_config(&self) -> Result<Config, CommandError> {
+        Ok(Config::load(self.home.dir(), self.config.as_deref(), &system_env)?)
+    }
+
+    /// The folder that holds the state of real or of simulated runs.
+    pub fn home_of(&self, simulated: bool) -> Result<Home, CommandError> {
+        Ok(if simulated { self.home.simulated()? } else { self.home.clone() })
+    }
+}
+
+/// The simulator that a run talks to.
+pub struct Simulated {
+    /// How it was asked for: a scenario's name or file, or a simulator's address.
+    pub given: String,
+    base_url: String,
+    /// Ours, if it was started for this run; it stops when dropped.
+    _own: Option<Simulator>,
+}
+
+impl Simulated {
+    /// Starts a simulator with the scenario `given`, or uses the one that runs at the address
+    /// `given`.
+    pub async fn start(given: &str, config: &Config) -> Result<Simulated, CommandError> {
+        if given.starts_with("http://") || given.starts_with("https://") {
+            let base_url = given.trim_end_matches('/').to_owned();
+            providers::check_simulator(&base_url).await.map_err(CommandError::bad_input)?;
+            return Ok(Simulated { given: given.to_owned(), base_url, _own: None });
+        }
+        let scenario = Scenario::load(given)?;
+        let prices =
+            config.models.iter().filter_map(|(id, model)| Some((id.clone(), model.price?))).collect();
+        let simulator = Simulator::start(scenario, prices, ([127, 0, 0, 1], 0).into()).await?;
+        Ok(Simulated { given: given.to_owned(), base_url: simulator.base_url(), _own: Some(simulator) })
+    }
+}
+
+/// A job as far as its spec and the configuration say, before its input is read.
+pub struct Loaded {
+    /// The spec.
+    pub spec: JobSpec,
+    /// Where its items come from.
+    pub source: InputSource,
+    /// Its logic.
+    pub script: Arc<JobScript>,
+    /// The configuration; points at the simulator if there is one.
+    pub config: Config,
+    /// The simulator, in a simulated run.
+    pub simulated: Option<Simulated>,
+    /// The models that are tried, in order.
+    pub route: Vec<Arc<Model>>,
+    /// Models of the route that cannot be used, and why.
+    pub left_out: Vec<String>,
+    /// The job's budget.
+    pub budget: Micros,
+}
+
+/// Reads a spec file.
+pub fn read_spec(path: &Path) -> Result<JobSpec, CommandError> {
+    let text = fs::read(path).map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => ": check the path; shipped jobs are in config/jobs/",
+            _ => "",
+        };
+        CommandError::bad_input(format!("cannot read the job file {}: {error}{hint}", path.display()))
+    })?;
+    let text = String::from_utf8(text).map_err(|error| {
+        let line =
+            1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
+        CommandError::bad_input(format!(
+            "{}:{line}: the job file is not valid UTF-8: save it as UTF-8",
+            path.display()
+        ))
+    })?;
+    Ok(JobSpec::parse(&text, path)?)
+}
+
+impl Loaded {
+    /// Checks a spec against the configuration.
+    pub async fn new(
+        spec: JobSpec,
+        config: Config,
+        input: Option<&Path>,
+        sim: Option<&str>,
+        budget: Option<Micros>,
+    ) -> Result<Loaded, CommandError> {
+        let source = InputSource::resolve(&spec, input)?;
+        let route = config.resolve_route(spec.route.as_deref().unwrap_or(&config.route)).map_err(
+            |error| match &spec.route {
+                Some(_) => CommandError::bad_input(format!("{}: route: {error}", spec.path.display())),
+                None => error.into(),
+            },
+        )?;
+        let (route, left_out) = usable_keys(&spec, &config, route, sim.is_some())?;
+        let budget = budget.or(spec.budget).unwrap_or(config.budget.job_default);
+        let simulated = match sim {
+            Some(given) => Some(Simulated::start(given, &config).await?),
+            None => None,
+        };
+        let config = match &simulated {
+            Some(simulated) => config.simulated(&simulated.base_url),
+            None => config,
+        };
+        let script = Arc::new(JobScript::new(&spec, simulated.is_some()));
+        Ok(Loaded { spec, source, script, config, simulated, route, left_out, budget })
+    }
+
+    /// Standard input is kept in `folder`, so that it can be read again.
+    pub async fn spool(&mut self, folder: &Path) -> Result<(), CommandError> {
+        if !self.source.is_stdin() {
+            return Ok(());
+        }
+        let file = folder.join(format!("stdin-{}", self.spec.name));
+        let source = self.source.clone();
+        self.source = blocking(move || source.spool(&mut io::stdin().lock(), &file)).await??;
+        Ok(())
+    }
+
+    /// How many items share a call.
+    #[must_use]
+    pub fn pack(&self, totals: &Totals) -> usize {
+        let Some(model) = self.route.iter().find(|model| self.refusal(model).is_none()) else { return 1 };
+        let limits = &self.config.providers[&model.provider].spec.limits;
+        let size = crate::plan::ItemSize {
+            max_prompt_bytes: totals.max_prompt_bytes,
+            system_bytes: totals.max_system_bytes,
+            schema_bytes: self.schema_bytes(),
+            max_tokens: self.spec.max_tokens,
+        };
+        pack_for(self.pack_choice(), model, limits, &size)
+    }
+
+    fn pack_choice(&self) -> PackChoice {
+        match self.spec.pack {
+            Pack::Fixed(1) => PackChoice::One,
+            Pack::Fixed(n) => PackChoice::Fixed(n),
+            Pack::Auto => PackChoice::Auto,
+        }
+    }
+
+    fn schema_bytes(&self) -> u64 {
+        self.spec.answer.schema().map_or(0, |schema| schema.to_string().len() as u64)
+    }
+
+    /// Why the job's own data may not go to a model.
+    fn refusal(&self, model: &Model) -> Option<String> {
+        let zone = self.config.providers[&model.provider].spec.zone;
+        privacy::permit(self.spec.privacy, &model.provider, zone).err().map(|refusal| refusal.to_string())
+    }
+
+    /// The route's providers, as configured.
+    #[must_use]
+    pub fn thresholds(&self) -> Thresholds {
+        let confirm = &self.config.confirm;
+        Thresholds { cost_above: Some(confirm.cost_above), time_above: Some(confirm.time_above) }
+    }
+}
+
+/// Drops models whose provider has no key, if the route is the default one; a route that the
+/// spec names is meant.
+fn usable_keys(
+    spec: &JobSpec,
+    config: &Config,
+    route: Vec<Arc<Model>>,
+    simulated: bool,
+) -> Result<(Vec<Arc<Model>>, Vec<String>), CommandError> {
+    if simulated {
+        return Ok((route, Vec::new()));
+    }
+    let (mut usable, mut left_out) = (Vec::new(), Vec::new());
+    for model in route {
+        let zone = config.providers[&model.provider].spec.zone;
+        match config.missing_key(&model.provider) {
+            // What privacy refuses anyway needs no key.
+            Some(variable) if zone.admits(spec.privacy) => {
+                let what = format!("{} has no key: set {variable}", model.provider);
+                if spec.route.is_some() {
+                    let file = spec.path.display();
+                    return Err(CommandError::bad_input(format!(
+                        "{file}: route: {what}, or leave {} out of the route",
+                        model.provider
+                    )));
+                }
+                left_out.push(what);
+            }
+            _ => usable.push(model),
+        }
+    }
+    if usable.is_empty() {
+        return Err(CommandError::bad_input(format!(
+            "no model of the route can be used: {}",
+            left_out.join("; ")
+        )));
+    }
+    Ok((usable, left_out))
+}
+
+/// What a job's input is, against what is finished already.
+#[derive(Debug, Clone, Default)]
+pub struct Survey {
+    /// What the input adds up to.
+    pub totals: Totals,
+    /// Items without a result, equal ones counted each.
+    pub pending_items: u64,
+    /// Different items without a result.
+    pub pending_distinct: u64,
+}
+
+/// Reads the whole input once and keeps nothing of it.
+pub async fn survey(
+    loaded: &Loaded,
+    limit: Option<u32>,
+    finished: Arc<HashSet<ItemKey>>,
+) -> Result<Survey, CommandError> {
+    let (script, source) = (loaded.script.clone(), loaded.source.clone());
+    blocking(move || {
+        let mut survey = Survey::default();
+        let mut finished_here = HashSet::new();
+        let visit = |chunk: ChunkRows| {
+            if finished.is_empty() {
+                survey.pending_items += chunk.keys.len() as u64;
+                return Ok::<_, std::convert::Infallible>(());
+            }
+            for key in chunk.keys {
+                if finished.contains(&key) {
+                    finished_here.insert(key);
+                } else {
+                    survey.pending_items += 1;
+                }
+            }
+            Ok(())
+        };
+        let totals = admit(&script, &source, limit, visit).map_err(CommandError::bad_input)?;
+        survey.pending_distinct = u64::from(totals.distinct).saturating_sub(finished_here.len() as u64);
+        survey.totals = totals;
+        Ok(survey)
+    })
+    .await?
+}
+
+/// Reads the whole input once into the store.
+pub async fn admit_into(
+    store: &Store,
+    job: &str,
+    loaded: &Loaded,
+    limit: Option<u32>,
+) -> Result<(Admitted, Totals), CommandError> {
+    let (script, source) = (loaded.script.clone(), loaded.source.clone());
+    let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+    let reading = blocking(move || {
+        admit(&script, &source, limit, |chunk| {
+            sender.blocking_send(chunk).map_err(|_| "the store stopped reading")
+        })
+    });
+    let chunks = stream::unfold(receiver, |mut receiver| async move {
+        let chunk = receiver.recv().await?;
+        Some((Ok::<_, StoreError>(to_chunk(chunk)), receiver))
+    });
+    let (totals, admitted) = tokio::join!(reading, store.replace_chunks(job, chunks));
+    // If the store failed, the reader only says that nobody listens.
+    match totals? {
+        Err(AdmitError::Visit(_)) => Err(admitted
+            .err()
+            .map_or_else(|| CommandError::internal("the store stopped reading"), Into::into)),
+        Err(other) => Err(CommandError::bad_input(other)),
+        Ok(totals) => Ok((admitted?, totals)),
+    }
+}
+
+fn to_chunk(rows: ChunkRows) -> Chunk {
+    let items = rows.keys.into_iter().zip(rows.levels).zip(rows.rows);
+    let items =
+        (rows.first..).zip(items).map(|(number, ((key, level), row))| Item { number, key, level, row });
+    Chunk { items: items.collect() }
+}
+
+/// What the ledger knows that a plan needs.
+#[derive(Debug, Clone, Default)]
+pub struct Past {
+    spent_on_job: Micros,
+    spent_in_all: Micros,
+    spent: BTreeMap<ProviderId, Micros>,
+    sent: BTreeMap<ProviderId, (u64, u64)>,
+}
+
+impl Past {
+    /// Reads it from the store. `job` is the job to go on with, if there is one.
+    pub async fn read(store: &Store, loaded: &Loaded, job: Option<&Job>) -> Result<Past, CommandError> {
+        let scope = scope_of(loaded.simulated.is_some(), job.map_or("", |job| &job.id));
+        let ledger = store.ledger(scope);
+        let state = ledger.load().await?;
+        let mut past = Past::default();
+        for row in state.spent {
+            past.spent_in_all += row.billed;
+            *past.spent.entry(row.provider).or_default() += row.billed;
+            if job.is_some_and(|job| *job.id == *row.job) {
+                past.spent_on_job += row.billed;
+            }
+        }
+        let now = SystemClock.now();
+        let before = |ago: Duration| UnixMillis(now.0 - i64::try_from(ago.as_millis()).unwrap_or(0));
+        for model in &loaded.route {
+            let sent = ledger.sent_since(&model.provider, before(DAY)).await?;
+            let last_hour = sent.iter().filter(|at| **at > before(HOUR)).count() as u64;
+            past.sent.insert(model.provider.clone(), (last_hour, sent.len() as u64));
+        }
+        Ok(past)
+    }
+}
+
+/// Whose spend counts against caps: simulated jobs do not count against each other.
+#[must_use]
+pub fn scope_of(simulated: bool, job: &str) -> LedgerScope {
+    if simulated { LedgerScope::Job(job.into()) } else { LedgerScope::All }
+}
+
+/// The plan of what is left to do.
+#[must_use]
+pub fn plan(loaded: &Loaded, survey: &Survey, past: &Past, sample: Option<SampleStats>) -> Plan {
+    let totals = &survey.totals;
+    let spec = &loaded.spec;
+    let reduce =
+        spec.reduce.as_ref().map(|reduce| ReduceSize { calls: reduce_calls(totals.distinct, reduce.group) });
+    let step = |model: &Arc<Model>| {
+        let setting = &loaded.config.providers[&model.provider];
+        let (sent_last_hour, sent_last_day) = past.sent.get(&model.provider).copied().unwrap_or_default();
+        RouteStep {
+            model: model.clone(),
+            provider: setting.spec.clone(),
+            batch_percent: loaded
+                .config
+                .model_facts
+                .get(&model.id)
+                .and_then(|facts| facts.batch_discount)
+                .map(u32::from),
+            usable: loaded.refusal(model).map_or(Ok(()), Err),
+            seconds_per_call: None,
+            spent: past.spent.get(&model.provider).copied().unwrap_or_default(),
+            sent_last_hour,
+            sent_last_day,
+        }
+    };
+    Plan::new(&PlanInput {
+        job: spec.name.clone(),
+        simulated: loaded.simulated.is_some(),
+        items: u64::from(totals.items),
+        distinct: u64::from(totals.distinct),
+        already_done: u64::from(totals.distinct) - survey.pending_distinct,
+        prompt_bytes: share(totals.distinct_prompt_bytes, survey),
+        max_prompt_bytes: totals.max_prompt_bytes,
+        system_bytes: totals.max_system_bytes,
+        schema_bytes: loaded.schema_bytes(),
+        max_tokens: spec.max_tokens,
+        pack: loaded.pack_choice(),
+        retries: spec.retries,
+        route: loaded.route.iter().map(step).collect(),
+        level: highest_level(totals, spec.privacy),
+        budget: Some(loaded.budget),
+        spent: past.spent_on_job,
+        total_left: Some(loaded.config.budget.total.saturating_sub(past.spent_in_all)),
+        deadline: spec.deadline,
+        row_bytes: totals.rows_bytes,
+        reduce,
+        sample,
+    })
+}
+
+/// The part of the prompts that is still to be sent, by the average.
+fn share(bytes: u64, survey: &Survey) -> u64 {
+    let distinct = u128::from(survey.totals.distinct.max(1));
+    u64::try_from(u128::from(bytes) * u128::from(survey.pending_distinct) / distinct).unwrap_or(u64::MAX)
+}
+
+/// The highest level that any item has.
+#[must_use]
+pub fn highest_level(totals: &Totals, declared: Level) -> Level {
+    let with_items = Level::ALL.into_iter().zip(totals.levels).filter(|(_, count)| *count > 0);
+    with_items.map(|(level, _)| level).max().unwrap_or(declared).max(declared)
+}
+
+fn reduce_calls(answers: u32, group: u32) -> u64 {
+    let (mut left, mut calls) = (u64::from(answers), 0);
+    while left > u64::from(group.max(2)) {
+        left = left.div_ceil(u64::from(group.max(2)));
+        calls += left;
+    }
+    calls + 1
+}
+
+/// The keys that need no call: their result is there, and its model is in the route.
+pub async fn finished_keys(
+    store: &Store,
+    job: &str,
+    route: Option<&[Arc<Model>]>,
+) -> Result<HashSet<ItemKey>, StoreError> {
+    let counts = |model: &Option<String>| match (model, route) {
+        (Some(model), Some(route)) => route.iter().any(|other| other.id == *model),
+        _ => true,
+    };
+    store
+        .done_keys(job, Part::Item)
+        .try_filter(|ended| std::future::ready(counts(&ended.model)))
+        .map(|ended| ended.map(|ended| ended.key))
+        .try_collect()
+        .await
+}
+
+/// Runs file and CPU work off the runtime's own threads.
+#[allow(clippy::disallowed_methods, reason = "the one place that does so; its caller waits for it")]
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, CommandError> {
+    tokio::task::spawn_blocking(work).await.map_err(CommandError::internal)
+}

@@ -1,0 +1,150 @@
+//! Progress on the terminal while a job runs.
+
+use std::collections::VecDeque;
+use std::io::{IsTerminal, Write, stderr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use empire_actors::gates::meter::Binding;
+use empire_actors::gates::rate::LaneReading;
+use empire_actors::model::{Model, ProviderId};
+use empire_actors::money::Micros;
+use empire_actors::swarm::meters::MeterReading;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::time::Instant;
+
+use crate::report::{ProgressFacts, progress_line};
+
+/// How far back the rate of calls looks.
+const RATE_OVER: Duration = Duration::from_secs(10);
+/// How often a line is written where no bar can be drawn.
+const PLAIN_EVERY: Duration = Duration::from_secs(10);
+const PLAIN_WIDTH: usize = 100;
+
+/// What does not change during a run.
+#[derive(Debug, Clone)]
+pub struct Fixed {
+    /// Items of the job.
+    pub total: u64,
+    /// Items that were finished before this run.
+    pub done_before: u64,
+    /// Items that had died before this run.
+    pub dead_before: u64,
+    /// Items of one call.
+    pub pack: u64,
+    /// Spent before this run.
+    pub spent_before: Micros,
+    /// The job's budget.
+    pub budget: Micros,
+    /// The models by place in the route.
+    pub route: Vec<Arc<Model>>,
+}
+
+/// Draws progress: a bar on a terminal, a line now and then elsewhere.
+pub struct Progress {
+    fixed: Fixed,
+    bar: Option<ProgressBar>,
+    seen: VecDeque<(Instant, u64, u64)>,
+    last_plain: Instant,
+}
+
+impl Progress {
+    /// Starts drawing. Progress is talk: it goes to standard error.
+    #[must_use]
+    pub fn new(fixed: Fixed) -> Progress {
+        let bar = stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(Some(fixed.total), ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template("{wide_bar:.green}\n{wide_msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Progress { fixed, bar, seen: VecDeque::new(), last_plain: Instant::now() }
+    }
+
+    /// Shows how things stand.
+    pub fn show(&mut self, meters: &MeterReading, lanes: &[(ProviderId, LaneReading)]) {
+        let facts = self.facts(meters, lanes);
+        if let Some(bar) = &self.bar {
+            bar.set_position(facts.done + facts.failed);
+            // The bar cuts what the terminal is too narrow for.
+            bar.set_message(progress_line(&facts, PLAIN_WIDTH));
+        } else if self.last_plain.elapsed() >= PLAIN_EVERY {
+            self.last_plain = Instant::now();
+            say(&progress_line(&facts, PLAIN_WIDTH));
+        }
+    }
+
+    /// Stops drawing.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn facts(&mut self, meters: &MeterReading, lanes: &[(ProviderId, LaneReading)]) -> ProgressFacts {
+        let ended = meters.done + meters.dead;
+        let now = Instant::now();
+        self.seen.push_back((now, meters.calls, ended));
+        while self.seen.len() > 2 && self.seen.front().is_some_and(|(at, ..)| now - *at > RATE_OVER) {
+            self.seen.pop_front();
+        }
+        let rate = |pick: fn(&(Instant, u64, u64)) -> u64| match (self.seen.front(), self.seen.back()) {
+            (Some(first), Some(last)) if last.0 > first.0 => {
+                (pick(last) - pick(first)) as f64 / (last.0 - first.0).as_secs_f64()
+            }
+            _ => 0.0,
+        };
+        let (calls_per_second, ends_per_second) = (rate(|seen| seen.1), rate(|seen| seen.2));
+        let fixed = &self.fixed;
+        let left = fixed.total.saturating_sub(fixed.done_before + fixed.dead_before + ended);
+        let eta = (ends_per_second > 0.0).then(|| Duration::from_secs_f64(left as f64 / ends_per_second));
+        let busy = lanes.iter().find_map(|(provider, lane)| Some((provider, lane, lane.binding?)));
+        ProgressFacts {
+            done: fixed.done_before + meters.done,
+            failed: fixed.dead_before + meters.dead,
+            total: fixed.total,
+            in_flight: meters.in_flight,
+            calls_per_second,
+            spent: fixed.spent_before + meters.spent,
+            budget: Some(fixed.budget),
+            shares: shares(&fixed.route, &meters.by_model),
+            eta,
+            binds: busy.map(|(provider, lane, binding)| binding_words(provider, lane, binding)),
+        }
+    }
+}
+
+/// Answered calls by provider.
+fn shares(route: &[Arc<Model>], by_model: &[u64]) -> Vec<(String, u64)> {
+    let mut shares: Vec<(String, u64)> = Vec::new();
+    for (model, calls) in route.iter().zip(by_model) {
+        match shares.iter_mut().find(|(provider, _)| *provider == *model.provider.as_str()) {
+            Some((_, sum)) => *sum += calls,
+            None => shares.push((model.provider.to_string(), *calls)),
+        }
+    }
+    shares.retain(|(_, calls)| *calls > 0);
+    shares
+}
+
+fn binding_words(provider: &ProviderId, lane: &LaneReading, binding: Binding) -> String {
+    match binding {
+        Binding::Concurrency => format!("{provider}: slots"),
+        Binding::RequestsPerMinute => format!("{provider}: calls/min"),
+        Binding::RequestsPerHour => format!("{provider}: calls/h"),
+        Binding::RequestsPerDay => format!("{provider}: calls/day"),
+        Binding::TokensPerMinute => format!("{provider}: tokens/min"),
+        Binding::ClosedByProvider => match lane.meters.closed_for {
+            Some(seconds) => format!("{provider}: closed {seconds:.0} s"),
+            None => format!("{provider}: probing"),
+        },
+    }
+}
+
+/// Says a line to the person at the terminal, on standard error.
+#[allow(clippy::print_stderr, reason = "the one place that talks")]
+pub fn say(line: &str) {
+    // A closed standard error leaves nobody to tell.
+    let _ = writeln!(stderr().lock(), "{line}");
+}
