@@ -43,6 +43,7 @@ pub type Env<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 /// The real environment.
 #[must_use]
+#[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
 pub fn system_env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

@@ -133,6 +133,7 @@ impl Home {
     ///
     /// # Errors
     /// [`HomeError::InUse`] with the process that holds it, or why there is no telling.
+    #[expect(clippy::disallowed_methods, reason = "taken before anything runs; at most a tenth of a second")]
     pub fn lock(&self) -> Result<HomeLock, HomeError> {
         let mut file = self.lock_file()?;
         for _ in 1..LOCK_TRIES {

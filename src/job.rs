@@ -1,7 +1,7 @@
 //! Jobs as people write them: the spec, its input, its prompts and the check of its answers.
 //!
 //! [`JobSpec::parse`] reads the YAML and refuses what can be refused without the input.
-//! [`InputSource`] streams rows, [`admit`] takes them all in once, before anything is spent, and
+//! [`InputSource`] streams rows, [`admit()`] takes them all in once, before anything is spent, and
 //! [`JobScript`] is what the agents run: templates, packing and answer checks.
 
 mod admit;

@@ -17,7 +17,7 @@ pub mod supervisor;
 use std::future::Future;
 
 /// Starts a task that no supervisor watches: for glue that ends by itself soon.
-#[allow(clippy::disallowed_methods, reason = "the kernel is where tasks are spawned")]
+#[expect(clippy::disallowed_methods, reason = "the kernel is where tasks are spawned")]
 pub(crate) fn spawn<F>(future: F)
 where
     F: Future<Output = ()> + Send + 'static,

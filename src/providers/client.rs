@@ -53,6 +53,7 @@ fn must_be_direct(setting: &ProviderSetting) -> bool {
     setting.spec.zone < Zone::Cloud || crate::config::is_own_network(&setting.base_url)
 }
 
+#[expect(clippy::disallowed_methods, reason = "the one place where clients are made")]
 fn build(kind: Kind) -> Result<Client, ClientError> {
     let builder = Client::builder()
         .user_agent(concat!("empire/", env!("CARGO_PKG_VERSION")))

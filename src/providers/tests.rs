@@ -27,6 +27,7 @@ fn provider(setting: &ProviderSetting) -> HttpProvider {
     HttpProvider::new(setting, Clients::default().client_for(setting).unwrap())
 }
 
+#[expect(clippy::disallowed_methods, reason = "the server goes with the test's runtime")]
 async fn serve(app: Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -35,6 +36,7 @@ async fn serve(app: Router) -> SocketAddr {
 }
 
 /// Answers every connection with these bytes once it has read something, then closes it.
+#[expect(clippy::disallowed_methods, reason = "the server goes with the test's runtime")]
 async fn serve_raw(bytes: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

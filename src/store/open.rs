@@ -153,7 +153,7 @@ pub(super) async fn for_writing(
 /// Whether the database in `dir` exists with this program's schema; refuses a newer one.
 pub(super) async fn is_current(dir: &Path) -> Result<bool, OpenError> {
     let path = dir.join(DATABASE);
-    if !path.exists() {
+    if !path.try_exists().map_err(|error| OpenError::from_io(&path, error))? {
         return Ok(false);
     }
     let mut connection = connect(dir).await?;

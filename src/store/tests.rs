@@ -245,6 +245,7 @@ const RESERVED: u64 = 100;
 /// Works until it is killed, and says what it was told is durable: `r` a reservation, `d` a
 /// settlement and a result.
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "how the next test talks to its child")]
 async fn child_that_is_killed() {
     let Some(dir) = std::env::var_os(CHILD_FOLDER) else { return };
     let home = home_at(Path::new(&dir));

@@ -61,6 +61,10 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the writer on `connection`. It holds the lock until everything is written.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "no actor: it ends with the last sender, and its queue is bounded by those who wait (see `Writer`)"
+    )]
     pub(super) fn start(connection: SqliteConnection, lock: HomeLock, clock: Arc<dyn WallClock>) -> Writer {
         let (queue, entries) = mpsc::unbounded_channel();
         let dir = lock.dir().to_owned();

@@ -417,6 +417,7 @@ mod tests {
     }
 
     /// Sends as fast as the lane allows until `until` milliseconds, and says when each call went.
+    #[expect(clippy::unwrap_used, reason = "a wait of this test fits")]
     fn send_all(lane: &mut Lane, from: u64, until: u64, tokens: impl Fn(usize) -> u64) -> Vec<u64> {
         let (mut sent, mut now) = (Vec::new(), from);
         while now < until {

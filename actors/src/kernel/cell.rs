@@ -268,6 +268,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a handful of reports in a test")]
     fn adder() -> (CellRef<Ask>, mpsc::UnboundedReceiver<(u32, Exit<u32>)>) {
         let (tx, rx) = mpsc::unbounded_channel();
         (spawn(7, Adder(0), Arc::new(Listener(tx))), rx)
