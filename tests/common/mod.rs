@@ -425,3 +425,13 @@ pub(crate) fn csv_rows(rows: u32) -> String {
     (1..=rows).for_each(|row| text.push_str(&format!("{row},name-{row}\n")));
     text
 }
+
+/// A job of kimi's that answers with a little JSON; `more` fields are added to it.
+pub(crate) fn kimi_job(name: &str, input: &str, more: &str) -> String {
+    format!(
+        "name: {name}\nprivacy: P0\ninput: {input}\nprompt: \"Say what {{{{ name }}}} is.\"\n\
+         answer: {{type: object, properties: {{kind: {{enum: [thing, place]}}, \
+         means: {{type: string, minLength: 1, maxLength: 60}}}}, required: [kind, means], \
+         additionalProperties: false}}\nmax_tokens: 100\nroute: [kimi]\n{more}"
+    )
+}
