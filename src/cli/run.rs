@@ -116,8 +116,22 @@ pub(super) async fn resume(context: &Context, args: ResumeArgs, dead: bool) -> R
     let job = store.job(&job.id).await?.unwrap_or(job);
     let finished = finished_keys(&store, &job.id, None).await?;
     let outputs = Outputs::open(Path::new(&job.setup.out_dir))?;
+    ready_results(&outputs, false)?;
     let shape = stored_shape(&store, &job, &loaded, &finished).await?;
     work(context, store, job, loaded, shape, finished, outputs).await
+}
+
+/// Readies `results.jsonl` for appending, and tells of a line that a power cut tore.
+fn ready_results(outputs: &Outputs, anew: bool) -> Result<(), CommandError> {
+    let cut = outputs.prepare_results(anew)?;
+    if cut > 0 {
+        let lost =
+            if cut == 1 { "1 byte was".to_owned() } else { format!("{} bytes were", text::thousands(cut)) };
+        say(&format!(
+            "results.jsonl had a torn last line: {lost} cut off; the result itself is in the data folder"
+        ));
+    }
+    Ok(())
 }
 
 trait ExistsWithOtherText {
@@ -267,10 +281,7 @@ impl Opened {
         let is_other = self.existing.as_ref().is_none_or(|job| {
             job.setup.fingerprint != totals.input_fingerprint || job.setup.spec != *loaded.spec.text
         });
-        let cut = outputs.prepare_results(is_other)?;
-        if cut > 0 {
-            say(&format!("results.jsonl had a torn last line; {} were cut off", text::count(cut, "byte")));
-        }
+        ready_results(outputs, is_other)?;
         let job =
             store.job(&id).await?.ok_or_else(|| CommandError::internal("the new job is not in the store"))?;
         Ok((job, totals))
