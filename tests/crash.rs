@@ -63,6 +63,46 @@ fn ten_kills_of_20_000_agents_lose_nothing() {
     assert!(again <= allowed, "{again} calls were bought twice, and only {allowed} were under way");
 }
 
+#[test]
+fn kills_of_a_packed_job_with_equal_rows_and_a_reduce_lose_nothing() {
+    const ROWS: u32 = 3_000;
+    let seed = fastrand::u32(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed.into());
+    let world = World::new("");
+    let scenario = "name: packs\nkimi: {latency: {uniform: {from: 1, to: 30}}, pack_drop_rate: 0.02}";
+    let sim = Sim::start(&world, scenario);
+    let rows: String = (0..ROWS).map(|row| format!("{row},name-{}\n", row / 2)).collect();
+    world.write("rows.csv", &format!("id,name\n{rows}"));
+    let more = "pack: 10\nbudget: 100\nreduce: {group: 50, prompt: \"Sum up {{ answers }}\"}";
+    let job = world.write("job.yaml", &kimi_job("packs", "rows.csv", more)).display().to_string();
+
+    let mut recovered = 0;
+    let mut args = vec!["swarm", "run", &job, "--sim", &sim.url];
+    for kill in 1..=4 {
+        let mut run = world.start(&args);
+        let moment = sim.received("kimi") + random.u64(1..80);
+        wait_for(&format!("call {moment}"), || {
+            (run.has_ended() || sim.received("kimi") >= moment).then_some(())
+        });
+        recovered += unknown_calls(&run.said());
+        run.kill();
+        println!("kill {kill} at call {}", sim.received("kimi"));
+        args = vec!["swarm", "resume", "packs"];
+    }
+    let ended = world.run(&args).exits(0);
+    recovered += unknown_calls(&ended.stderr);
+    let account = world.account("packs");
+    assert_eq!((account.done, account.dead, account.pending), (u64::from(ROWS), 0, 0));
+    assert!(account.report["reduce"].as_str().is_some_and(|answer| !answer.is_empty()));
+    let (billed, (spent, unknown)) = (sim.billed("kimi"), account.ledger("kimi"));
+    assert!(
+        spent >= billed && spent - unknown <= billed,
+        "{billed} billed, {spent} spent, {unknown} unknown"
+    );
+    assert!((unknown == 0) == (recovered == 0), "{unknown} unknown of {recovered} calls");
+}
+
 /// How many calls a start found under way when the run before it ended.
 fn unknown_calls(said: &str) -> u64 {
     let Some((_, rest)) = said.split_once("an earlier run ended without closing: ") else { return 0 };
