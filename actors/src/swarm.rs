@@ -91,6 +91,7 @@ impl Swarm {
             return Err(Failure(format!("model {} names the unknown provider {}", model.id, model.provider)));
         }
         let width = awake(&order, &lanes);
+        let caps = all_caps(&lanes, parts.caps);
         let context = Arc::new(JobContext {
             meters: Arc::new(JobMeters::new(order.route.len())),
             turnstile: Turnstile::new(width),
@@ -110,7 +111,7 @@ impl Swarm {
             order,
         });
         let (end_sender, end) = watch::channel(None);
-        let gates = gates_spec(&context, privacy, Arc::new(Mutex::new(parts.caps)), parts.random.clone());
+        let gates = gates_spec(&context, privacy, caps, parts.random.clone());
         let swarm = swarm_spec(&context, end_sender, parts.random.clone());
         let policy = Policy::default().with_strategy(Strategy::OneForOne);
         let root = Root::start(policy, vec![gates, swarm], parts.random).await?;
@@ -185,6 +186,15 @@ impl Swarm {
     }
 }
 
+/// The providers' own caps, and after them those that were given, which override them.
+fn all_caps(lanes: &HashMap<ProviderId, LaneHandle>, given: Vec<Cap>) -> Vec<Cap> {
+    let own = |lane: &LaneHandle| {
+        let scope = Scope::Provider(lane.spec.id.clone());
+        lane.spec.cap.map(|cap| Cap { scope, cap: Some(cap) })
+    };
+    lanes.values().filter_map(own).chain(given).collect()
+}
+
 fn awake(order: &JobOrder, lanes: &HashMap<ProviderId, LaneHandle>) -> usize {
     let mut providers: Vec<&ProviderId> = order.route.iter().map(|model| &model.provider).collect();
     providers.sort();
@@ -197,7 +207,7 @@ fn awake(order: &JobOrder, lanes: &HashMap<ProviderId, LaneHandle>) -> usize {
 fn gates_spec(
     context: &Arc<JobContext>,
     privacy: PrivacyGate,
-    caps: Arc<Mutex<Vec<Cap>>>,
+    caps: Vec<Cap>,
     random: Arc<dyn Random>,
 ) -> ChildSpec {
     let context = context.clone();

@@ -12,6 +12,7 @@ use empire_actors::ports::{Items, ResultRecord, Results, StoreError, Verdict};
 use empire_actors::swarm::order::COHORT_SIZE;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -191,19 +192,20 @@ pub fn write_line(
 /// Records results and appends those with an answer to the file.
 pub struct Appending {
     store: Arc<dyn Results>,
-    appends: mpsc::Sender<ResultRecord>,
+    /// `None` once the run has ended.
+    appends: Mutex<Option<mpsc::Sender<ResultRecord>>>,
 }
 
 impl Results for Appending {
     fn record(&self, record: ResultRecord) -> BoxFuture<'static, Result<(), StoreError>> {
-        let appends = self.appends.clone();
+        let appends = self.appends.lock().clone();
         let is_line =
             record.part == empire_actors::ports::Part::Item && matches!(record.verdict, Verdict::Done(_));
         let line = is_line.then(|| record.clone());
         let recorded = self.store.record(record);
         Box::pin(async move {
             recorded.await?;
-            if let Some(line) = line {
+            if let (Some(line), Some(appends)) = (line, appends) {
                 // The appender stops only when its file cannot be written; the end says so.
                 let _ = appends.send(line).await;
             }
@@ -212,8 +214,9 @@ impl Results for Appending {
     }
 }
 
-/// The task that appends. Ends once everything that records is dropped.
+/// The task that appends.
 pub struct Appender {
+    appending: Arc<Appending>,
     task: tokio::task::JoinHandle<Result<(), StoreError>>,
 }
 
@@ -232,14 +235,16 @@ impl Appender {
             .map_err(|error| CommandError::bad_input(format!("cannot write {}: {error}", path.display())))?;
         let (appends, records) = mpsc::channel(APPENDS_AHEAD);
         let task = tokio::spawn(append(file, records, items, simulated));
-        Ok((Arc::new(Appending { store, appends }), Appender { task }))
+        let appending = Arc::new(Appending { store, appends: Mutex::new(Some(appends)) });
+        Ok((appending.clone(), Appender { appending, task }))
     }
 
-    /// Waits until everything is appended. Drop all that records first.
+    /// Waits until everything that was recorded is appended; what is recorded later is not.
     ///
     /// # Errors
     /// The file could not be written; the results are safe in the store.
     pub async fn finish(self) -> Result<(), CommandError> {
+        self.appending.appends.lock().take();
         Ok(self.task.await.map_err(CommandError::internal)??)
     }
 }

@@ -172,7 +172,7 @@ mod tests {
         Settle { which: usize, share: u64 },
     }
 
-    fn ops() -> impl proptest::strategy::Strategy<Value = Vec<Op>> {
+    fn ops() -> impl Strategy<Value = Vec<Op>> {
         let reserve = (0..3usize, 0..2usize, 0..400u64).prop_map(|(job, provider, amount)| Op::Reserve {
             job,
             provider,

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 
@@ -14,9 +15,10 @@ use super::call::{Call, Funded, Screened};
 use crate::failure::Billing;
 use crate::kernel::control::{Address, Control, Down, Failure};
 use crate::kernel::supervisor::ChildSpec;
-use crate::model::ProviderId;
 use crate::money::{Micros, Price, Usage};
-use crate::ports::{Certainty, HoldId, HoldRecord, Ledger, Settlement, StoreError, UnixMillis, WallClock};
+use crate::ports::{
+    Certainty, HoldId, HoldRecord, Ledger, LedgerState, Settlement, StoreError, UnixMillis, WallClock,
+};
 
 /// Why a call was not funded. Nothing stays reserved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,26 +49,14 @@ pub struct Cap {
 }
 
 pub(crate) enum Message {
-    Reserve {
-        job: Arc<str>,
-        provider: ProviderId,
-        amount: Micros,
-        reply: oneshot::Sender<Result<HoldId, Shortage>>,
-    },
-    Settle {
-        job: Arc<str>,
-        provider: ProviderId,
-        reserved: Micros,
-        billed: Micros,
-    },
+    Reserve { record: HoldRecord, price: Price, reply: oneshot::Sender<Result<Hold, Shortage>> },
     SetCap(Cap),
     Accounts(oneshot::Sender<Vec<(Scope, Account)>>),
 }
 
+/// Decides who gets money, one after another.
 struct BudgetActor {
-    book: Book,
-    next_hold: u64,
-    freed: watch::Sender<u64>,
+    gate: BudgetGate,
 }
 
 /// What the budget actor shows.
@@ -81,49 +71,49 @@ impl Control for BudgetActor {
 
     async fn handle(&mut self, message: Message) -> Result<(), Failure> {
         match message {
-            Message::Reserve { job, provider, amount, reply } => {
-                let reserved = self.book.reserve(&job, &provider, amount).map(|()| {
-                    self.next_hold += 1;
-                    HoldId(self.next_hold)
-                });
-                if let Err(Ok(_)) = reply.send(reserved) {
-                    // The caller has gone without a hold that could give it back.
-                    self.free(&job, &provider, amount, Micros::ZERO);
-                }
-            }
-            Message::Settle { job, provider, reserved, billed } => {
-                self.free(&job, &provider, reserved, billed)
+            Message::Reserve { record, price, reply } => {
+                // A caller that has gone drops the hold, and that gives the money back.
+                let _ = reply.send(self.gate.set_aside(record, price));
             }
             Message::SetCap(Cap { scope, cap }) => {
-                self.book.set_cap(scope, cap);
-                self.freed.send_modify(|times| *times += 1);
+                self.gate.shared.vault.lock().book.set_cap(scope, cap);
+                self.gate.wake_waiters();
             }
             Message::Accounts(reply) => {
-                let _ = reply.send(self.book.accounts());
+                let _ = reply.send(self.gate.shared.vault.lock().book.accounts());
             }
         }
         Ok(())
     }
 
     fn observe(&self) -> Observed {
-        Observed { accounts: self.book.accounts() }
+        Observed { accounts: self.gate.shared.vault.lock().book.accounts() }
     }
 }
 
-impl BudgetActor {
-    fn free(&mut self, job: &Arc<str>, provider: &ProviderId, reserved: Micros, billed: Micros) {
-        self.book.settle(job, provider, reserved, billed);
-        self.freed.send_modify(|times| *times += 1);
-    }
+/// The money itself. It outlives the actor's incarnations: calls are under way while the actor
+/// restarts, and what was granted but not journalled yet, or settled in that moment, must
+/// neither be forgotten nor counted twice.
+#[derive(Default)]
+struct Vault {
+    book: Book,
+    next_hold: u64,
+    loaded: bool,
+}
+
+struct Shared {
+    vault: Mutex<Vault>,
+    ledger: Arc<dyn Ledger>,
+    clock: Arc<dyn WallClock>,
+    /// Counts the times that money became free.
+    freed: watch::Sender<u64>,
 }
 
 /// The way to the budget gate. Cheap to clone.
 #[derive(Clone)]
 pub struct BudgetGate {
     address: Address<Message>,
-    ledger: Arc<dyn Ledger>,
-    clock: Arc<dyn WallClock>,
-    freed: watch::Sender<u64>,
+    shared: Arc<Shared>,
 }
 
 impl std::fmt::Debug for BudgetGate {
@@ -136,30 +126,58 @@ impl BudgetGate {
     /// A gate over `ledger`; its actor starts with [`child`](Self::child).
     #[must_use]
     pub fn new(ledger: Arc<dyn Ledger>, clock: Arc<dyn WallClock>) -> BudgetGate {
-        let (freed, _) = watch::channel(0);
-        BudgetGate { address: Address::new("/empire/gates/budget"), ledger, clock, freed }
+        let shared = Shared { vault: Mutex::default(), ledger, clock, freed: watch::channel(0).0 };
+        BudgetGate { address: Address::new("/empire/gates/budget"), shared: Arc::new(shared) }
     }
 
-    /// The gate's actor. Each incarnation reads the ledger anew; `caps` hold from the start.
-    pub fn child(&self, caps: Arc<parking_lot::Mutex<Vec<Cap>>>) -> ChildSpec {
-        let (ledger, freed) = (self.ledger.clone(), self.freed.clone());
+    /// The gate's actor. Its first incarnation reads the ledger; `caps` hold from then on.
+    #[must_use]
+    pub fn child(&self, caps: Vec<Cap>) -> ChildSpec {
+        let gate = self.clone();
         ChildSpec::actor("budget", &self.address, move || {
-            let (ledger, freed, caps) = (ledger.clone(), freed.clone(), caps.clone());
+            let (gate, caps) = (gate.clone(), caps.clone());
             Box::pin(async move {
-                let state = ledger.load().await.map_err(|error| Failure(error.to_string()))?;
-                let mut book = Book::default();
-                for Cap { scope, cap } in caps.lock().iter().cloned() {
-                    book.set_cap(scope, cap);
+                if !gate.shared.vault.lock().loaded {
+                    let state = gate.shared.ledger.load().await;
+                    gate.open_vault(&state.map_err(|error| Failure(error.to_string()))?, caps);
                 }
-                for row in &state.spent {
-                    book.book_spent(&row.job, &row.provider, row.billed);
-                }
-                for hold in &state.open {
-                    book.book_reserved(&hold.job, &hold.provider, hold.reserved);
-                }
-                Ok(BudgetActor { book, next_hold: state.next_hold, freed })
+                Ok(BudgetActor { gate })
             })
         })
+    }
+
+    fn open_vault(&self, state: &LedgerState, caps: Vec<Cap>) {
+        let mut vault = self.shared.vault.lock();
+        for Cap { scope, cap } in caps {
+            vault.book.set_cap(scope, cap);
+        }
+        for row in &state.spent {
+            vault.book.book_spent(&row.job, &row.provider, row.billed);
+        }
+        for hold in &state.open {
+            vault.book.book_reserved(&hold.job, &hold.provider, hold.reserved);
+        }
+        vault.next_hold = state.next_hold;
+        vault.loaded = true;
+    }
+
+    fn set_aside(&self, mut record: HoldRecord, price: Price) -> Result<Hold, Shortage> {
+        let mut vault = self.shared.vault.lock();
+        vault.book.reserve(&record.job, &record.provider, record.reserved)?;
+        record.id = HoldId(vault.next_hold);
+        vault.next_hold += 1;
+        Ok(Hold { record, price, gate: self.clone(), sent_at: None, stage: HoldStage::Booked })
+    }
+
+    /// Ends a reservation in the book, whether the actor runs or not.
+    fn free(&self, record: &HoldRecord, billed: Micros) {
+        let HoldRecord { job, provider, reserved, .. } = record;
+        self.shared.vault.lock().book.settle(job, provider, *reserved, billed);
+        self.wake_waiters();
+    }
+
+    fn wake_waiters(&self) {
+        self.shared.freed.send_modify(|times| *times += 1);
     }
 
     /// Reserves the worst case of a call. While a cap is full of reservations that may turn out
@@ -180,25 +198,23 @@ impl BudgetGate {
             provider: request.model.provider.clone(),
             model: request.model.id.clone(),
             reserved: amount,
-            at: self.clock.now(),
+            at: self.shared.clock.now(),
         };
         let hold = if amount == Micros::ZERO {
-            Hold::free(record, price, self.clone())
+            Hold { record, price, gate: self.clone(), sent_at: None, stage: HoldStage::Free }
         } else {
             self.reserve(record, price).await?
         };
         Ok(call.funded(hold))
     }
 
-    async fn reserve(&self, mut record: HoldRecord, price: Price) -> Result<Hold, BudgetRefusal> {
-        let mut freed = self.freed.subscribe();
-        let (job, provider, amount) = (record.job.clone(), record.provider.clone(), record.reserved);
-        let id = loop {
+    async fn reserve(&self, record: HoldRecord, price: Price) -> Result<Hold, BudgetRefusal> {
+        let mut freed = self.shared.freed.subscribe();
+        let mut hold = loop {
             freed.mark_unchanged();
-            let (job, provider) = (job.clone(), provider.clone());
-            let asked = self.address.ask(|reply| Message::Reserve { job, provider, amount, reply }).await?;
-            match asked {
-                Ok(id) => break id,
+            let record = record.clone();
+            match self.address.ask(|reply| Message::Reserve { record, price, reply }).await? {
+                Ok(hold) => break hold,
                 Err(shortage) if shortage.waiting_may_help() => {
                     if freed.changed().await.is_err() {
                         return Err(BudgetRefusal::Down(Down));
@@ -207,17 +223,9 @@ impl BudgetGate {
                 Err(shortage) => return Err(BudgetRefusal::Short(Box::new(shortage))),
             }
         };
-        record.id = id;
-        let hold = Hold {
-            record: record.clone(),
-            price,
-            gate: self.clone(),
-            sent_at: None,
-            journalled: true,
-            ended: false,
-        };
+        hold.stage = HoldStage::Journalled;
         // If this future is dropped or fails from here on, the hold gives the money back.
-        self.ledger.reserve(record).await?;
+        self.shared.ledger.reserve(hold.record.clone()).await?;
         Ok(hold)
     }
 
@@ -245,9 +253,19 @@ pub struct Hold {
     price: Price,
     gate: BudgetGate,
     sent_at: Option<UnixMillis>,
+    stage: HoldStage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HoldStage {
     /// Free calls reserve nothing and leave no trace in the ledger.
-    journalled: bool,
-    ended: bool,
+    Free,
+    /// In the book only.
+    Booked,
+    /// The ledger has been told.
+    Journalled,
+    /// Settled or given back.
+    Ended,
 }
 
 /// What a call was billed.
@@ -260,10 +278,6 @@ pub struct Bill {
 }
 
 impl Hold {
-    fn free(record: HoldRecord, price: Price, gate: BudgetGate) -> Hold {
-        Hold { record, price, gate, sent_at: None, journalled: false, ended: false }
-    }
-
     /// What is set aside.
     #[must_use]
     pub fn reserved(&self) -> Micros {
@@ -272,7 +286,7 @@ impl Hold {
 
     /// From here on a lost call counts as paid.
     pub(crate) fn mark_sent(&mut self) {
-        self.sent_at = Some(self.gate.clock.now());
+        self.sent_at = Some(self.gate.shared.clock.now());
     }
 
     /// Settles by what the provider counted.
@@ -298,38 +312,34 @@ impl Hold {
     }
 
     fn release(&mut self) {
-        self.ended = true;
-        if self.journalled {
-            self.gate.ledger.release(self.record.id);
-            self.tell_gate(Micros::ZERO);
+        let stage = std::mem::replace(&mut self.stage, HoldStage::Ended);
+        if stage == HoldStage::Journalled {
+            self.gate.shared.ledger.release(self.record.id);
+        }
+        if matches!(stage, HoldStage::Booked | HoldStage::Journalled) {
+            self.gate.free(&self.record, Micros::ZERO);
         }
     }
 
     fn end(&mut self, bill: Bill, usage: &Usage) {
-        self.ended = true;
-        if !self.journalled {
+        let stage = std::mem::replace(&mut self.stage, HoldStage::Ended);
+        if matches!(stage, HoldStage::Free | HoldStage::Ended) {
             return;
         }
-        self.gate.ledger.settle(Settlement {
+        self.gate.shared.ledger.settle(Settlement {
             hold: self.record.clone(),
             billed: bill.billed,
             certainty: bill.certainty,
             usage: *usage,
             sent_at: self.sent_at.unwrap_or(self.record.at),
         });
-        self.tell_gate(bill.billed);
-    }
-
-    fn tell_gate(&self, billed: Micros) {
-        let HoldRecord { job, provider, reserved, .. } = self.record.clone();
-        // A gate that is down reads the ledger when it starts, and we have just written there.
-        let _ = self.gate.address.send(Message::Settle { job, provider, reserved, billed });
+        self.gate.free(&self.record, bill.billed);
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        if self.ended {
+        if self.stage == HoldStage::Ended {
             return;
         }
         if self.sent_at.is_some() {

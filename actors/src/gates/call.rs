@@ -15,6 +15,7 @@ use super::rate::Permit;
 use crate::failure::{Billing, CallError, FailureKind};
 use crate::level::Level;
 use crate::model::Model;
+use crate::money::Micros;
 use crate::ports::Reply;
 
 /// Who said a turn of the conversation.
@@ -179,9 +180,14 @@ impl Call<Funded> {
 }
 
 impl Call<Cleared> {
+    /// What it is billed if it gets lost.
+    pub(crate) fn reserved(&self) -> Micros {
+        self.stage.hold.reserved()
+    }
+
     /// Takes the call apart for sending: the request, and the receipt that must go back with
     /// the outcome. A receipt that is dropped instead bills the call at its reservation.
-    #[must_use]
+    #[must_use = "a dropped receipt bills the call at its reservation"]
     pub fn open(self) -> (Request, Receipt) {
         let Cleared { redactions, mut hold, permit } = self.stage;
         hold.mark_sent();

@@ -21,6 +21,9 @@ use crate::ports::UnixMillis;
 const UNREACHABLE_AFTER: u32 = 5;
 /// The shortest and longest pause after a rate limit or overload without a named wait.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+/// After a closure the calls in flight grow back: by one with every answer up to half of what
+/// was too much, and from there by one with this part of them answered.
+const GROWTH_PARTS: u32 = 4;
 /// Part of a minute's tokens that may be used at once; the rest trickles in. Burst and trickle
 /// together never pass the limit in any 60 seconds.
 const TOKEN_BURST_PARTS: u64 = 2;
@@ -151,6 +154,13 @@ pub struct Lane {
     closed_until: Option<Duration>,
     /// After a closure one call goes first; the others follow once it was answered.
     probing: Option<Probe>,
+    /// How many calls may be in flight while the provider recovers from a closure.
+    width: u32,
+    /// Where `width` starts to grow slowly.
+    slow_from: u32,
+    good_at_width: u32,
+    /// The most calls in flight since the last closure.
+    peak: u32,
     busy_in_a_row: u32,
     unreachable_in_a_row: u32,
     /// Counts closures: what a call from before a closure tells is old news.
@@ -188,6 +198,10 @@ impl Lane {
             windows: hour.into_iter().chain(day).collect(),
             closed_until: None,
             probing: None,
+            width: limits.concurrency.max(1),
+            slow_from: limits.concurrency.max(1),
+            good_at_width: 0,
+            peak: 1,
             busy_in_a_row: 0,
             unreachable_in_a_row: 0,
             epoch: 0,
@@ -223,6 +237,9 @@ impl Lane {
         if in_flight >= self.concurrency {
             return Admission::Full(Binding::Concurrency);
         }
+        if in_flight >= self.width {
+            return Admission::Full(Binding::ClosedByProvider);
+        }
         for window in &mut self.windows {
             if let Some(wait) = window.wait(now.wall) {
                 return Admission::Wait(wait, window.binding);
@@ -238,6 +255,7 @@ impl Lane {
         }
         self.head_has_tokens = false;
         self.windows.iter_mut().for_each(|window| window.sent.push_back(now.wall));
+        self.peak = self.peak.max(in_flight + 1);
         if self.probing.is_some() {
             self.probing = Some(Probe::Out);
         }
@@ -276,6 +294,7 @@ impl Lane {
                 if current {
                     self.busy_in_a_row = 0;
                     self.probing = None;
+                    self.grow();
                 }
             }
             Health::Busy(named) => {
@@ -314,6 +333,21 @@ impl Lane {
         if current {
             self.busy_in_a_row += 1;
             self.epoch += 1;
+            self.slow_from = (self.peak.min(self.width) / 2).max(1);
+            self.width = 1;
+            self.good_at_width = 0;
+            self.peak = 1;
+        }
+    }
+
+    /// Lets more calls be in flight again after an answer, so that the whole queue does not
+    /// run into the same limit at once.
+    fn grow(&mut self) {
+        self.good_at_width += 1;
+        let enough = if self.width < self.slow_from { 1 } else { self.width.div_ceil(GROWTH_PARTS) };
+        if self.width < self.concurrency && self.good_at_width >= enough {
+            self.width += 1;
+            self.good_at_width = 0;
         }
     }
 
@@ -397,10 +431,8 @@ mod tests {
     }
 
     fn most_within(sent: &[u64], window: u64) -> usize {
-        (0..sent.len())
-            .map(|i| sent[i..].iter().take_while(|at| **at < sent[i] + window).count())
-            .max()
-            .unwrap_or(0)
+        let within = |i: usize| sent[i..].partition_point(|at| *at < sent[i] + window);
+        (0..sent.len()).map(within).max().unwrap_or(0)
     }
 
     proptest! {
@@ -419,10 +451,13 @@ mod tests {
         fn no_minute_holds_more_tokens_than_allowed(tpm in 100u64..100_000, size in 1u64..50) {
             let mut lane = Lane::new(&Limits { tokens_per_minute: Some(tpm), ..limits() }, &[]);
             let sent = send_all(&mut lane, 0, 180_000, |n| size + n as u64 % 7);
-            for (i, start) in sent.iter().enumerate() {
-                let used: u64 = sent[i..].iter().enumerate()
-                    .take_while(|(_, at)| **at < start + 60_000)
-                    .map(|(n, _)| size + (i + n) as u64 % 7).sum();
+            let (mut oldest, mut used) = (0, 0);
+            for (n, at) in sent.iter().enumerate() {
+                used += size + n as u64 % 7;
+                while sent[oldest] + 60_000 <= *at {
+                    used -= size + oldest as u64 % 7;
+                    oldest += 1;
+                }
                 prop_assert!(used <= tpm, "{used} of {tpm}");
             }
         }
@@ -456,6 +491,30 @@ mod tests {
         assert_eq!(lane.admit(at(2_020), 1, 1), Admission::Full(Binding::ClosedByProvider), "old news");
         lane.report(at(2_030), lane.epoch(), Health::Good, 0.0);
         assert_eq!(lane.admit(at(2_030), 1, 1), Admission::Go);
+    }
+
+    #[test]
+    fn after_a_closure_calls_come_back_a_few_at_a_time() {
+        let mut lane = Lane::new(&Limits { concurrency: 16, ..limits() }, &[]);
+        for in_flight in 0..16 {
+            assert_eq!(lane.admit(at(0), in_flight, 1), Admission::Go);
+        }
+        lane.report(at(0), lane.epoch(), Health::Busy(Some(Duration::from_secs(1))), 0.0);
+        let mut widths = Vec::new();
+        for _ in 0..10 {
+            let mut in_flight = 0;
+            while lane.admit(at(2_000), in_flight, 1) == Admission::Go {
+                in_flight += 1;
+            }
+            widths.push(in_flight);
+            (0..in_flight).for_each(|_| lane.report(at(2_000), lane.epoch(), Health::Good, 0.0));
+        }
+        assert_eq!(widths[..4], [1, 2, 4, 8], "doubling to half of what was too much");
+        assert!(
+            widths[4..].windows(2).all(|pair| pair[0] <= pair[1] && pair[1] <= pair[0] + 4),
+            "{widths:?}"
+        );
+        assert_eq!(widths[9], 16, "{widths:?}");
     }
 
     #[test]

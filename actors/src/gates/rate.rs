@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -34,9 +35,13 @@ pub enum RateRefusal {
 }
 
 pub(crate) enum Message {
-    Enter { tokens: u64, reply: oneshot::Sender<Result<Permit, Trip>> },
-    Report { epoch: u64, health: Health },
-    Returned { epoch: u64 },
+    Enter {
+        tokens: u64,
+        reply: oneshot::Sender<Result<Permit, Trip>>,
+    },
+    /// A permit came back.
+    Freed,
+    /// The time has come that the first in line waited for.
     Look,
     Read(oneshot::Sender<LaneReading>),
 }
@@ -59,7 +64,6 @@ struct Waiter {
 }
 
 struct LaneActor {
-    lane: Lane,
     waiters: VecDeque<Waiter>,
     gate: RateGate,
     /// When the earliest pending `Look` fires.
@@ -74,11 +78,7 @@ impl Control for LaneActor {
     async fn handle(&mut self, message: Message) -> Result<(), Failure> {
         match message {
             Message::Enter { tokens, reply } => self.waiters.push_back(Waiter { tokens, reply }),
-            Message::Report { epoch, health } => {
-                let jitter = self.gate.random.unit();
-                self.lane.report(self.gate.now(), epoch, health, jitter);
-            }
-            Message::Returned { epoch } => self.lane.returned(epoch),
+            Message::Freed => {}
             Message::Look => self.look_at = None,
             Message::Read(reply) => {
                 let _ = reply.send(self.read());
@@ -89,29 +89,22 @@ impl Control for LaneActor {
     }
 
     fn observe(&self) -> LaneReading {
-        LaneReading {
-            meters: Reading {
-                in_flight: self.gate.in_flight.load(Ordering::Relaxed),
-                last_hour: None,
-                last_day: None,
-                closed_for: None,
-                tripped: self.lane.tripped().cloned(),
-            },
-            waiting: self.waiters.len(),
-            binding: self.binding,
-        }
+        self.read()
     }
 }
 
 impl LaneActor {
-    fn read(&mut self) -> LaneReading {
-        let meters = self.lane.read(self.gate.now(), self.gate.in_flight.load(Ordering::Relaxed));
+    fn read(&self) -> LaneReading {
+        let (now, in_flight) = (self.gate.now(), self.gate.in_flight());
+        let meters = self.gate.shared.lane.lock().read(now, in_flight);
         LaneReading { meters, waiting: self.waiters.len(), binding: self.binding }
     }
 
-    /// Lets go whoever may.
+    /// Lets go whoever may. The lane is locked for a moment each time only: a permit that nobody
+    /// takes locks it too.
     fn serve(&mut self) {
-        if let Some(trip) = self.lane.tripped() {
+        let tripped = self.gate.shared.lane.lock().tripped().cloned();
+        if let Some(trip) = tripped {
             for waiter in self.waiters.drain(..) {
                 let _ = waiter.reply.send(Err(trip.clone()));
             }
@@ -121,15 +114,18 @@ impl LaneActor {
         while let Some(waiter) = self.waiters.front() {
             if waiter.reply.is_closed() {
                 self.waiters.pop_front();
-                self.lane.head_left();
+                self.gate.shared.lane.lock().head_left();
                 continue;
             }
-            let in_flight = self.gate.in_flight.load(Ordering::Relaxed);
-            match self.lane.admit(self.gate.now(), in_flight, waiter.tokens) {
+            let (now, in_flight) = (self.gate.now(), self.gate.in_flight());
+            let (admission, epoch) = {
+                let mut lane = self.gate.shared.lane.lock();
+                (lane.admit(now, in_flight, waiter.tokens), lane.epoch())
+            };
+            match admission {
                 Admission::Go => {
-                    self.gate.in_flight.fetch_add(1, Ordering::Relaxed);
-                    let permit =
-                        Permit { gate: self.gate.clone(), epoch: self.lane.epoch(), reported: false };
+                    self.gate.shared.in_flight.fetch_add(1, Ordering::Relaxed);
+                    let permit = Permit { gate: self.gate.clone(), epoch, reported: false };
                     if let Some(waiter) = self.waiters.pop_front() {
                         // A caller that left in this moment drops the permit, which gives it back.
                         let _ = waiter.reply.send(Ok(permit));
@@ -158,6 +154,14 @@ impl LaneActor {
     }
 }
 
+/// What outlives the actor's incarnations, since calls in flight do too: a restart neither
+/// forgets what was sent nor that the provider closed or tripped.
+struct Shared {
+    lane: Mutex<Lane>,
+    remembers: AtomicBool,
+    in_flight: AtomicU32,
+}
+
 /// The way to one provider's lane. Cheap to clone.
 #[derive(Clone)]
 pub struct RateGate {
@@ -167,8 +171,7 @@ pub struct RateGate {
     clock: Arc<dyn WallClock>,
     random: Arc<dyn Random>,
     started: Instant,
-    /// Outlives the actor's incarnations: calls in flight do too.
-    in_flight: Arc<AtomicU32>,
+    shared: Arc<Shared>,
 }
 
 impl std::fmt::Debug for RateGate {
@@ -186,6 +189,11 @@ impl RateGate {
         clock: Arc<dyn WallClock>,
         random: Arc<dyn Random>,
     ) -> RateGate {
+        let shared = Shared {
+            lane: Mutex::new(Lane::new(&spec.limits, &[])),
+            remembers: AtomicBool::new(false),
+            in_flight: AtomicU32::new(0),
+        };
         RateGate {
             address: Address::new(format!("/empire/gates/rate-{}", spec.id)),
             spec,
@@ -193,25 +201,27 @@ impl RateGate {
             clock,
             random,
             started: Instant::now(),
-            in_flight: Arc::default(),
+            shared: Arc::new(shared),
         }
     }
 
-    /// The lane's actor. Each incarnation reads anew what was sent in the last day.
+    /// The lane's actor. Its first incarnation reads what was sent in the last day.
+    #[must_use]
     pub fn child(&self) -> ChildSpec {
         let gate = self.clone();
         ChildSpec::actor(format!("rate-{}", self.spec.id), &self.address, move || {
             let gate = gate.clone();
             Box::pin(async move {
-                let sent = if remembers(&gate.spec.limits) {
+                if remembers(&gate.spec.limits) && !gate.shared.remembers.load(Ordering::Relaxed) {
                     let since = UnixMillis(gate.clock.now().0 - DAY_MILLIS);
                     let sent = gate.ledger.sent_since(&gate.spec.id, since).await;
-                    sent.map_err(|error| Failure(error.to_string()))?
-                } else {
-                    Vec::new()
-                };
-                let lane = Lane::new(&gate.spec.limits, &sent);
-                Ok(LaneActor { lane, waiters: VecDeque::new(), gate, look_at: None, binding: None })
+                    let sent = sent.map_err(|error| Failure(error.to_string()))?;
+                    *gate.shared.lane.lock() = Lane::new(&gate.spec.limits, &sent);
+                    gate.shared.remembers.store(true, Ordering::Relaxed);
+                }
+                // Whoever was first in line went with the last incarnation.
+                gate.shared.lane.lock().head_left();
+                Ok(LaneActor { waiters: VecDeque::new(), gate, look_at: None, binding: None })
             })
         })
     }
@@ -240,6 +250,10 @@ impl RateGate {
         self.address.ask(Message::Read).await
     }
 
+    fn in_flight(&self) -> u32 {
+        self.shared.in_flight.load(Ordering::Relaxed)
+    }
+
     fn now(&self) -> Now {
         Now { running: self.started.elapsed(), wall: self.clock.now() }
     }
@@ -260,21 +274,25 @@ pub struct Permit {
 impl Permit {
     /// Gives the permit back with what the call told about the provider.
     pub(crate) fn report(mut self, health: Health) {
+        let (now, jitter) = (self.gate.now(), self.gate.random.unit());
+        // Told to the lane itself: nobody gets a permit after this that it should prevent.
+        self.gate.shared.lane.lock().report(now, self.epoch, health, jitter);
         self.reported = true;
-        self.free(Message::Report { epoch: self.epoch, health });
+        self.free();
     }
 
-    fn free(&self, message: Message) {
-        self.gate.in_flight.fetch_sub(1, Ordering::Relaxed);
-        // A lane that is down starts afresh.
-        let _ = self.gate.address.send(message);
+    fn free(&self) {
+        self.gate.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+        // An actor that is down has nobody in line.
+        let _ = self.gate.address.send(Message::Freed);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         if !self.reported {
-            self.free(Message::Returned { epoch: self.epoch });
+            self.gate.shared.lane.lock().returned(self.epoch);
+            self.free();
         }
     }
 }

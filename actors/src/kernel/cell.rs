@@ -119,6 +119,11 @@ impl<M> CellRef<M> {
         self.core.mailbox.cancel();
     }
 
+    /// Ends the cell as soon as it is not handling a message.
+    pub fn retire(&self) {
+        self.core.mailbox.retire();
+    }
+
     /// Holds its messages back; what it is doing goes on.
     pub fn pause(&self) {
         self.core.mailbox.pause();
@@ -231,6 +236,7 @@ mod tests {
     enum Ask {
         Add(u32),
         Hang(Arc<Notify>),
+        Work(Arc<Notify>, Arc<Notify>),
         Panic,
         Finish,
     }
@@ -250,6 +256,11 @@ mod tests {
                 Ask::Hang(started) => {
                     started.notify_one();
                     std::future::pending().await
+                }
+                Ask::Work(started, go_on) => {
+                    started.notify_one();
+                    go_on.notified().await;
+                    Step::Wait
                 }
                 Ask::Panic => panic!("as asked"),
                 Ask::Finish => Step::End(self.0),
@@ -293,6 +304,20 @@ mod tests {
         started.notified().await;
         assert_eq!(cell.observe().status, Status::Working);
         cell.cancel();
+        assert_eq!(ends.recv().await, Some((7, Exit::Cancelled)));
+    }
+
+    #[tokio::test]
+    async fn a_retired_cell_ends_what_it_is_doing_and_then_itself() {
+        let (cell, mut ends) = adder();
+        let (started, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        cell.send(Ask::Work(started.clone(), go_on.clone())).ok().unwrap();
+        started.notified().await;
+        cell.retire();
+        cell.send(Ask::Finish).ok().unwrap();
+        tokio::task::yield_now().await;
+        assert_eq!(cell.status(), Status::Working);
+        go_on.notify_one();
         assert_eq!(ends.recv().await, Some((7, Exit::Cancelled)));
     }
 

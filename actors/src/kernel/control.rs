@@ -56,6 +56,14 @@ struct Slot<M> {
     depth: AtomicUsize,
 }
 
+impl<M> Slot<M> {
+    /// A restart sets the depth to zero, maybe before messages that it lost are counted off.
+    fn one_less(&self) {
+        let less = |depth: usize| depth.checked_sub(1);
+        let _ = self.depth.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+}
+
 /// Where a control actor is reached, whichever incarnation runs.
 pub struct Address<M> {
     slot: Arc<Slot<M>>,
@@ -102,7 +110,7 @@ impl<M: Send + 'static> Address<M> {
         let actor = current.as_ref().ok_or(Down)?;
         self.slot.depth.fetch_add(1, Ordering::Relaxed);
         actor.send_message(Envelope::Work(message)).map_err(|_| {
-            self.slot.depth.fetch_sub(1, Ordering::Relaxed);
+            self.slot.one_less();
             Down
         })
     }
@@ -159,11 +167,10 @@ where
         Box::pin(async move {
             // What waited for the last incarnation is gone with it.
             address.slot.depth.store(0, Ordering::Relaxed);
-            let host = Host::<A> { address: address.clone(), marker: PhantomData };
+            let host = Host::<A> { address, marker: PhantomData };
             let (actor, _) = Actor::spawn_linked(None, host, make, supervisor)
                 .await
                 .map_err(|error| Failure(error.to_string()))?;
-            *address.slot.current.write() = Some(actor.clone());
             Ok(actor.get_cell())
         })
     })
@@ -191,6 +198,8 @@ impl<A: Control> Actor for Host<A> {
         make: Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
         let actor = make().await?;
+        // Before the first message is handled: whoever it starts may answer at once.
+        *self.address.slot.current.write() = Some(own.clone());
         if let Some(message) = actor.first_message() {
             self.address.slot.depth.fetch_add(1, Ordering::Relaxed);
             own.send_message(Envelope::Work(message))?;
@@ -207,8 +216,7 @@ impl<A: Control> Actor for Host<A> {
         let Some(actor) = state.0.get_mut() else { return Ok(()) };
         match message {
             Envelope::Work(message) => {
-                let depth = &self.address.slot.depth;
-                let _ = depth.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |d| d.checked_sub(1));
+                self.address.slot.one_less();
                 actor.handle(message).await?;
             }
             Envelope::Observe(reply) => {

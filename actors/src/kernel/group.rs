@@ -93,7 +93,8 @@ impl<G: Group> GroupRef<G> {
     }
 }
 
-/// The owner's hold on a group: dropping it ends the group.
+/// The owner's hold on a group: dropping it ends the group at once, in the middle of a message if
+/// need be.
 pub struct GroupHandle<G: Group> {
     actor: ActorRef<Host<G>>,
 }
@@ -110,9 +111,10 @@ impl<G: Group> GroupHandle<G> {
     pub fn address(&self) -> GroupRef<G> {
         GroupRef { actor: self.actor.downgrade() }
     }
+}
 
-    /// Ends it at once, in the middle of a message if need be.
-    pub fn kill(&self) {
+impl<G: Group> Drop for GroupHandle<G> {
+    fn drop(&mut self) {
         self.actor.kill();
     }
 }

@@ -60,6 +60,8 @@ struct State<M> {
     queue: Option<Box<VecDeque<M>>>,
     waker: Option<Waker>,
     cancelled: bool,
+    /// The cell ends when it would next wait.
+    retired: bool,
     paused: bool,
     ended: bool,
 }
@@ -72,7 +74,8 @@ pub struct Mailbox<M> {
 
 impl<M> Default for Mailbox<M> {
     fn default() -> Self {
-        let state = State { queue: None, waker: None, cancelled: false, paused: false, ended: false };
+        let state =
+            State { queue: None, waker: None, cancelled: false, retired: false, paused: false, ended: false };
         Mailbox { state: Mutex::new(state) }
     }
 }
@@ -102,6 +105,16 @@ impl<M> Mailbox<M> {
     pub fn cancel(&self) {
         let mut state = self.state.lock();
         state.cancelled = true;
+        let waker = state.waker.take();
+        drop(state);
+        wake(waker);
+    }
+
+    /// Tells the cell to end as soon as it is not handling a message; what it is doing goes on
+    /// to its end. Final.
+    pub fn retire(&self) {
+        let mut state = self.state.lock();
+        state.retired = true;
         let waker = state.waker.take();
         drop(state);
         wake(waker);
@@ -142,7 +155,7 @@ impl<M> Mailbox<M> {
     /// For the cell: takes the next delivery or registers to be woken by it.
     pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Delivery<M>> {
         let mut state = self.state.lock();
-        if state.cancelled {
+        if state.cancelled || state.retired {
             return Poll::Ready(Delivery::Cancelled);
         }
         if !state.paused
@@ -174,7 +187,10 @@ impl<M> Mailbox<M> {
         let mut state = self.state.lock();
         state.ended = true;
         state.waker = None;
-        state.queue.take().map_or(0, |queue| queue.len())
+        let unread = state.queue.take();
+        // Messages are dropped outside the lock: dropping one may send to this very mailbox.
+        drop(state);
+        unread.map_or(0, |queue| queue.len())
     }
 }
 
@@ -228,6 +244,30 @@ mod tests {
         mailbox.pause();
         assert_eq!(poll(&mailbox), Poll::Pending);
         mailbox.cancel();
+        assert_eq!(poll(&mailbox), Poll::Ready(Delivery::Cancelled));
+    }
+
+    #[test]
+    fn a_message_may_send_to_its_own_mailbox_when_it_is_dropped() {
+        struct Echo(std::sync::Weak<Mailbox<Echo>>);
+        impl Drop for Echo {
+            fn drop(&mut self) {
+                if let Some(mailbox) = self.0.upgrade() {
+                    assert!(mailbox.send(Echo(std::sync::Weak::new())).is_err());
+                }
+            }
+        }
+        let mailbox = std::sync::Arc::new(Mailbox::default());
+        mailbox.send(Echo(std::sync::Arc::downgrade(&mailbox))).ok().unwrap();
+        assert_eq!(mailbox.end(), 1);
+    }
+
+    #[test]
+    fn a_retired_cell_gets_no_further_message_but_is_not_disturbed_at_work() {
+        let mailbox = Mailbox::default();
+        mailbox.send(1).unwrap();
+        mailbox.retire();
+        assert!(mailbox.poll_cancelled(&mut Context::from_waker(Waker::noop())).is_pending());
         assert_eq!(poll(&mailbox), Poll::Ready(Delivery::Cancelled));
     }
 
@@ -299,6 +339,17 @@ mod loom_tests {
             let cancelling = thread::spawn(move || canceller.cancel());
             assert_eq!(block_on(poll_fn(|cx| mailbox.poll_next(cx))), Delivery::Cancelled);
             cancelling.join().expect("no panic");
+        });
+    }
+
+    #[test]
+    fn loom_a_sleeping_cell_is_woken_by_retiring() {
+        loom::model(|| {
+            let mailbox = Arc::new(Mailbox::<u8>::default());
+            let other = mailbox.clone();
+            let retiring = thread::spawn(move || other.retire());
+            assert_eq!(block_on(poll_fn(|cx| mailbox.poll_next(cx))), Delivery::Cancelled);
+            retiring.join().expect("no panic");
         });
     }
 

@@ -405,17 +405,26 @@ impl Root {
 
     /// Resolves when the root has given up.
     pub async fn failed(&mut self) {
-        let _ = (&mut self.task).await;
+        if !self.task.is_finished() {
+            let _ = (&mut self.task).await;
+        }
     }
 
     /// Stops the tree in reverse order of its start.
-    pub async fn stop(self) -> StopReport {
+    pub async fn stop(mut self) -> StopReport {
         let (reply, answer) = oneshot::channel();
         if self.actor.send_message(Command::Stop(reply)).is_err() {
             return StopReport::default();
         }
         let report = answer.await.unwrap_or_default();
-        let _ = self.task.await;
+        self.failed().await;
         report
+    }
+}
+
+impl Drop for Root {
+    /// A tree that nobody holds any more ends, without waiting for its children's deadlines.
+    fn drop(&mut self) {
+        self.actor.kill();
     }
 }

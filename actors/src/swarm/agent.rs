@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::attempt::{self, Log, Outcome, Question};
-use super::cohort::CohortShared;
+use super::cohort::{CohortShared, Finished};
 use super::context::{JobContext, Twin};
 use super::order::StopReason;
 use super::turnstile::Turn;
@@ -55,48 +55,58 @@ impl Behaviour for Agent {
 
     async fn handle(&mut self, note: Note) -> Step<AgentEnd> {
         match note {
-            Note::Go(turn) => Step::End(self.work(turn).await),
+            Note::Go(turn) => self.work(turn).await,
             Note::Settled(end) => Step::End(end),
-            Note::Alone(log) => {
-                self.alone = Some(log);
-                let job = &self.cohort.job;
-                if job.is_stopping() {
-                    return Step::End(AgentEnd::Parked(None));
-                }
-                match self.cohort.agent(self.index) {
-                    Some(own) => job.turnstile.enqueue_first(own),
-                    None => return Step::End(AgentEnd::Parked(None)),
-                }
-                Step::Wait
-            }
+            // Told twice when its carrier panicked after it had told everybody.
+            Note::Alone(_) if self.alone.is_some() => Step::Wait,
+            Note::Alone(log) => self.go_alone(log),
         }
     }
 }
 
 impl Agent {
-    async fn work(&mut self, turn: Turn) -> AgentEnd {
+    /// Waits for a turn of its own, before those that have not had any.
+    fn go_alone(&mut self, log: Box<Log>) -> Step<AgentEnd> {
+        self.alone = Some(log);
+        let job = &self.cohort.job;
+        match self.cohort.agent(self.index) {
+            Some(own) if !job.is_stopping() => {
+                job.turnstile.enqueue_first(own);
+                Step::Wait
+            }
+            _ => Step::End(AgentEnd::Parked(None)),
+        }
+    }
+
+    async fn work(&mut self, turn: Turn) -> Step<AgentEnd> {
         let job = self.cohort.job.clone();
         let indices = match self.alone {
             Some(_) => vec![self.index],
             None => self.cohort.unit_of(self.index),
         };
-        let chunk = match job.chunk(self.cohort.plan.number).await {
-            Ok(chunk) => chunk,
-            Err(error) => {
+        let chunk = match job.unless_stopped(job.chunk(self.cohort.plan.number)).await {
+            Some(Ok(chunk)) => chunk,
+            Some(Err(error)) => {
                 job.stop(StopReason::Store(error));
-                return AgentEnd::Parked(None);
+                return Step::End(AgentEnd::Parked(None));
             }
+            None => return Step::End(AgentEnd::Parked(None)),
         };
         let items: Vec<Item> = indices.iter().map(|index| chunk.items[usize::from(*index)].clone()).collect();
         drop(chunk);
         let end = match items.as_slice() {
-            [item] => self.work_alone(&job, item, turn).await,
+            [item] => Ok(self.work_alone(&job, item, turn).await),
             _ => self.work_pack(&job, &indices, &items, turn).await,
         };
-        if let AgentEnd::Parked(_) = end {
-            settle_twins(&job, &items[0], &end);
+        match end {
+            Ok(end) => {
+                if let AgentEnd::Parked(_) = end {
+                    settle_twins(&job, &items[0], &end);
+                }
+                Step::End(end)
+            }
+            Err(own_share) => self.go_alone(own_share),
         }
-        end
     }
 
     async fn work_alone(&mut self, job: &Arc<JobContext>, item: &Item, turn: Turn) -> AgentEnd {
@@ -126,14 +136,14 @@ impl Agent {
     }
 
     /// One call for several items. What it brings is shared out; whoever it brought nothing
-    /// works alone.
+    /// works alone. `Err` if that is the carrier itself, with its share of the call.
     async fn work_pack(
         &mut self,
         job: &Arc<JobContext>,
         indices: &[u16],
         items: &[Item],
         turn: Turn,
-    ) -> AgentEnd {
+    ) -> Result<AgentEnd, Box<Log>> {
         let mut log = Log::default();
         let outcome = match job.script.render_pack(items) {
             Err(why) => Outcome::Dead(why),
@@ -153,8 +163,8 @@ impl Agent {
         let parts = match outcome {
             Outcome::Answered(parts) => parts,
             Outcome::Dead(why) => items.iter().map(|_| Err(why.clone())).collect(),
-            Outcome::Parked(reason) => return self.park_pack(job, indices, items, Some(reason)),
-            Outcome::Stopped => return self.park_pack(job, indices, items, None),
+            Outcome::Parked(reason) => return Ok(self.park_pack(job, indices, items, Some(reason))),
+            Outcome::Stopped => return Ok(self.park_pack(job, indices, items, None)),
         };
         drop(turn);
         let answered = parts.iter().filter(|part| part.is_ok()).count();
@@ -193,14 +203,7 @@ impl Agent {
                 self.tell(indices[place], Note::Alone(Box::new(share)));
             }
         }
-        match (own_end, own_log) {
-            (Some(end), _) => end,
-            (None, log) => {
-                // The carrier's own part failed: it goes on at once, alone.
-                self.alone = log;
-                self.work_alone(job, &items[0], Turn::none()).await
-            }
-        }
+        own_end.ok_or_else(|| own_log.unwrap_or_default())
     }
 
     fn park_pack(
@@ -254,21 +257,23 @@ pub(crate) fn finish(
         job.stop(StopReason::Store(error));
         return AgentEnd::Parked(None);
     }
-    cohort.finished.set(index);
-    count(job, dead);
+    count(job, &cohort.finished, index, dead);
     let end = if dead { AgentEnd::Dead } else { AgentEnd::Done };
     settle_twins(job, item, &end);
     end
 }
 
-/// Counts a finished agent; too many dead ones stop the job.
-pub(crate) fn count(job: &JobContext, dead: bool) {
+/// Counts a finished item, once; too many dead ones stop the job.
+pub(crate) fn count(job: &JobContext, finished: &Finished, index: u16, dead: bool) {
+    if !finished.set(index) {
+        return;
+    }
     if let Some((failed, of)) = job.meters.agent_finished(dead, job.order.failure_rule) {
         job.stop(StopReason::FailureRate { failed, of });
     }
 }
 
-/// Tells the agents of equal items how this one ended.
+/// Counts equal items as this one, and tells their agents how it ended.
 fn settle_twins(job: &JobContext, item: &Item, end: &AgentEnd) {
     if !job.order.has_twins {
         return;
@@ -282,8 +287,7 @@ fn settle_twins(job: &JobContext, item: &Item, end: &AgentEnd) {
     drop(twins);
     if let Some(Twin::Worked { followers, .. }) = before {
         for follower in followers {
-            // One that was cancelled in the meantime is accounted for by its cohort.
-            let _ = follower.send(Note::Settled(end.clone()));
+            follower.settle(job, end);
         }
     }
 }

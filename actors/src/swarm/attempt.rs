@@ -8,8 +8,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::context::JobContext;
+use super::meters::JobMeters;
 use super::order::StopReason;
-use crate::call::{Call, Request, Turn};
+use crate::call::{Call, Cleared, Draft, Request, Turn};
 use crate::failure::{FailureKind, RetryClass};
 use crate::gates::budget::BudgetRefusal;
 use crate::gates::rate::RateRefusal;
@@ -21,6 +22,8 @@ use crate::ports::{Finish, Rendered, Reply, Try, TryOutcome, backoff};
 /// A provider's rate limit is nobody's fault: it may send a call away this much more often than
 /// calls may fail.
 const BUSY_TRIES: u32 = 10;
+/// How often a call is tried again that found no connection while others did.
+const UNREACHABLE_TRIES: u32 = 10;
 /// How often a call is tried again because a gate is being restarted.
 const GATE_TRIES: u32 = 20;
 
@@ -155,12 +158,12 @@ async fn ask_model<T>(
             Err(tried) => return tried.into(),
         };
         let started = Instant::now();
-        job.meters.call_started(question.items > 1, taken);
+        let underway = Underway::begin(&job.meters, &call, question.items > 1, taken);
         let exchange = job.lane(model).provider.send(call).await;
         let bill = exchange.receipt.settle(&exchange.outcome);
         let took = started.elapsed();
         let usage = exchange.outcome.as_ref().ok().and_then(|reply| reply.usage).unwrap_or_default();
-        job.meters.call_ended(place, exchange.outcome.is_ok(), &usage, bill.billed);
+        underway.end(place, exchange.outcome.is_ok(), &usage, bill.billed);
         log.calls += 1;
         log.cost += bill.billed;
         log.usage += usage;
@@ -196,17 +199,23 @@ async fn ask_model<T>(
         log.note(model, TryOutcome::Failed { kind: error.kind, why: error.message.clone() }, took);
         let is_busy = matches!(error.kind, FailureKind::RateLimited | FailureKind::Overloaded);
         if is_busy {
-            busy += 1
+            busy += 1;
         } else {
-            failures += 1
+            failures += 1;
         }
-        let spent_tries = failures > job.order.retries || busy > BUSY_TRIES.max(job.order.retries);
+        // A provider that cannot be reached trips its lane after a few calls of anybody: then it
+        // is known how to park. Until that, no item is given up for it.
+        let bound = match error.kind {
+            FailureKind::Unreachable => UNREACHABLE_TRIES.max(job.order.retries),
+            _ => job.order.retries,
+        };
+        let spent_tries = failures > bound || busy > BUSY_TRIES.max(job.order.retries);
         match error.kind.retry() {
             RetryClass::Never => return Tried::Never,
             // The lane is tripped; going through the gate again finds out how to park.
             RetryClass::OtherModel if error.kind.is_terminal() => {}
             RetryClass::OtherModel => return Tried::NextModel,
-            _ if error.kind != FailureKind::Unreachable && spent_tries => return Tried::NextModel,
+            _ if spent_tries => return Tried::NextModel,
             RetryClass::Now => {}
             // The lane itself keeps everybody waiting for as long as the provider asked.
             RetryClass::After if is_busy => {}
@@ -216,6 +225,32 @@ async fn ask_model<T>(
                     return Tried::Stopped;
                 }
             }
+        }
+    }
+}
+
+/// A call under way, as meters count it; dropped when its agent is cancelled or panics.
+struct Underway<'a> {
+    meters: &'a JobMeters,
+    reserved: Option<Micros>,
+}
+
+impl<'a> Underway<'a> {
+    fn begin(meters: &'a JobMeters, call: &Call<Cleared>, packed: bool, redactions: u32) -> Underway<'a> {
+        meters.call_started(packed, redactions);
+        Underway { meters, reserved: Some(call.reserved()) }
+    }
+
+    fn end(mut self, place: usize, answered: bool, usage: &Usage, billed: Micros) {
+        self.reserved = None;
+        self.meters.call_ended(place, answered, usage, billed);
+    }
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        if let Some(reserved) = self.reserved {
+            self.meters.call_lost(reserved);
         }
     }
 }
@@ -234,7 +269,6 @@ fn judge<T>(reply: &Reply, check: &impl Fn(&str) -> Result<T, String>) -> Result
 
 /// How the gates end a try of a model.
 enum GateEnd {
-    NextModel,
     Denied,
     Park(StopReason),
     Stopped,
@@ -243,7 +277,6 @@ enum GateEnd {
 impl<T> From<GateEnd> for Tried<T> {
     fn from(end: GateEnd) -> Tried<T> {
         match end {
-            GateEnd::NextModel => Tried::NextModel,
             GateEnd::Denied => Tried::Denied,
             GateEnd::Park(reason) => Tried::Park(reason),
             GateEnd::Stopped => Tried::Stopped,
@@ -258,7 +291,7 @@ async fn pass_gates(
     model: &Arc<Model>,
     turns: Vec<Turn>,
     log: &mut Log,
-) -> Result<(Call<crate::call::Cleared>, u32), GateEnd> {
+) -> Result<(Call<Cleared>, u32), GateEnd> {
     let lane = job.lane(model);
     let mut gate_tries = 0;
     loop {
@@ -294,8 +327,9 @@ async fn pass_gates(
                 }
             }
             Refusal::GateDown => {
+                // Not the item's fault: it stays pending.
                 log.refused(model, "a gate did not come back after its restart".into());
-                return Err(GateEnd::NextModel);
+                return Err(GateEnd::Stopped);
             }
             Refusal::Denied(why) => {
                 log.refused(model, why);
@@ -323,8 +357,8 @@ enum Refusal {
 async fn pass(
     job: &JobContext,
     lane: &super::context::LaneHandle,
-    draft: Call<crate::call::Draft>,
-) -> Result<(Call<crate::call::Cleared>, u32), Refusal> {
+    draft: Call<Draft>,
+) -> Result<(Call<Cleared>, u32), Refusal> {
     use crate::gates::privacy::PrivacyRefusal;
     let screened = job.privacy.screen(draft, lane.spec.zone).await.map_err(|refusal| match refusal {
         PrivacyRefusal::Down(_) => Refusal::GateDown,

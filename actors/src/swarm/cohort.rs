@@ -11,10 +11,10 @@ use parking_lot::RwLock;
 
 use super::agent::{self, Agent, AgentEnd, AgentRef, Note};
 use super::attempt::Log;
-use super::context::{JobContext, Twin};
+use super::context::{Follower, JobContext, Twin};
 use super::job;
 use super::order::{COHORT_SIZE, CohortPlan, StopReason};
-use crate::kernel::cell::{self, Exit, Owner, Status};
+use crate::kernel::cell::{self, Exit, Owner};
 use crate::kernel::group::{Flow, Group, GroupRef};
 use crate::ports::{Chunk, Item, Part, StoreError, Verdict};
 
@@ -34,8 +34,10 @@ impl Default for Finished {
 }
 
 impl Finished {
-    pub(crate) fn set(&self, index: u16) {
-        self.0[usize::from(index) / 64].fetch_or(1 << (index % 64), Ordering::Relaxed);
+    /// Gives whether it was not set before.
+    pub(crate) fn set(&self, index: u16) -> bool {
+        let bit = 1 << (index % 64);
+        self.0[usize::from(index) / 64].fetch_or(bit, Ordering::Relaxed) & bit == 0
     }
 
     pub(crate) fn has(&self, index: u16) -> bool {
@@ -96,6 +98,7 @@ pub(crate) enum Message {
 /// The cohort's own state.
 pub(crate) struct Cohort {
     shared: Arc<CohortShared>,
+    incarnation: u64,
     own: Option<Arc<Members>>,
     live: usize,
     panics: HashMap<u16, u32>,
@@ -116,10 +119,17 @@ impl Owner<AgentEnd> for Members {
 }
 
 impl Cohort {
-    pub(crate) fn new(job: Arc<JobContext>, plan: CohortPlan, finished: Arc<Finished>) -> Cohort {
+    /// Incarnation number `incarnation` of the cohort of `plan`.
+    pub(crate) fn new(
+        job: Arc<JobContext>,
+        plan: CohortPlan,
+        finished: Arc<Finished>,
+        incarnation: u64,
+    ) -> Cohort {
         let shared = CohortShared { job, plan, finished, agents: RwLock::default() };
         Cohort {
             shared: Arc::new(shared),
+            incarnation,
             own: None,
             live: 0,
             panics: HashMap::new(),
@@ -147,8 +157,11 @@ impl Group for Cohort {
         }
         let parked = std::mem::take(&mut self.parked);
         // A job actor that is down asks anew when it starts.
-        let _ =
-            self.shared.job.job.send(job::Message::CohortEnded { number: self.shared.plan.number, parked });
+        let _ = self.shared.job.job.send(job::Message::CohortEnded {
+            number: self.shared.plan.number,
+            incarnation: self.incarnation,
+            parked,
+        });
         Flow::Stop
     }
 }
@@ -158,7 +171,8 @@ impl Cohort {
     async fn begin(&mut self) -> Result<(), StoreError> {
         let shared = self.shared.clone();
         let job = &shared.job;
-        let chunk = job.chunk(shared.plan.number).await?;
+        let Some(chunk) = job.unless_stopped(job.chunk(shared.plan.number)).await else { return Ok(()) };
+        let chunk = chunk?;
         let indices: Vec<u16> = (0..u16::try_from(chunk.items.len()).unwrap_or(u16::MAX))
             .filter(|index| self.is_pending(&chunk.items[usize::from(*index)], *index))
             .collect();
@@ -203,6 +217,11 @@ impl Cohort {
         if !job.order.has_twins {
             return vec![true; indices.len()];
         }
+        let follower = |place: usize| Follower {
+            agent: refs[place].clone(),
+            finished: self.shared.finished.clone(),
+            index: indices[place],
+        };
         let mut twins = job.twins.lock();
         let mut leads = |place: usize| {
             let item = &chunk.items[usize::from(indices[place])];
@@ -213,13 +232,12 @@ impl Cohort {
                 }
                 Some(Twin::Worked { leader, .. }) if *leader == item.number => true,
                 Some(Twin::Worked { followers, .. }) => {
-                    followers.push(refs[place].clone());
+                    followers.push(follower(place));
                     false
                 }
                 Some(Twin::Ended { dead }) => {
                     let end = if *dead { AgentEnd::Dead } else { AgentEnd::Done };
-                    // Just started, so it has room.
-                    let _ = refs[place].send(Note::Settled(end));
+                    follower(place).settle(job, &end);
                     false
                 }
             }
@@ -230,15 +248,14 @@ impl Cohort {
     async fn ended(&mut self, index: u16, exit: Exit<AgentEnd>) {
         let job = self.shared.job.clone();
         match exit {
-            Exit::Ended(AgentEnd::Done) => self.count_twin(index, false),
-            Exit::Ended(AgentEnd::Dead) => self.count_twin(index, true),
+            // Whoever made its end durable has counted it.
+            Exit::Ended(AgentEnd::Done | AgentEnd::Dead) | Exit::Cancelled => {}
             Exit::Ended(AgentEnd::Parked(reason)) => {
                 if let Some(reason) = reason {
                     *self.parked.entry(reason.to_string()).or_default() += 1;
                     job.meters.agent_parked();
                 }
             }
-            Exit::Cancelled => {}
             Exit::Panicked(why) => {
                 if self.replace(index, &why).await {
                     return;
@@ -249,14 +266,6 @@ impl Cohort {
         job.meters.agent_gone();
     }
 
-    /// An agent that ended by another one's record has not been counted yet.
-    fn count_twin(&self, index: u16, dead: bool) {
-        if !self.shared.finished.has(index) {
-            self.shared.finished.set(index);
-            agent::count(&self.shared.job, dead);
-        }
-    }
-
     /// Starts a panicked agent anew, or ends it as dead after too many panics. Gives whether a
     /// new one lives.
     async fn replace(&mut self, index: u16, why: &str) -> bool {
@@ -264,21 +273,24 @@ impl Cohort {
         tracing::error!(job = %job.order.id, item = self.shared.plan.first + u32::from(index), %why, "an agent panicked");
         let panics = self.panics.entry(index).or_default();
         *panics += 1;
+        let panics = *panics;
         if job.is_stopping() {
             return false;
         }
-        if *panics <= PANICS {
+        // What it carried for others, they do themselves.
+        for member in self.shared.unit_of(index).into_iter().filter(|member| *member != index) {
+            self.send_on(member);
+        }
+        if self.shared.finished.has(index) {
+            return false;
+        }
+        if panics <= PANICS {
             let Some(fresh) = self.spawn(index) else { return false };
             let mut agents = self.shared.agents.write();
             if let Ok(place) = agents.indices.binary_search(&index) {
                 agents.refs[place] = fresh.clone();
             }
             drop(agents);
-            // Alone: what it carried for others, they do themselves.
-            let members = self.shared.unit_of(index);
-            for member in members.into_iter().skip(1) {
-                self.send_alone(member);
-            }
             let _ = fresh.send(Note::Alone(Box::default()));
             return true;
         }
@@ -297,19 +309,19 @@ impl Cohort {
         false
     }
 
-    fn send_alone(&self, index: u16) {
+    /// Lets a member whose carrier is gone go on by itself.
+    fn send_on(&self, index: u16) {
+        let is_finished = self.shared.finished.has(index);
+        let note = if is_finished { Note::Settled(AgentEnd::Done) } else { Note::Alone(Box::default()) };
         if let Some(agent) = self.shared.agent(index) {
             // A member that has ended needs nothing.
-            let _ = agent.send(Note::Alone(Box::default()));
+            let _ = agent.send(note);
         }
     }
 
     fn stop(&self, now: bool) {
-        for agent in &self.shared.agents.read().refs {
-            if now || agent.status() == Status::Waiting {
-                agent.cancel();
-            }
-        }
+        let agents = self.shared.agents.read();
+        agents.refs.iter().for_each(if now { AgentRef::cancel } else { AgentRef::retire });
     }
 }
 
@@ -317,6 +329,8 @@ impl Drop for Cohort {
     /// A crashed cohort takes its agents along; the next incarnation starts new ones.
     fn drop(&mut self) {
         self.stop(true);
+        let parked: u64 = self.parked.values().sum();
+        self.shared.job.meters.agents_lost(self.live as u64, parked);
     }
 }
 

@@ -9,10 +9,11 @@ use futures_util::future::{Either, select};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
-use super::agent::AgentRef;
+use super::agent::{self, AgentEnd, AgentRef, Note};
+use super::cohort::Finished;
 use super::job;
 use super::meters::JobMeters;
-use super::order::{JobOrder, StopReason};
+use super::order::{CohortPlan, JobOrder, StopReason};
 use super::turnstile::Turnstile;
 use crate::gates::budget::BudgetGate;
 use crate::gates::privacy::PrivacyGate;
@@ -40,9 +41,31 @@ pub(crate) struct LaneHandle {
 #[derive(Debug)]
 pub(crate) enum Twin {
     /// Item `leader` is worked; these wait for it.
-    Worked { leader: u32, followers: Vec<AgentRef> },
+    Worked { leader: u32, followers: Vec<Follower> },
     /// It ended.
     Ended { dead: bool },
+}
+
+/// An agent that waits for that of an equal item.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    pub(crate) agent: AgentRef,
+    /// Its cohort's record, where it is counted even if the agent was stopped in the meantime.
+    pub(crate) finished: Arc<Finished>,
+    pub(crate) index: u16,
+}
+
+impl Follower {
+    /// The item that it waited for ended.
+    pub(crate) fn settle(self, job: &JobContext, end: &AgentEnd) {
+        match end {
+            AgentEnd::Done => agent::count(job, &self.finished, self.index, false),
+            AgentEnd::Dead => agent::count(job, &self.finished, self.index, true),
+            AgentEnd::Parked(_) => {}
+        }
+        // One that has ended needs nothing.
+        let _ = self.agent.send(Note::Settled(end.clone()));
+    }
 }
 
 /// What all agents of a job share.
@@ -72,13 +95,13 @@ impl JobContext {
     }
 
     /// Stops the job: no new turns, no new calls. The first reason stays, but cancelling
-    /// overrides pausing.
+    /// overrides every other one.
     pub(crate) fn stop(&self, reason: StopReason) {
         let changed = self.stop.send_if_modified(|current| {
             let takes = match current {
                 None => true,
-                Some(StopReason::Paused) => reason == StopReason::Cancelled,
-                Some(_) => false,
+                Some(StopReason::Cancelled) => false,
+                Some(_) => reason == StopReason::Cancelled,
             };
             if takes {
                 *current = Some(reason);
@@ -104,6 +127,22 @@ impl JobContext {
         match select(pin!(stopped), pin!(future)).await {
             Either::Left(_) => None,
             Either::Right((output, _)) => Some(output),
+        }
+    }
+
+    /// Lets go of the equal items whose agent of `plan` will not work any more.
+    pub(crate) fn forsake_twins(&self, plan: CohortPlan, reason: &StopReason) {
+        let is_led = |twin: &mut Twin| match twin {
+            Twin::Worked { leader, .. } => (plan.first..plan.first + plan.count).contains(leader),
+            Twin::Ended { .. } => false,
+        };
+        let forsaken: Vec<Twin> =
+            self.twins.lock().extract_if(|_, twin| is_led(twin)).map(|(_, twin)| twin).collect();
+        for twin in forsaken {
+            if let Twin::Worked { followers, .. } = twin {
+                let end = AgentEnd::Parked(Some(reason.clone()));
+                followers.into_iter().for_each(|follower| follower.settle(self, &end));
+            }
         }
     }
 

@@ -1,21 +1,31 @@
 //! The job actor: owns the cohorts, restarts those that crash, and ends the job.
 
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{Either, select};
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::cohort::{self, Cohort, Finished};
 use super::context::JobContext;
 use super::order::{JobEnd, StopReason};
 use super::reduce;
+use crate::kernel::cell::panic_text;
 use crate::kernel::control::{Control, Failure};
 use crate::kernel::group::{self, GroupExit, GroupHandle};
 use crate::kernel::policy::{Action, ChildExit, History, Policy, Restart};
+use crate::ports::StoreError;
+
+/// A cohort that crashes more often than this is given up.
+const CRASHES: u32 = 5;
 
 pub(crate) enum Message {
     /// Starts the cohorts that have not ended.
@@ -26,6 +36,7 @@ pub(crate) enum Message {
     StopNow,
     CohortEnded {
         number: u32,
+        incarnation: u64,
         parked: HashMap<String, u64>,
     },
     CohortCrashed {
@@ -42,6 +53,7 @@ pub(crate) enum Message {
 /// What outlives the job actor's incarnations.
 pub(crate) struct JobMemory {
     finished: Vec<Arc<Finished>>,
+    started: Instant,
     state: Mutex<MemoryState>,
 }
 
@@ -49,13 +61,17 @@ pub(crate) struct JobMemory {
 struct MemoryState {
     parked: BTreeMap<String, u64>,
     ended: Vec<bool>,
+    /// Incarnations of all cohorts, so that news of an old one is told from that of a new one.
+    incarnations: u64,
+    crashes: HashMap<u32, u32>,
 }
 
 impl JobMemory {
     pub(crate) fn new(cohorts: usize) -> JobMemory {
         JobMemory {
             finished: (0..cohorts).map(|_| Arc::default()).collect(),
-            state: Mutex::new(MemoryState { parked: BTreeMap::new(), ended: vec![false; cohorts] }),
+            state: Mutex::new(MemoryState { ended: vec![false; cohorts], ..MemoryState::default() }),
+            started: Instant::now(),
         }
     }
 }
@@ -66,11 +82,9 @@ pub(crate) struct JobActor {
     memory: Arc<JobMemory>,
     /// Running cohorts by number.
     cohorts: HashMap<u32, (u64, GroupHandle<Cohort>)>,
-    incarnations: u64,
     history: History,
-    policy: Policy,
-    started: Instant,
-    reducing: bool,
+    /// The reduce runs as long as this is held.
+    reducing: Option<oneshot::Sender<()>>,
     end: watch::Sender<Option<JobEnd>>,
 }
 
@@ -89,11 +103,13 @@ impl Control for JobActor {
     async fn handle(&mut self, message: Message) -> Result<(), Failure> {
         match message {
             Message::Begin => self.begin().await,
-            Message::Stopping => self.stop_cohorts(false).await,
-            Message::StopNow => self.stop_cohorts(true).await,
-            Message::CohortEnded { number, parked } => self.cohort_ended(number, parked),
+            Message::Stopping => self.stop_cohorts(false),
+            Message::StopNow => self.stop_cohorts(true),
+            Message::CohortEnded { number, incarnation, parked } => {
+                self.cohort_ended(number, incarnation, parked);
+            }
             Message::CohortCrashed { number, incarnation, why } => {
-                self.cohort_crashed(number, incarnation, why)?;
+                self.cohort_crashed(number, incarnation, why);
             }
             Message::RestartCohort { number } => self.start_cohort(number).await,
             Message::Reduced(answer) => self.finish(answer),
@@ -125,29 +141,32 @@ impl JobActor {
             context,
             memory,
             cohorts: HashMap::new(),
-            incarnations: 0,
             history: History::new(cohorts),
-            policy: Policy { intensity: 20, ..Policy::default() },
-            started: Instant::now(),
-            reducing: false,
+            reducing: None,
             end,
         }
     }
 
     async fn begin(&mut self) {
-        if let Some(deadline) = self.context.order.deadline {
-            let context = self.context.clone();
-            crate::kernel::spawn(async move {
-                let over = tokio::time::sleep(deadline);
-                if context.unless_stopped(over).await.is_some() {
-                    context.stop(StopReason::Deadline);
-                }
-            });
-        }
+        self.watch_the_deadline();
         for plan in self.context.order.cohorts.clone() {
             self.start_cohort(plan.number).await;
         }
         self.look_for_the_end();
+    }
+
+    /// The deadline counts from the job's start, whichever incarnation watches it.
+    fn watch_the_deadline(&self) {
+        let Some(deadline) = self.context.order.deadline else { return };
+        let (context, mut end) = (self.context.clone(), self.end.subscribe());
+        let over = self.memory.started + deadline;
+        crate::kernel::spawn(async move {
+            let ended = end.wait_for(Option::is_some);
+            let over = tokio::time::timeout_at(over, context.unless_stopped(ended));
+            if over.await.is_err() {
+                context.stop(StopReason::Deadline);
+            }
+        });
     }
 
     async fn start_cohort(&mut self, number: u32) {
@@ -156,9 +175,13 @@ impl JobActor {
             return;
         }
         let (context, plan) = (self.context.clone(), self.context.order.cohorts[index]);
-        let cohort = Cohort::new(context, plan, self.memory.finished[index].clone());
-        self.incarnations += 1;
-        let (incarnation, job) = (self.incarnations, self.context.job.clone());
+        let incarnation = {
+            let mut state = self.memory.state.lock();
+            state.incarnations += 1;
+            state.incarnations
+        };
+        let cohort = Cohort::new(context, plan, self.memory.finished[index].clone(), incarnation);
+        let job = self.context.job.clone();
         let handle = group::spawn(cohort, cohort::MAILBOX, move |exit| {
             Box::pin(async move {
                 if let GroupExit::Crashed(why) = exit {
@@ -173,7 +196,15 @@ impl JobActor {
         self.cohorts.insert(number, (incarnation, handle));
     }
 
-    fn cohort_ended(&mut self, number: u32, parked: HashMap<String, u64>) {
+    /// Whether this is news of the incarnation that runs.
+    fn is_current(&self, number: u32, incarnation: u64) -> bool {
+        self.cohorts.get(&number).is_some_and(|(current, _)| *current == incarnation)
+    }
+
+    fn cohort_ended(&mut self, number: u32, incarnation: u64, parked: HashMap<String, u64>) {
+        if !self.is_current(number, incarnation) {
+            return;
+        }
         self.cohorts.remove(&number);
         let mut state = self.memory.state.lock();
         state.ended[number as usize] = true;
@@ -184,36 +215,69 @@ impl JobActor {
         self.look_for_the_end();
     }
 
-    fn cohort_crashed(&mut self, number: u32, incarnation: u64, why: String) -> Result<(), Failure> {
-        if !self.cohorts.get(&number).is_some_and(|(current, _)| *current == incarnation) {
-            return Ok(());
+    fn cohort_crashed(&mut self, number: u32, incarnation: u64, why: String) {
+        if !self.is_current(number, incarnation) {
+            return;
         }
         self.cohorts.remove(&number);
         tracing::error!(job = %self.context.order.id, cohort = number, %why, "a cohort crashed");
         if self.context.is_stopping() {
             self.memory.state.lock().ended[number as usize] = true;
-            self.look_for_the_end();
-            return Ok(());
+            return self.look_for_the_end();
         }
+        let crashes = {
+            let mut state = self.memory.state.lock();
+            let crashes = state.crashes.entry(number).or_default();
+            *crashes += 1;
+            *crashes
+        };
+        if crashes > CRASHES {
+            return self.give_up_cohort(number, &why);
+        }
+        // How often is counted above, for each cohort apart; this says how long to wait.
+        let policy = Policy { intensity: u32::MAX, ..Policy::default() };
+        let (now, random) = (self.memory.started.elapsed(), self.context.random.unit());
         let exit = ChildExit::Failed(why);
-        let (now, random) = (self.started.elapsed(), self.context.random.unit());
-        match self.history.decide(&self.policy, Restart::Transient, number as usize, &exit, now, random) {
-            Action::Restart { delay, .. } => {
-                self.context.job.send_after(delay, Message::RestartCohort { number });
-                Ok(())
-            }
-            Action::Escalate | Action::LetGo => Err(Failure(format!("cohort {number} crashed too often"))),
+        let action = self.history.decide(&policy, Restart::Permanent, number as usize, &exit, now, random);
+        if let Action::Restart { delay, .. } = action {
+            self.context.job.send_after(delay, Message::RestartCohort { number });
         }
     }
 
-    async fn stop_cohorts(&mut self, now: bool) {
-        for (_, handle) in self.cohorts.values() {
-            // One that ended in this moment has nothing left to stop.
-            let _ = handle.address().send(cohort::Message::Stop { now }).await;
+    /// A cohort that crashes again and again is left alone; its items stay pending, and the
+    /// others go on.
+    fn give_up_cohort(&mut self, number: u32, why: &str) {
+        let reason =
+            StopReason::Store(StoreError::Failed(format!("cohort {number} crashed too often: {why}")));
+        let plan = self.context.order.cohorts[number as usize];
+        let finished = &self.memory.finished[number as usize];
+        // Items that an earlier run finished are not in this run's record.
+        let left = (0..plan.count).filter(|n| u16::try_from(*n).is_ok_and(|n| !finished.has(n))).count();
+        let left = (left as u64).min(self.unfinished());
+        {
+            let mut state = self.memory.state.lock();
+            state.ended[number as usize] = true;
+            *state.parked.entry(reason.to_string()).or_default() += left;
         }
-        if !now {
-            let within = self.context.order.drain_within;
-            self.context.job.send_after(within, Message::StopNow);
+        self.context.forsake_twins(plan, &reason);
+        self.look_for_the_end();
+    }
+
+    fn stop_cohorts(&mut self, now: bool) {
+        for (_, handle) in self.cohorts.values() {
+            let cohort = handle.address();
+            // Not waited for: a cohort that is stuck must not hold up the others.
+            crate::kernel::spawn(async move {
+                // One that ended in this moment has nothing left to stop.
+                let _ = cohort.send(cohort::Message::Stop { now }).await;
+            });
+        }
+        if now {
+            if self.reducing.take().is_some() {
+                self.finish(None);
+            }
+        } else {
+            self.context.job.send_after(self.context.order.drain_within, Message::StopNow);
         }
         self.look_for_the_end();
     }
@@ -221,19 +285,27 @@ impl JobActor {
     fn look_for_the_end(&mut self) {
         let all_ended = self.memory.state.lock().ended.iter().all(|ended| *ended);
         let crashed_while_stopping = self.context.is_stopping() && self.cohorts.is_empty();
-        if !(all_ended || crashed_while_stopping) || self.reducing || self.end.borrow().is_some() {
+        let is_over = all_ended || crashed_while_stopping;
+        if !is_over || self.reducing.is_some() || self.end.borrow().is_some() {
             return;
         }
         let wants_reduce = self.context.order.reduce_group.is_some() && self.context.order.only.is_none();
         if !wants_reduce || self.context.is_stopping() || self.unfinished() > 0 {
             return self.finish(None);
         }
-        self.reducing = true;
+        let (held, dropped) = oneshot::channel::<()>();
+        self.reducing = Some(held);
         let context = self.context.clone();
         crate::kernel::spawn(async move {
-            let answer = reduce::run(&context).await;
-            // Nobody else ends the job; a restarted job actor reduces anew, from what is durable.
-            let _ = context.job.send(Message::Reduced(answer));
+            let reduce = pin!(AssertUnwindSafe(reduce::run(&context)).catch_unwind());
+            // Dropped by a stop, or with this incarnation; the next one reduces anew, from what
+            // is durable.
+            if let Either::Right((answer, _)) = select(dropped, reduce).await {
+                let panicked = |panic: Box<dyn Any + Send>| {
+                    Some(Err(format!("the reduce panicked: {}", panic_text(panic.as_ref()))))
+                };
+                let _ = context.job.send(Message::Reduced(answer.unwrap_or_else(panicked)));
+            }
         });
     }
 
@@ -249,7 +321,7 @@ impl JobActor {
     }
 
     fn finish(&mut self, reduced: Option<Result<Box<str>, String>>) {
-        self.reducing = false;
+        self.reducing = None;
         let parked = self.memory.state.lock().parked.clone();
         let stopped = self.context.stop.borrow().clone();
         let end = JobEnd { stopped, parked, unfinished: self.unfinished(), reduced };

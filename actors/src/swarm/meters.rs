@@ -116,6 +116,12 @@ impl JobMeters {
         self.agents.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// A cohort crashed with agents that nobody will hear of; those parked are worked anew.
+    pub(crate) fn agents_lost(&self, count: u64, parked: u64) {
+        self.agents.fetch_sub(count, Ordering::Relaxed);
+        self.parked.fetch_sub(parked, Ordering::Relaxed);
+    }
+
     pub(crate) fn call_started(&self, packed: bool, redactions: u32) {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.packed_calls.fetch_add(u64::from(packed), Ordering::Relaxed);
@@ -133,6 +139,13 @@ impl JobMeters {
         } else {
             self.failed_calls.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// A call was dropped on its way: it counts as paid.
+    pub(crate) fn call_lost(&self, reserved: Micros) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.spent.fetch_add(reserved.0, Ordering::Relaxed);
+        self.failed_calls.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn answer_rejected(&self) {

@@ -3,8 +3,9 @@
 //! so a resumed reduce buys nothing twice.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 
 use super::agent::result_record;
 use super::attempt::{self, Log, Outcome, Question};
@@ -61,8 +62,19 @@ async fn level(
     group: usize,
 ) -> Result<Vec<Box<str>>, StepEnd> {
     let groups: Vec<Vec<Box<str>>> = answers.chunks(group).map(<[_]>::to_vec).collect();
-    let steps = groups.into_iter().map(|group| async move { step(job, depth, &group, false).await });
-    stream::iter(steps).buffered(WIDTH).try_collect().await
+    let failed = AtomicBool::new(false);
+    let failed = &failed;
+    let steps = groups.into_iter().map(|group| async move {
+        if failed.load(Ordering::Relaxed) {
+            return Err(None);
+        }
+        let end = step(job, depth, &group, false).await;
+        failed.fetch_or(end.is_err(), Ordering::Relaxed);
+        end
+    });
+    // After a failure no step begins any more, but those under way end: they are paid for.
+    let ends: Vec<Result<Box<str>, StepEnd>> = stream::iter(steps).buffered(WIDTH).collect().await;
+    ends.into_iter().collect()
 }
 
 /// One call that sums up `answers`, unless it was made before.
@@ -101,9 +113,9 @@ async fn step(
         }
     };
     let mut log = Log::default();
-    let answer: Box<str> = match attempt::ask(job, &question, check, &mut log).await {
-        Outcome::Answered(answer) => answer,
-        Outcome::Dead(why) => return Err(Some(Err(why))),
+    let answer: Result<Box<str>, String> = match attempt::ask(job, &question, check, &mut log).await {
+        Outcome::Answered(answer) => Ok(answer),
+        Outcome::Dead(why) => Err(why),
         Outcome::Parked(reason) => {
             job.stop(reason);
             return Err(None);
@@ -111,10 +123,14 @@ async fn step(
         Outcome::Stopped => return Err(None),
     };
     let item = Item { number: 0, key, level: None, row: "{}".into() };
-    let record = result_record(job, Part::Reduce, &item, Verdict::Done(answer.clone()), log, 1);
+    let verdict = match &answer {
+        Ok(answer) => Verdict::Done(answer.clone()),
+        Err(why) => Verdict::Dead(why.clone()),
+    };
+    let record = result_record(job, Part::Reduce, &item, verdict, log, 1);
     if let Err(error) = job.results.record(record).await {
         job.stop(StopReason::Store(error));
         return Err(None);
     }
-    Ok(answer)
+    answer.map_err(|why| Some(Err(why)))
 }

@@ -100,13 +100,6 @@ pub(crate) struct Turn {
     turnstile: Option<Arc<Turnstile>>,
 }
 
-impl Turn {
-    /// For an agent that goes on within another turn that is over already.
-    pub(crate) fn none() -> Turn {
-        Turn { turnstile: None }
-    }
-}
-
 impl Drop for Turn {
     fn drop(&mut self) {
         if let Some(turnstile) = self.turnstile.take() {
