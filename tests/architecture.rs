@@ -43,7 +43,7 @@ const HOMES: &[Home] = &[
     },
     Home {
         name: "TcpStream",
-        places: &["src/providers", "src/sim"],
+        places: &["src/providers", "src/sim", "tests/common"],
         why: "only providers go out; use `providers`",
     },
     Home {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets};
+use empire_actors::money::Micros;
 use serde::Serialize;
 
 use super::{Context, terminal};
@@ -83,6 +84,8 @@ struct Shown {
     reason: String,
     counts: Counts,
     pending: u64,
+    /// By the ledger: calls that a crash cut off are in it, at their reservation.
+    spent_micros: u64,
     budget_micros: Option<u64>,
     out: String,
     created: String,
@@ -90,7 +93,7 @@ struct Shown {
 }
 
 impl Shown {
-    fn of(job: &Job, home: &Home) -> Result<Shown, CommandError> {
+    async fn of(job: &Job, home: &Home, store: &Store) -> Result<Shown, CommandError> {
         let state = match job.state {
             // Whoever ran it is gone without a word.
             JobState::Running if !home.is_locked()? => JobState::Interrupted,
@@ -104,6 +107,7 @@ impl Shown {
             reason: job.reason.clone(),
             counts: job.counts,
             pending: job.counts.pending(),
+            spent_micros: store.ledger_sum(&job.id).await?.0,
             budget_micros: job.setup.budget.map(|budget| budget.0),
             out: job.setup.out_dir.clone(),
             created: time(job.created_at.0),
@@ -136,10 +140,8 @@ impl Shown {
             ),
             format!(
                 "  spent    {}{}",
-                counts.cost,
-                self.budget_micros
-                    .map(|b| format!(" of {}", empire_actors::money::Micros(b)))
-                    .unwrap_or_default()
+                Micros(self.spent_micros),
+                self.budget_micros.map(|budget| format!(" of {}", Micros(budget))).unwrap_or_default()
             ),
             format!("  outputs  {}", self.out),
             format!("  updated  {}", self.updated),
@@ -164,7 +166,7 @@ pub(super) async fn list(context: &Context) -> Result<Exit, CommandError> {
     let mut shown = Vec::new();
     for (home, store) in stores(context).await? {
         for job in store.list_jobs().await? {
-            shown.push(Shown::of(&job, &home)?);
+            shown.push(Shown::of(&job, &home, &store).await?);
         }
     }
     shown.sort_by(|a, b| b.id.cmp(&a.id));
@@ -187,7 +189,7 @@ pub(super) async fn list(context: &Context) -> Result<Exit, CommandError> {
             text::thousands(job.counts.done),
             text::thousands(job.counts.dead),
             text::thousands(job.pending),
-            job.counts.cost.to_string(),
+            Micros(job.spent_micros).to_string(),
             job.updated.clone(),
         ]);
     }
@@ -201,7 +203,7 @@ pub(super) async fn status(context: &Context, args: StatusArgs) -> Result<Exit, 
     let Found { store, home, job } = find(context, &args.id).await?;
     let mut job = job;
     loop {
-        let shown = Shown::of(&job, &home)?;
+        let shown = Shown::of(&job, &home, &store).await?;
         let over = !args.watch || !matches!(shown.state, "running" | "admitting");
         if context.json {
             if over {
