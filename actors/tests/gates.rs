@@ -185,6 +185,7 @@ async fn a_restart_forgets_no_reservation_and_gives_no_id_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+#[expect(clippy::disallowed_methods, reason = "the test waits for it")]
 async fn what_is_settled_while_the_gate_is_down_is_counted_once_and_wakes_who_waits() {
     let gates = Gates::start(Some(Micros(bound().0 * 2)), cloud()).await;
     let (sent, unsent) = (gates.cleared().await.open().1, gates.funded().await);

@@ -96,6 +96,7 @@ impl Outcome {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "when the run ended is for the report alone")]
 async fn report(
     store: &Store,
     job: &Job,

@@ -345,9 +345,9 @@ fn write_files(
                 }
                 let is_done = matches!(record.verdict, Verdict::Done(_));
                 if is_done {
-                    done += 1
+                    done += 1;
                 } else {
-                    dead += 1
+                    dead += 1;
                 }
                 if is_done {
                     columns.learn(&item.row, &record);
