@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use empire_actors::ports::{Items, ResultRecord, Results, StoreError, Verdict};
+use empire_actors::ports::{Items, Part, ResultRecord, Results, StoreError, Verdict};
 use empire_actors::swarm::order::COHORT_SIZE;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt};
@@ -199,8 +199,7 @@ pub struct Appending {
 impl Results for Appending {
     fn record(&self, record: ResultRecord) -> BoxFuture<'static, Result<(), StoreError>> {
         let appends = self.appends.lock().clone();
-        let is_line =
-            record.part == empire_actors::ports::Part::Item && matches!(record.verdict, Verdict::Done(_));
+        let is_line = record.part == Part::Item && matches!(record.verdict, Verdict::Done(_));
         let line = is_line.then(|| record.clone());
         let recorded = self.store.record(record);
         Box::pin(async move {
@@ -315,8 +314,13 @@ pub async fn write_all(store: &Store, job: &Job, outputs: &Outputs) -> Result<Wr
         Ok::<_, CommandError>(())
     };
     let (written, read) = tokio::join!(writing, reading);
-    let (tally, done, dead) = written??;
+    let (mut tally, done, dead) = written??;
     read?;
+    let summaries: Vec<_> =
+        store.done_keys(&job.id, Part::Reduce).map_ok(|ended| ended.key).try_collect().await?;
+    for summary in store.records(&job.id, Part::Reduce, &summaries).await? {
+        tally.add_reduce(&summary);
+    }
     let mut files = vec![("results", results), ("results as a table", table)];
     if dead > 0 {
         files.push(("dead letters", dead_letters));
@@ -352,7 +356,10 @@ fn write_files(
                 if is_done {
                     columns.learn(&item.row, &record);
                     let look = Look { simulated, paid_here };
-                    write_line(file, item.number, &item.row, &record, look).map_err(io::Error::other)?;
+                    write_line(file, item.number, &item.row, &record, look).map_err(|error| match error {
+                        StoreError::DiskFull => io::ErrorKind::StorageFull.into(),
+                        other => io::Error::other(other),
+                    })?;
                 } else {
                     write_dead(&mut dead_lines, item.number, &item.row, &record)?;
                 }
