@@ -69,7 +69,7 @@ impl Outputs {
         let path = self.file("results.jsonl");
         let failed =
             |error: io::Error| CommandError::bad_input(format!("cannot write {}: {error}", path.display()));
-        let options = OpenOptions::new().read(true).write(true).create(true).truncate(anew).open(&path);
+        let options = owners_only().read(true).write(true).truncate(anew).open(&path);
         let mut file = options.map_err(failed)?;
         cut_torn_line(&mut file).map_err(failed)
     }
@@ -80,6 +80,15 @@ impl Outputs {
         replace(&path, |file| file.write_all(text.as_bytes()))?;
         Ok(path)
     }
+}
+
+/// Options for a new file that only its owner may read: answers can hold what the input holds.
+fn owners_only() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
 }
 
 fn cut_torn_line(file: &mut File) -> io::Result<u64> {
@@ -101,7 +110,7 @@ fn replace(
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> Result<(), CommandError> {
     let beside = path.with_extension("part");
-    let written = File::create(&beside).and_then(|file| {
+    let written = owners_only().write(true).truncate(true).open(&beside).and_then(|file| {
         let mut file = BufWriter::new(file);
         write(&mut file)?;
         file.flush()?;
@@ -229,7 +238,7 @@ impl Appender {
         simulated: bool,
     ) -> Result<(Arc<Appending>, Appender), CommandError> {
         let path = outputs.file("results.jsonl");
-        let file = OpenOptions::new().append(true).create(true).open(&path);
+        let file = owners_only().append(true).open(&path);
         let file = file
             .map_err(|error| CommandError::bad_input(format!("cannot write {}: {error}", path.display())))?;
         let (appends, records) = mpsc::channel(APPENDS_AHEAD);
