@@ -18,6 +18,7 @@ use empire_actors::money::Micros;
 use crate::home::Home;
 use crate::run::error::{CommandError, Exit};
 use crate::run::prepare::{DEFAULT_SCENARIO, Place};
+use crate::text;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -45,6 +46,7 @@ pub struct Cli {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 struct Global {
     /// Folder that holds all state [default: ~/.empire].
     #[arg(long, global = true, value_name = "DIR", env = "EMPIRE_HOME", hide_env_values = true)]
@@ -118,14 +120,14 @@ struct SpecArgs {
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// Only the first N items.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = items, allow_negative_numbers = true)]
     limit: Option<u32>,
     /// Against the simulator instead of real models: a scenario's name or file, or the address
     /// (http://…) of a simulator that runs already.
     #[arg(long, value_name = "SCENARIO", num_args = 0..=1, default_missing_value = DEFAULT_SCENARIO)]
     sim: Option<String>,
     /// The most this job may spend, in dollars, in place of the job file's.
-    #[arg(long, value_name = "AMOUNT", value_parser = amount)]
+    #[arg(long, value_name = "AMOUNT", value_parser = amount, allow_negative_numbers = true)]
     budget: Option<Micros>,
 }
 
@@ -160,7 +162,7 @@ struct ResumeArgs {
     #[arg(value_name = "ID")]
     id: String,
     /// A new budget for the job, in dollars; what is spent already counts.
-    #[arg(long, value_name = "AMOUNT", value_parser = amount)]
+    #[arg(long, value_name = "AMOUNT", value_parser = amount, allow_negative_numbers = true)]
     budget: Option<Micros>,
     /// For a simulated job: another scenario than last time.
     #[arg(long, value_name = "SCENARIO")]
@@ -168,9 +170,20 @@ struct ResumeArgs {
 }
 
 fn amount(text: &str) -> Result<Micros, String> {
+    const POSITIVE: &str = "a budget must be more than 0: say what may be spent at most, like 0.50";
+    if text.trim_start_matches(['$', ' ']).starts_with('-') {
+        return Err(POSITIVE.to_owned());
+    }
     let amount: Micros =
         text.parse().map_err(|error: empire_actors::money::AmountError| error.to_string())?;
-    if amount == Micros::ZERO { Err("a budget must be more than 0".to_owned()) } else { Ok(amount) }
+    if amount == Micros::ZERO { Err(POSITIVE.to_owned()) } else { Ok(amount) }
+}
+
+fn items(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err(format!("write a whole number from 1 to {}", text::thousands(u32::MAX.into()))),
+        Ok(items) => Ok(items),
+    }
 }
 
 /// What every command gets.

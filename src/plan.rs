@@ -146,7 +146,8 @@ pub struct Plan {
     units: Units,
     /// The job's name.
     pub job: String,
-    /// Whether the simulator answers: then no money is spent and times are its own.
+    /// Whether the simulator answers: then no money is spent, and times and amounts are those that
+    /// real models would take.
     pub simulated: bool,
     /// Items in the input.
     pub items: u64,

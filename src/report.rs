@@ -228,7 +228,11 @@ impl Facts {
 
     fn calls(&mut self, data: &ReportData) {
         let work = &data.work;
-        self.say("calls", text::thousands(work.calls));
+        let reduce = match work.reduce_calls {
+            0 => String::new(),
+            calls => format!(", {} of them to reduce", text::thousands(calls)),
+        };
+        self.say("calls", text::thousands(work.calls) + &reduce);
         self.number("packed calls", work.packed_calls);
         self.number("calls saved by packs", work.saved_by_packs);
         self.number("calls saved by equal items", data.saved_by_equal_items);
@@ -259,8 +263,11 @@ impl Facts {
 
     fn pace(&mut self, data: &ReportData) {
         let worked = Duration::try_from_secs_f64(data.seconds).unwrap_or_default();
-        let rate = format!("{:.1} agents/s", data.agents_per_second);
-        self.say("worked for", format!("{}, {rate}", text::duration(worked)));
+        let rate = match data.agents_per_second {
+            0.0 => String::new(),
+            rate => format!(", {rate:.1} agents/s"),
+        };
+        self.say("worked for", text::duration(worked) + &rate);
         if let Some(peak) = data.peak_memory_bytes {
             self.say("peak memory", text::bytes(peak));
         }

@@ -37,8 +37,8 @@ const HOMES: &[Home] = &[
     Home { name: "redis", places: &["src/queue"], why: "the queue hides its broker" },
     Home {
         name: "reqwest",
-        // The configuration only reads addresses, as URLs.
-        places: &["src/providers", "src/config", "src/sim/tests"],
+        // The configuration only reads addresses, as URLs; the load test is a program of its own.
+        places: &["src/providers", "src/config", "src/sim/tests", "loadtest"],
         why: "only providers go out; use `providers`",
     },
     Home {
@@ -208,9 +208,11 @@ fn names_folder(line: &str, folder: &str) -> bool {
 #[test]
 fn every_dependency_is_used() {
     let mut faults = Vec::new();
-    for (manifest, folders) in
-        [("Cargo.toml", &["src/", "tests/", "benches/"][..]), ("actors/Cargo.toml", &["actors/"][..])]
-    {
+    for (manifest, folders) in [
+        ("Cargo.toml", &["src/", "tests/", "benches/"][..]),
+        ("actors/Cargo.toml", &["actors/"][..]),
+        ("loadtest/Cargo.toml", &["loadtest/"][..]),
+    ] {
         let toml: toml::Table = std::fs::read_to_string(root().join(manifest)).unwrap().parse().unwrap();
         let of = |table: &toml::Table| -> Vec<String> {
             let tables = ["dependencies", "dev-dependencies"].map(|kind| table.get(kind));

@@ -49,7 +49,7 @@ pub(super) async fn doctor(context: &Context) -> Result<Exit, CommandError> {
     let mut any_model = false;
     match context.place.load_config() {
         Err(error) => {
-            findings.push(Finding::other("configuration", Health::Bad, error.message, "mend that file"))
+            findings.push(Finding::other("configuration", Health::Bad, error.message, "mend that file"));
         }
         Ok(config) => {
             findings.push(Finding::good("configuration", format!("{} models", config.models.len())));

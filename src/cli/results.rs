@@ -21,16 +21,14 @@ pub(super) struct ResultArgs {
     /// Only the dead letters, with what was tried.
     #[arg(long)]
     failed: bool,
-    /// How to print them.
+    /// One JSON object a line, or a table.
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
     format: Format,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Format {
-    /// A JSON object a line.
     Jsonl,
-    /// A table; done items only need it, so it leaves out what was tried.
     Csv,
 }
 

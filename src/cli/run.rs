@@ -394,14 +394,14 @@ fn agree(plan: &Plan, opened: &Opened, survey: &Survey, yes: bool) -> Result<(),
     }
 }
 
-/// What an edit of a known job means, if it changes answers that are paid for.
+/// What an edit of a known job means, if it loses answers that are paid for.
 fn edited(opened: &Opened, survey: &Survey, plan: &Plan) -> Option<String> {
     let job = opened.existing.as_ref()?;
-    if job.counts.done == 0 || survey.pending_distinct == 0 {
-        return None;
-    }
+    let still_good = u64::from(survey.totals.distinct) - survey.pending_distinct;
+    let lost = job.counts.done.saturating_sub(still_good);
     let before = JobSpec::parse(&job.setup.spec, &opened.loaded.spec.path).ok();
     let now = &opened.loaded.spec;
+    // Another input alone is no edit: its items are new ones.
     let is_edited = before.is_none_or(|before| {
         before.prompt != now.prompt
             || before.system != now.system
@@ -411,15 +411,12 @@ fn edited(opened: &Opened, survey: &Survey, plan: &Plan) -> Option<String> {
             || before.answer.schema() != now.answer.schema()
             || before.route != now.route
     });
-    is_edited.then(|| {
+    (is_edited && lost > 0 && survey.pending_distinct > 0).then(|| {
         let cost = plan.planned.as_ref().map_or(Micros::ZERO, |planned| planned.expected_cost);
         format!(
-            "the job file was edited: of {} answered before, {} now ({})",
-            text::count(job.counts.done, "item"),
-            match survey.pending_distinct {
-                1 => "1 item is to be answered anew".to_owned(),
-                n => format!("{} items are to be answered anew", text::thousands(n)),
-            },
+            "the job file was edited: the answers of {} no longer hold; {} to be called, about {}",
+            text::count(lost, "item"),
+            text::count(survey.pending_distinct, "item"),
             text::money(cost)
         )
     })

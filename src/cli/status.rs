@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use comfy_table::{ContentArrangement, Table, presets};
 use empire_actors::money::Micros;
 use serde::Serialize;
 
@@ -14,9 +13,12 @@ use crate::run::error::{CommandError, Exit};
 use crate::run::progress::say;
 use crate::run::system::SystemClock;
 use crate::store::{Counts, FindError, Job, JobState, Store};
-use crate::text;
+use crate::text::{self, Lean};
 
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// Characters of an id and of a name that a list shows.
+const SHORTEST_ID: usize = 8;
+const LONGEST_NAME: usize = 24;
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
@@ -173,29 +175,38 @@ pub(super) async fn list(context: &Context) -> Result<Exit, CommandError> {
     if context.json {
         return terminal::print_json(&shown).map(|()| Exit::Done);
     }
+    let id_length = unique_length(&shown);
     if shown.is_empty() {
         say("no jobs yet: `empire swarm run config/jobs/leads.yaml --sim` runs one against the simulator");
         return Ok(Exit::Done);
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["NAME", "ID", "STATE", "DONE", "DEAD", "PENDING", "SPENT", "UPDATED"]);
-    for job in &shown {
+    let header = ["ID", "NAME", "STATE", "DONE", "DEAD", "PENDING", "SPENT", "UPDATED (UTC)"];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    rows.extend(shown.iter().map(|job| {
         let state = if job.simulated { format!("{} (sim)", job.state) } else { job.state.to_owned() };
-        table.add_row([
-            job.name.clone(),
-            job.id.clone(),
+        vec![
+            job.id.chars().take(id_length).collect(),
+            text::one_line(&job.name, LONGEST_NAME),
             state,
             text::thousands(job.counts.done),
             text::thousands(job.counts.dead),
             text::thousands(job.pending),
-            Micros(job.spent_micros).to_string(),
-            job.updated.clone(),
-        ]);
-    }
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    terminal::print(&(lines.join("\n") + "\n"))?;
+            text::money(Micros(job.spent_micros)),
+            job.updated.get(..16).unwrap_or(&job.updated).replace('T', " "),
+        ]
+    }));
+    use Lean::{Left, Right};
+    terminal::print(&text::table(&[Left, Left, Left, Right, Right, Right, Right, Left], &rows))?;
     Ok(Exit::Done)
+}
+
+/// How much of the ids tells them apart.
+fn unique_length(shown: &[Shown]) -> usize {
+    // They are sorted, so the closest are neighbours.
+    let shared = shown
+        .windows(2)
+        .map(|pair| pair[0].id.bytes().zip(pair[1].id.bytes()).take_while(|(a, b)| a == b).count() + 1);
+    shared.max().unwrap_or(0).max(SHORTEST_ID)
 }
 
 /// `empire swarm status ID`.

@@ -43,6 +43,8 @@ pub struct JobSpec {
     pub answer: Answer,
     /// The models to try, in order; `None` means the configured route.
     pub route: Option<Vec<String>>,
+    /// Where the spec names them, or would.
+    pub route_place: Place,
     /// The most it may spend; above zero.
     pub budget: Option<Micros>,
     /// How long it may take; above zero.
@@ -59,8 +61,6 @@ pub struct JobSpec {
     pub reduce: Option<Reduce>,
     /// The folder for results, relative to the working folder.
     pub out: Option<PathBuf>,
-    /// Real calls that a plan makes first.
-    pub sample: Option<u32>,
     pub(super) templates: Arc<Templates>,
     pub(super) check: Arc<AnswerCheck>,
 }
@@ -335,7 +335,7 @@ impl JobSpec {
 
         let mut templates = Templates::new(&name, role.as_str(), goal.as_deref());
         let mut compile = |which: Which, source: Option<&String>| match source {
-            Some(source) => templates.add(which, source).map_err(|error| error.to_string()),
+            Some(source) => templates.add(which, source).map_err(|error| error.in_field()),
             None => Ok(()),
         };
         reader.check(raw.prompt.as_ref(), "prompt", || compile(Which::Prompt, Some(&prompt)))?;
@@ -358,6 +358,7 @@ impl JobSpec {
             text: text.into(),
             input: reader.optional(raw.input.as_ref(), "input", fields::input)?,
             route: reader.optional(raw.route.as_ref(), "route", fields::route)?,
+            route_place: reader.place(raw.route.as_ref()),
             budget: reader.optional(raw.budget.as_ref(), "budget", fields::budget)?,
             deadline: reader.optional(raw.deadline.as_ref(), "deadline", fields::deadline)?,
             max_tokens: reader
@@ -369,7 +370,6 @@ impl JobSpec {
                 .unwrap_or(fields::DEFAULT_RETRIES),
             failure_rule: failure_rule.unwrap_or(Some(FailureRule::default())),
             out: reader.optional(raw.out.as_ref(), "out", fields::text)?.map(PathBuf::from),
-            sample: reader.optional(raw.sample.as_ref(), "sample", fields::sample)?,
             templates: Arc::new(templates),
             check: Arc::new(check),
             name,

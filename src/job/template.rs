@@ -46,6 +46,15 @@ pub(super) struct TemplateError {
 }
 
 impl TemplateError {
+    /// The message behind the name of the field that holds the template.
+    pub(super) fn in_field(&self) -> String {
+        let TemplateError { name, line, problem } = self;
+        match name.split_once('.') {
+            Some(_) => format!("template `{name}`, line {line}: {problem}"),
+            None => format!("template, line {line}: {problem}: correct the template"),
+        }
+    }
+
     fn new(which: Which, error: &minijinja::Error, known: impl FnOnce() -> String) -> TemplateError {
         let detail = error.detail().unwrap_or_default();
         let problem = match error.kind() {

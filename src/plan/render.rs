@@ -20,7 +20,9 @@ impl Plan {
         let mut page = paint.strong(&text::wrap(&self.headline(), width, 2));
         page.push('\n');
         if self.simulated {
-            page.push_str(&paint.warn("SIMULATED: nothing real is called or billed; amounts are as if"));
+            page.push_str(
+                &paint.warn("SIMULATED: nothing is called or billed; times and amounts are for real models"),
+            );
             page.push('\n');
         }
         let _ = writeln!(page, "\n{}", text::wrap(&self.about(), width, 2));
@@ -38,14 +40,18 @@ impl Plan {
     /// The answer in one line.
     #[must_use]
     pub fn headline(&self) -> String {
-        let agents = text::count(self.pending, "agent");
-        let mark = if self.simulated { "[simulated] " } else { "" };
+        let (mark, real) =
+            if self.simulated { ("[simulated] ", "with real models ") } else { Default::default() };
+        let agents = match (self.pending, &self.planned) {
+            (0, Some(_)) => "every item has its answer, only the reduce is left".to_owned(),
+            (pending, _) => text::count(pending, "agent"),
+        };
         match (&self.planned, self.planned_step()) {
             (Some(planned), _) if planned.calls == 0 => {
                 format!("{mark}nothing to do: every item has its answer")
             }
             (Some(planned), Some(step)) => format!(
-                "{mark}{agents}, about {} on {}, {}; binds: {}",
+                "{mark}{agents}, {real}about {} on {}, {}; binds: {}",
                 text::duration(planned.time),
                 text::one_line(step.provider.as_str(), 30),
                 text::money(planned.expected_cost),

@@ -199,8 +199,9 @@ fn the_page_reads_well_at_80_columns() {
         ..input(503, vec![ollama(), closed])
     };
     insta::assert_snapshot!(Plan::new(&job).render(80, false), @r"
-    [simulated] 503 agents, about 4 min 12 s on ollama, $0.00; binds: 4 slots
-    SIMULATED: nothing real is called or billed; amounts are as if
+    [simulated] 503 agents, with real models about 4 min 12 s on ollama, $0.00;
+      binds: 4 slots
+    SIMULATED: nothing is called or billed; times and amounts are for real models
 
     leads: 503 items, level P1; 503 calls; about 75,450 tokens in and 201,200 out
 

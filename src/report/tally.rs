@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use empire_actors::model::ProviderId;
 use empire_actors::money::Usage;
 use empire_actors::ports::{ResultRecord, Try, TryOutcome, Verdict};
 use serde::Serialize;
@@ -51,12 +52,17 @@ pub struct Tally {
 /// What records add up to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Tallied {
-    /// Model calls.
+    /// Model calls, those of the reduce included.
     pub calls: u64,
+    /// Of those, calls of the reduce.
+    pub reduce_calls: u64,
     /// Of those, calls that answered several items.
     pub packed_calls: u64,
     /// Calls that packed items did not need.
     pub saved_by_packs: u64,
+    /// Calls by the provider that answered in the end.
+    #[serde(skip)]
+    pub calls_by_provider: BTreeMap<ProviderId, u64>,
     /// Tokens by kind.
     pub usage: Usage,
     /// Values cut out of what left.
@@ -74,29 +80,43 @@ pub struct Tallied {
 }
 
 impl Tally {
-    /// Adds a record.
+    /// Adds the record of an item.
     pub fn add(&mut self, record: &ResultRecord) {
+        self.add_calls(record);
         let sums = &mut self.sums;
-        sums.calls += u64::from(record.calls);
-        sums.redactions += u64::from(record.redactions);
-        sums.usage += record.usage;
         if record.packed > 1 {
             match record.calls {
                 0 => sums.saved_by_packs += 1,
                 _ => sums.packed_calls += 1,
             }
         }
+        // A shared call is in the record of every item that it carried.
+        for attempt in record.tries.iter().filter(|attempt| was_sent(attempt) && record.calls > 0) {
+            keep_if_slow(&mut sums.slowest, attempt, record.item);
+        }
+        if let Verdict::Dead(reason) = &record.verdict {
+            self.count_dead(reason, record.item);
+        }
+    }
+
+    /// Adds the record of a summary. It is no item, so it is neither slow nor dead as one.
+    pub fn add_reduce(&mut self, record: &ResultRecord) {
+        self.add_calls(record);
+        self.sums.reduce_calls += u64::from(record.calls);
+    }
+
+    fn add_calls(&mut self, record: &ResultRecord) {
+        let sums = &mut self.sums;
+        sums.calls += u64::from(record.calls);
+        sums.redactions += u64::from(record.redactions);
+        sums.usage += record.usage;
+        if let Some(provider) = &record.provider {
+            *sums.calls_by_provider.entry(provider.clone()).or_default() += u64::from(record.calls);
+        }
         let sent = record.tries.iter().filter(|attempt| was_sent(attempt)).count() as u64;
         sums.retries += sent.saturating_sub(1);
         for attempt in &record.tries {
             *sums.tries.entry(outcome_words(&attempt.outcome).to_owned()).or_default() += 1;
-            // A shared call is in the record of every item that it carried.
-            if was_sent(attempt) && record.calls > 0 {
-                keep_if_slow(&mut sums.slowest, attempt, record.item);
-            }
-        }
-        if let Verdict::Dead(reason) = &record.verdict {
-            self.count_dead(reason, record.item);
         }
     }
 

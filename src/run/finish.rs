@@ -10,8 +10,9 @@ use super::engine::Ran;
 use super::error::{CommandError, Exit};
 use super::outputs::{Outputs, write_all};
 use super::prepare::Loaded;
-use crate::report::{EndState, Output, ProviderCost, ReportData, Totals};
+use crate::report::{EndState, Output, ProviderCost, ReportData, Tallied, Totals};
 use crate::store::{Job, JobState, Store};
+use crate::text;
 
 /// What a finished run tells.
 #[derive(Debug)]
@@ -87,7 +88,8 @@ impl Outcome {
     fn parked(end: Option<&JobEnd>) -> Outcome {
         let parked = end.map(|end| end.parked.clone()).unwrap_or_default();
         let reason = match parked.iter().max_by_key(|(_, count)| **count) {
-            Some((reason, count)) => format!("{reason} ({count} items wait)"),
+            Some((reason, 1)) => format!("{reason} (1 item waits)"),
+            Some((reason, count)) => format!("{reason} ({} items wait)", text::thousands(*count)),
             None => "not all items were worked".to_owned(),
         };
         let budget = reason.starts_with("budget");
@@ -96,6 +98,7 @@ impl Outcome {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "when the run ended is for the report alone")]
 async fn report(
     store: &Store,
     job: &Job,
@@ -105,7 +108,7 @@ async fn report(
     outcome: &Outcome,
 ) -> Result<ReportData, CommandError> {
     let written = write_all(store, job, outputs).await?;
-    let providers = provider_costs(store, &job.id).await?;
+    let providers = provider_costs(store, &job.id, &written.tally).await?;
     let counts = &job.counts;
     let finished = Timestamp::now();
     let took = ran.as_ref().map_or(Duration::ZERO, |ran| ran.took);
@@ -156,8 +159,8 @@ async fn report(
     })
 }
 
-/// Paid calls from the ledger; free providers by the answers they gave.
-async fn provider_costs(store: &Store, job: &str) -> Result<Vec<ProviderCost>, CommandError> {
+/// Paid calls from the ledger; those of free providers from the agents' records.
+async fn provider_costs(store: &Store, job: &str, work: &Tallied) -> Result<Vec<ProviderCost>, CommandError> {
     let mut costs: Vec<ProviderCost> = store
         .spend_by_provider(job)
         .await?
@@ -169,11 +172,10 @@ async fn provider_costs(store: &Store, job: &str) -> Result<Vec<ProviderCost>, C
             unknown: spend.unknown,
         })
         .collect();
-    for share in store.done_by_model(job).await? {
-        let Some(provider) = share.provider else { continue };
-        if !costs.iter().any(|cost| cost.provider == provider) {
-            let (cost, unknown) = Default::default();
-            costs.push(ProviderCost { provider, calls: share.items, cost, unknown });
+    for (provider, calls) in &work.calls_by_provider {
+        if !costs.iter().any(|cost| cost.provider == *provider) {
+            let (provider, (cost, unknown)) = (provider.clone(), Default::default());
+            costs.push(ProviderCost { provider, calls: *calls, cost, unknown });
         }
     }
     Ok(costs)

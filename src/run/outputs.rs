@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use empire_actors::ports::{Items, ResultRecord, Results, StoreError, Verdict};
+use empire_actors::ports::{Items, Part, ResultRecord, Results, StoreError, Verdict};
 use empire_actors::swarm::order::COHORT_SIZE;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt};
@@ -69,7 +69,7 @@ impl Outputs {
         let path = self.file("results.jsonl");
         let failed =
             |error: io::Error| CommandError::bad_input(format!("cannot write {}: {error}", path.display()));
-        let options = OpenOptions::new().read(true).write(true).create(true).truncate(anew).open(&path);
+        let options = owners_only().read(true).write(true).truncate(anew).open(&path);
         let mut file = options.map_err(failed)?;
         cut_torn_line(&mut file).map_err(failed)
     }
@@ -80,6 +80,15 @@ impl Outputs {
         replace(&path, |file| file.write_all(text.as_bytes()))?;
         Ok(path)
     }
+}
+
+/// Options for a new file that only its owner may read: answers can hold what the input holds.
+fn owners_only() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
 }
 
 fn cut_torn_line(file: &mut File) -> io::Result<u64> {
@@ -101,7 +110,7 @@ fn replace(
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> Result<(), CommandError> {
     let beside = path.with_extension("part");
-    let written = File::create(&beside).and_then(|file| {
+    let written = owners_only().write(true).truncate(true).open(&beside).and_then(|file| {
         let mut file = BufWriter::new(file);
         write(&mut file)?;
         file.flush()?;
@@ -199,8 +208,7 @@ pub struct Appending {
 impl Results for Appending {
     fn record(&self, record: ResultRecord) -> BoxFuture<'static, Result<(), StoreError>> {
         let appends = self.appends.lock().clone();
-        let is_line =
-            record.part == empire_actors::ports::Part::Item && matches!(record.verdict, Verdict::Done(_));
+        let is_line = record.part == Part::Item && matches!(record.verdict, Verdict::Done(_));
         let line = is_line.then(|| record.clone());
         let recorded = self.store.record(record);
         Box::pin(async move {
@@ -230,7 +238,7 @@ impl Appender {
         simulated: bool,
     ) -> Result<(Arc<Appending>, Appender), CommandError> {
         let path = outputs.file("results.jsonl");
-        let file = OpenOptions::new().append(true).create(true).open(&path);
+        let file = owners_only().append(true).open(&path);
         let file = file
             .map_err(|error| CommandError::bad_input(format!("cannot write {}: {error}", path.display())))?;
         let (appends, records) = mpsc::channel(APPENDS_AHEAD);
@@ -315,8 +323,13 @@ pub async fn write_all(store: &Store, job: &Job, outputs: &Outputs) -> Result<Wr
         Ok::<_, CommandError>(())
     };
     let (written, read) = tokio::join!(writing, reading);
-    let (tally, done, dead) = written??;
+    let (mut tally, done, dead) = written??;
     read?;
+    let summaries: Vec<_> =
+        store.done_keys(&job.id, Part::Reduce).map_ok(|ended| ended.key).try_collect().await?;
+    for summary in store.records(&job.id, Part::Reduce, &summaries).await? {
+        tally.add_reduce(&summary);
+    }
     let mut files = vec![("results", results), ("results as a table", table)];
     if dead > 0 {
         files.push(("dead letters", dead_letters));
@@ -345,14 +358,17 @@ fn write_files(
                 }
                 let is_done = matches!(record.verdict, Verdict::Done(_));
                 if is_done {
-                    done += 1
+                    done += 1;
                 } else {
-                    dead += 1
+                    dead += 1;
                 }
                 if is_done {
                     columns.learn(&item.row, &record);
                     let look = Look { simulated, paid_here };
-                    write_line(file, item.number, &item.row, &record, look).map_err(io::Error::other)?;
+                    write_line(file, item.number, &item.row, &record, look).map_err(|error| match error {
+                        StoreError::DiskFull => io::ErrorKind::StorageFull.into(),
+                        other => io::Error::other(other),
+                    })?;
                 } else {
                     write_dead(&mut dead_lines, item.number, &item.row, &record)?;
                 }

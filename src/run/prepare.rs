@@ -131,7 +131,7 @@ impl Loaded {
         let source = InputSource::resolve(&spec, input)?;
         let route = config.resolve_route(spec.route.as_deref().unwrap_or(&config.route)).map_err(
             |error| match &spec.route {
-                Some(_) => CommandError::bad_input(format!("{}: route: {error}", spec.path.display())),
+                Some(_) => CommandError::bad_input(format!("{}: `route`: {error}", spec.route_place)),
                 None => error.into(),
             },
         )?;
@@ -219,10 +219,9 @@ fn usable_keys(
             Some(variable) if zone.admits(spec.privacy) => {
                 let what = format!("{} has no key: set {variable}", model.provider);
                 if spec.route.is_some() {
-                    let file = spec.path.display();
                     return Err(CommandError::bad_input(format!(
-                        "{file}: route: {what}, or leave {} out of the route",
-                        model.provider
+                        "{}: `route`: {what}, or leave {} out of the route",
+                        spec.route_place, model.provider
                     )));
                 }
                 left_out.push(what);
@@ -257,6 +256,7 @@ pub async fn survey(
     finished: Arc<HashSet<ItemKey>>,
 ) -> Result<Survey, CommandError> {
     let (script, source) = (loaded.script.clone(), loaded.source.clone());
+    let spec_path = loaded.spec.path.clone();
     blocking(move || {
         let mut survey = Survey::default();
         let mut finished_here = HashSet::new();
@@ -274,7 +274,13 @@ pub async fn survey(
             }
             Ok(())
         };
-        let totals = admit(&script, &source, limit, visit).map_err(CommandError::bad_input)?;
+        let totals = admit(&script, &source, limit, visit).map_err(|error| match error {
+            AdmitError::Render { .. } => CommandError::bad_input(format!(
+                "{}: {error}: correct the template, or the input",
+                spec_path.display()
+            )),
+            other => CommandError::bad_input(other),
+        })?;
         survey.pending_distinct = u64::from(totals.distinct).saturating_sub(finished_here.len() as u64);
         survey.totals = totals;
         Ok(survey)

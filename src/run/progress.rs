@@ -67,8 +67,7 @@ impl Progress {
         let facts = self.facts(meters, lanes);
         if let Some(bar) = &self.bar {
             bar.set_position(facts.done + facts.failed);
-            // The bar cuts what the terminal is too narrow for.
-            bar.set_message(progress_line(&facts, PLAIN_WIDTH));
+            bar.set_message(progress_line(&facts, terminal_width()));
         } else if self.last_plain.elapsed() >= PLAIN_EVERY {
             self.last_plain = Instant::now();
             say(&progress_line(&facts, PLAIN_WIDTH));
@@ -113,6 +112,12 @@ impl Progress {
             binds: busy.map(|(provider, lane, binding)| binding_words(provider, lane, binding)),
         }
     }
+}
+
+/// The terminal's width, as far as a line of progress wants it.
+fn terminal_width() -> usize {
+    const UNKNOWN: usize = 80;
+    comfy_table::Table::new().width().map_or(UNKNOWN, usize::from).min(PLAIN_WIDTH)
 }
 
 /// Answered calls by provider.

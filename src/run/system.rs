@@ -21,6 +21,7 @@ impl WallClock for SystemClock {
 pub struct SystemRandom;
 
 impl Random for SystemRandom {
+    #[expect(clippy::disallowed_methods, reason = "the one place that makes chance")]
     fn unit(&self) -> f64 {
         fastrand::f64()
     }
@@ -28,6 +29,7 @@ impl Random for SystemRandom {
 
 /// A new job id: sorts by time.
 #[must_use]
+#[expect(clippy::disallowed_methods, reason = "the one place that makes ids")]
 pub fn new_job_id() -> String {
     uuid::Uuid::now_v7().to_string()
 }

@@ -154,11 +154,11 @@ pub(super) fn refuse_saying(dialect: Dialect, shape: &Shape, message: &str, wait
     if dialect == Dialect::Claude { reply.with("request-id", request_id) } else { reply }
 }
 
-/// Sleeps until `ms` after `came`. The timer rounds up to whole milliseconds, so half of one is
-/// taken off to be right on average.
+/// Sleeps until `ms` after `came`. The timer and the system's wait each round up to whole
+/// milliseconds, so one is taken off to be right on average.
 async fn wait_until(came: Instant, ms: f64) {
-    const HALF_A_TICK_MS: f64 = 0.5;
-    if ms > HALF_A_TICK_MS {
-        tokio::time::sleep_until(came + Duration::from_secs_f64((ms - HALF_A_TICK_MS) / 1_000.0)).await;
+    const TICK_MS: f64 = 1.0;
+    if ms > TICK_MS {
+        tokio::time::sleep_until(came + Duration::from_secs_f64((ms - TICK_MS) / 1_000.0)).await;
     }
 }

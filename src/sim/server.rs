@@ -63,6 +63,7 @@ impl Simulator {
     ///
     /// # Errors
     /// If `listen` is not a loopback address or cannot be listened on.
+    #[expect(clippy::disallowed_methods, reason = "no actor: the server ends with its `Simulator`")]
     pub async fn start(
         scenario: Scenario,
         prices: HashMap<String, Price>,

@@ -25,6 +25,7 @@ struct Sim {
 }
 
 impl Sim {
+    #[expect(clippy::disallowed_methods, reason = "a test's client, to loopback only")]
     async fn playing(yaml: &str) -> Sim {
         let scenario = Scenario::builtin(yaml).unwrap_or_else(|| Scenario::parse("test", yaml).unwrap());
         let prices = HashMap::from([("kimi-k2.6".to_owned(), KIMI_PRICE)]);

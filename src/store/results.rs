@@ -146,6 +146,24 @@ impl Store {
         Ok(found.into_values().next().map(Arc::unwrap_or_clone))
     }
 
+    /// The records of these keys, in no particular order.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn records(
+        &self,
+        job: &str,
+        part: Part,
+        keys: &[ItemKey],
+    ) -> Result<Vec<ResultRecord>, StoreError> {
+        let mut found = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(STEP) {
+            let page = records(self.readers(), job, part, keys).await.map_err(store_error)?;
+            found.extend(page.into_values().map(Arc::unwrap_or_clone));
+        }
+        Ok(found)
+    }
+
     /// Forgets dead results, so that their items are worked again. Returns how many items.
     ///
     /// # Errors

@@ -21,6 +21,10 @@ use crate::home::HomeLock;
 
 /// The most operations in one transaction.
 const BATCH: usize = 2_000;
+/// A batch smaller than this waits for more while commits follow each other within [`BUSY`].
+const SMALL: usize = 64;
+const LINGER: Duration = Duration::from_millis(1);
+const BUSY: Duration = Duration::from_millis(10);
 /// How soon operations that nobody waits for are tried again after a failed commit.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -68,7 +72,7 @@ impl Writer {
     pub(super) fn start(connection: SqliteConnection, lock: HomeLock, clock: Arc<dyn WallClock>) -> Writer {
         let (queue, entries) = mpsc::unbounded_channel();
         let dir = lock.dir().to_owned();
-        let task = WriterTask { connection, dir, entries, kept: Vec::new(), clock };
+        let task = WriterTask { connection, dir, entries, kept: Vec::new(), committed_at: None, clock };
         tokio::spawn(task.run(lock));
         Writer { queue: Some(queue) }
     }
@@ -120,6 +124,8 @@ struct WriterTask {
     entries: mpsc::UnboundedReceiver<Entry>,
     /// Operations that nobody waits for, from commits that failed: they go first in the next.
     kept: Vec<Entry>,
+    /// When the last commit ended.
+    committed_at: Option<tokio::time::Instant>,
     clock: Arc<dyn WallClock>,
 }
 
@@ -130,6 +136,7 @@ impl WriterTask {
         while open {
             let mut batch = std::mem::take(&mut self.kept);
             open = self.wait(&mut batch).await;
+            self.gather(&mut batch).await;
             #[cfg(test)]
             if batch.iter().any(|entry| matches!(entry.op, Op::Crash)) {
                 return;
@@ -139,6 +146,7 @@ impl WriterTask {
                 open = false;
             }
             self.write(batch).await;
+            self.committed_at = Some(tokio::time::Instant::now());
         }
         // What came in while the last batch was written gets no answer but `Closed`.
         drop(self.entries);
@@ -164,6 +172,20 @@ impl WriterTask {
         tokio::select! {
             taken = self.entries.recv_many(batch, BATCH) => taken > 0,
             () = tokio::time::sleep(RETRY) => true,
+        }
+    }
+
+    /// While commits follow each other closely, waits a moment for more: a commit costs the same
+    /// for one operation as for many, and nothing else is waiting for the disk.
+    async fn gather(&mut self, batch: &mut Vec<Entry>) {
+        let busy = self.committed_at.is_some_and(|at| at.elapsed() < BUSY);
+        if busy && batch.len() < SMALL {
+            tokio::time::sleep(LINGER).await;
+            while batch.len() < BATCH
+                && let Ok(entry) = self.entries.try_recv()
+            {
+                batch.push(entry);
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use minijinja::value::Value;
 use super::lines::push_json_string;
 use super::{BUFFER_BYTES, InputError, MAX_RECORD_BYTES, Row};
 use crate::job::row::Fields;
+use crate::text;
 
 /// The records of a CSV file.
 pub(super) struct CsvRows<R> {
@@ -75,10 +76,7 @@ impl<R: BufRead> CsvRows<R> {
         }
         let (expected, found) = (self.columns.len(), self.record.len());
         if found != expected {
-            return Err(self.bad(format!(
-                "{found} values, but the header has {expected} columns: quote values that hold the delimiter, and \
-                 fill up rows that are short"
-            )));
+            return Err(self.bad(self.ragged(found, expected)));
         }
         let mut json = String::with_capacity(self.record.as_slice().len() + 16 * expected + 2);
         let mut fields = Vec::with_capacity(expected);
@@ -96,6 +94,22 @@ impl<R: BufRead> CsvRows<R> {
         let fields = Fields(fields);
         let level = fields.level().map_err(|problem| self.bad(problem))?;
         Ok(Some(Row { line: self.line, json: json.into(), level, fields: Arc::new(fields) }))
+    }
+
+    /// What is wrong with a record that does not go with the header.
+    fn ragged(&self, found: usize, expected: usize) -> String {
+        let values = text::count(found as u64, "value");
+        let columns = text::count(expected as u64, "column");
+        match self.newlines_inside() {
+            0 => format!(
+                "{values}, but the header has {columns}: quote values that hold the delimiter, and fill up rows \
+                 that are short"
+            ),
+            newlines => format!(
+                "{values} on {} lines, but the header has {columns}: is a quote left open here?",
+                text::thousands(newlines + 1)
+            ),
+        }
     }
 
     fn read_record(&mut self) -> Result<bool, InputError> {
@@ -130,9 +144,14 @@ impl<R: BufRead> CsvRows<R> {
     /// behind blank lines and with CRLF, so it is counted back from the record's end.
     fn first_line(&self) -> u64 {
         let end = self.reader.position();
-        let inside = self.record.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
-        let behind_newline = self.reader.get_ref().byte_before(end.byte()) == Some(b'\n');
-        end.line().saturating_sub(inside + u64::from(behind_newline)).max(1)
+        let watched = self.reader.get_ref();
+        // At the end of the file the last newline may be inside the record: a quote was left open.
+        let behind_newline = watched.byte_before(end.byte()) == Some(b'\n') && !watched.ended;
+        end.line().saturating_sub(self.newlines_inside() + u64::from(behind_newline)).max(1)
+    }
+
+    fn newlines_inside(&self) -> u64 {
+        self.record.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64
     }
 
     fn bad(&self, problem: String) -> InputError {
@@ -156,12 +175,23 @@ struct Watched<R> {
     split: Vec<u8>,
     /// Line and offset of the first byte that is not UTF-8.
     first_bad: Option<(u64, u64)>,
+    /// Whether the file has ended.
+    ended: bool,
 }
 
 impl<R> Watched<R> {
     fn new(inner: R, offset: u64) -> Self {
-        let (chunk, split) = (Vec::new(), Vec::new());
-        Watched { inner, since_record: 0, chunk, chunk_start: 0, line: 1, offset, split, first_bad: None }
+        Watched {
+            inner,
+            since_record: 0,
+            chunk: Vec::new(),
+            chunk_start: 0,
+            line: 1,
+            offset,
+            split: Vec::new(),
+            first_bad: None,
+            ended: false,
+        }
     }
 
     /// The byte before `place`, which the CSV reader has just reached.
@@ -203,6 +233,7 @@ impl<R: Read> Read for Watched<R> {
         }
         let read = self.inner.read(buffer)?;
         self.since_record += read;
+        self.ended = read == 0;
         if read > 0 {
             self.chunk_start += self.chunk.len() as u64;
             self.chunk.clear();

@@ -80,7 +80,7 @@ fn bad_csv_names_its_line() {
     refused(
         "a.csv",
         "a,b\n1,2\n3\n",
-        "a.csv, line 3: 1 values, but the header has 2 columns: quote values that hold the delimiter, and fill up rows \
+        "a.csv, line 3: 1 value, but the header has 2 columns: quote values that hold the delimiter, and fill up rows \
          that are short",
     );
     refused(

@@ -20,7 +20,6 @@ pub(super) const MOST_TOKENS: u32 = 32_768;
 pub(super) const MOST_PACKED: u32 = 100;
 pub(super) const MOST_RETRIES: u32 = 20;
 pub(super) const MOST_GROUPED: u32 = 1000;
-pub(super) const MOST_SAMPLED: u32 = 1000;
 pub(super) const FORMATS: [&str; 4] = ["csv", "jsonl", "json", "lines"];
 const MOST_MODELS: usize = 16;
 
@@ -117,16 +116,12 @@ pub(super) fn pack(value: &Value) -> Read<Pack> {
     if value.as_str() == Some("auto") {
         return Ok(Pack::Auto);
     }
-    let fixed = whole(value, 1, MOST_PACKED).map_err(|problem| format!("{problem}, or auto"))?;
+    let fixed = whole(value, 1, MOST_PACKED).map_err(|problem| format!("{problem}; or write auto"))?;
     Ok(Pack::Fixed(fixed as u16))
 }
 
 pub(super) fn retries(value: &Value) -> Read<u32> {
     whole(value, 0, MOST_RETRIES)
-}
-
-pub(super) fn sample(value: &Value) -> Read<u32> {
-    whole(value, 1, MOST_SAMPLED)
 }
 
 /// `Some(None)` would be off; the outer option is whether the field is there.

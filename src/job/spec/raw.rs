@@ -90,16 +90,18 @@ pub(super) struct RawSpec {
     #[serde(default)]
     #[schemars(schema_with = "text")]
     pub(super) out: Field,
-    /// Real calls that `plan` makes first.
-    #[serde(default)]
-    #[schemars(schema_with = "sample")]
-    pub(super) sample: Field,
 }
 
 /// The JSON Schema of a job spec, for editors and checks.
 #[must_use]
 pub fn spec_json_schema() -> Value {
-    schemars::schema_for!(RawSpec).to_value()
+    let mut schema = schemars::schema_for!(RawSpec).to_value();
+    // An absent field has no value; `null` would not even be of its type.
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    for property in properties.into_iter().flat_map(serde_json::Map::values_mut) {
+        property.as_object_mut().and_then(|property| property.shift_remove("default"));
+    }
+    schema
 }
 
 fn name(_: &mut SchemaGenerator) -> Schema {
@@ -196,10 +198,6 @@ fn reduce(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-fn sample(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "integer", "minimum": 1, "maximum": fields::MOST_SAMPLED})
-}
-
 /// Reads fields and puts their places into errors.
 pub(super) struct Reader<'a> {
     pub(super) text: &'a str,
@@ -277,9 +275,18 @@ impl Reader<'_> {
         })
     }
 
-    fn error(&self, location: Option<Location>, fault: SpecFault) -> SpecError {
+    /// Where `field` is; the beginning of the spec if it is not there.
+    pub(super) fn place(&self, field: Option<&Spanned<Value>>) -> Place {
+        self.place_of(field.map(|spanned| spanned.referenced))
+    }
+
+    fn place_of(&self, location: Option<Location>) -> Place {
         let (line, column) = location.map_or((1, 1), |at| (at.line().max(1), at.column().max(1)));
-        SpecError { place: Place { file: self.path.to_owned(), line, column }, fault }
+        Place { file: self.path.to_owned(), line, column }
+    }
+
+    fn error(&self, location: Option<Location>, fault: SpecFault) -> SpecError {
+        SpecError { place: self.place_of(location), fault }
     }
 }
 

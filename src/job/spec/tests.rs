@@ -31,20 +31,20 @@ fn the_least_spec_has_the_documented_defaults() {
     assert_eq!((spec.max_tokens, spec.pack, spec.retries), (512, Pack::Fixed(1), 3));
     assert_eq!(spec.failure_rule, Some(FailureRule { failed: 20, of_first: 50 }));
     assert_eq!((spec.input, spec.route, spec.budget, spec.deadline), (None, None, None, None));
-    assert_eq!((spec.reduce, spec.out, spec.sample), (None, None, None));
+    assert_eq!((spec.reduce, spec.out), (None, None));
 }
 
 #[test]
 fn every_field_is_read() {
     let spec = with(
         "goal: g\nrole: qa\nsystem: s\nanswer: {type: integer}\nroute: [ollama, kimi]\nbudget: $1.50\ndeadline: 1d 2h\n\
-         max_tokens: 9\npack: auto\nretries: 0\nfailure_rule: off\nout: results\nsample: 20\n\
+         max_tokens: 9\npack: auto\nretries: 0\nfailure_rule: off\nout: results\n\
          input: {file: x.tsv, format: csv, delimiter: tab}\nreduce: {prompt: '{{ answers }}', group: 7}",
     )
     .unwrap();
     assert_eq!(spec.budget, Some(Micros(1_500_000)));
     assert_eq!(spec.deadline, Some(Duration::from_secs(26 * 3600)));
-    assert_eq!((spec.pack, spec.retries, spec.failure_rule, spec.sample), (Pack::Auto, 0, None, Some(20)));
+    assert_eq!((spec.pack, spec.retries, spec.failure_rule), (Pack::Auto, 0, None));
     assert_eq!(
         spec.answer.schema().map(|schema| schema.to_string()).as_deref(),
         Some(r#"{"type":"integer"}"#)
@@ -73,7 +73,7 @@ fn what_is_no_spec_is_refused_with_its_place() {
     refused(
         "name: a\nprivcy: P0\nprompt: x\n",
         "job.yaml:2:1: unknown field `privcy`, perhaps `privacy`: the fields are name, goal, role, privacy, input, \
-         prompt, system, answer, route, budget, deadline, max_tokens, pack, retries, failure_rule, reduce, out, sample",
+         prompt, system, answer, route, budget, deadline, max_tokens, pack, retries, failure_rule, reduce, out",
     );
     refused("name: a\nname: b\n", "job.yaml:2:1: the field `name` comes twice: remove one");
     refused("", "job.yaml:1:1: missing `name`: give the job a name, such as `name: leads`");
@@ -149,7 +149,7 @@ fn numbers_and_names_out_of_range_are_refused() {
     );
     refused_with(
         "pack: 101",
-        "job.yaml:4:7: `pack` must be a whole number from 1 to 100, it is 101, or auto",
+        "job.yaml:4:7: `pack` must be a whole number from 1 to 100, it is 101; or write auto",
     );
     refused_with("retries: -1", "job.yaml:4:10: `retries` must be a whole number from 0 to 20, it is -1");
     refused_with(
@@ -181,7 +181,7 @@ fn numbers_and_names_out_of_range_are_refused() {
 fn templates_and_schemas_are_compiled_before_anything_runs() {
     refused(
         "name: a\nprivacy: P0\nprompt: |\n  one\n  {% if %}\n",
-        "job.yaml:4:3: `prompt` template `prompt`, line 2: syntax error: unexpected end of block",
+        "job.yaml:4:3: `prompt` template, line 2: syntax error: unexpected end of block: correct the template",
     );
     refused_with(
         "reduce:\n  prompt: |\n    all\n    {{ anwsers }}",

@@ -185,6 +185,7 @@ async fn disconnects_hangs_and_crowds_are_seen_as_such() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the call goes with the test's runtime")]
 async fn stopping_ends_hung_calls_at_once_and_frees_the_port() {
     let sim = Sim::playing("name: x\nclaude: {hang_rate: 1}").await;
     let hanging = tokio::spawn(sim.call(Dialect::Claude, "hi").send());

@@ -1,0 +1,284 @@
+//! The gates by themselves: nothing is forgotten when they restart, and what is dropped on its
+//! way is settled on the safe side.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use common::*;
+use empire_actors::call::{Call, Cleared, Draft, Funded, Request, Screened, Turn};
+use empire_actors::gates::book::{Account, Scope};
+use empire_actors::gates::budget::{BudgetGate, BudgetRefusal, Cap};
+use empire_actors::gates::privacy::PrivacyGate;
+use empire_actors::gates::rate::{RateGate, RateRefusal};
+use empire_actors::kernel::control::{Address, Control, Failure};
+use empire_actors::kernel::policy::{Policy, Strategy};
+use empire_actors::kernel::supervisor::{ChildSpec, Root};
+use empire_actors::level::{Level, Zone};
+use empire_actors::model::ProviderSpec;
+use empire_actors::money::Micros;
+use empire_actors::ports::Certainty;
+use tokio::time::{Instant, timeout};
+
+/// Started before the gates: its crash restarts them all.
+struct Fuse;
+
+impl Control for Fuse {
+    type Message = ();
+    type Observed = ();
+
+    async fn handle(&mut self, (): ()) -> Result<(), Failure> {
+        Err(Failure("blown".into()))
+    }
+
+    fn observe(&self) {}
+}
+
+struct Gates {
+    ledger: Arc<FakeLedger>,
+    privacy: PrivacyGate,
+    budget: BudgetGate,
+    rate: RateGate,
+    fuse: Address<()>,
+    root: Root,
+}
+
+impl Gates {
+    async fn start(cap: Option<Micros>, spec: ProviderSpec) -> Gates {
+        let ledger = Arc::new(FakeLedger::default());
+        let clock = Arc::new(TokioClock::new(Arc::default()));
+        let random = Arc::new(Wobble::default());
+        let privacy = PrivacyGate::new(2);
+        let budget = BudgetGate::new(ledger.clone(), clock.clone());
+        let rate = RateGate::new(Arc::new(spec), ledger.clone(), clock, random.clone());
+        let fuse = Address::new("fuse");
+        let mut children = vec![ChildSpec::actor("fuse", &fuse, || Box::pin(async { Ok(Fuse) }))];
+        children.extend(privacy.children());
+        children.push(budget.child(vec![Cap { scope: Scope::Job(JOB.into()), cap }]));
+        children.push(rate.child());
+        let policy = Policy::default().with_strategy(Strategy::RestForOne);
+        let root = Root::start(policy, children, random).await.unwrap();
+        Gates { ledger, privacy, budget, rate, fuse, root }
+    }
+
+    async fn restart(&self) {
+        self.fuse.send(()).unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let view = self.root.tree().await.unwrap();
+        assert!(view.children.iter().all(|child| child.running && child.incarnation > 1));
+    }
+
+    async fn screened(&self) -> Call<Screened> {
+        self.privacy.screen(draft(), Zone::Cloud).await.unwrap()
+    }
+
+    async fn funded(&self) -> Call<Funded> {
+        self.budget.fund(self.screened().await).await.unwrap()
+    }
+
+    async fn cleared(&self) -> Call<Cleared> {
+        self.rate.clear(self.funded().await).await.unwrap()
+    }
+
+    async fn account(&self) -> Account {
+        let accounts = self.budget.accounts().await.unwrap();
+        accounts.into_iter().find(|(scope, _)| *scope == Scope::Job(JOB.into())).unwrap().1
+    }
+
+    async fn end(self) {
+        let account = self.account().await;
+        assert_eq!(account.reserved, Micros::ZERO);
+        assert_eq!(account.spent, self.ledger.billed());
+        assert_eq!((self.ledger.open(), self.ledger.wrongs()), (0, vec![]));
+        self.root.stop().await;
+    }
+}
+
+fn draft() -> Call<Draft> {
+    Call::draft(Request {
+        job: JOB.into(),
+        item: 0,
+        model: model("m", "cloud", paid()),
+        system: None,
+        turns: vec![Turn::user("hello")],
+        schema: None,
+        max_tokens: 100,
+        level: Level::P1,
+    })
+}
+
+fn bound() -> Micros {
+    let call = draft();
+    paid().unwrap().bound(call.request().input_token_bound(), 100)
+}
+
+fn cloud() -> ProviderSpec {
+    spec("cloud", Zone::Cloud, 100)
+}
+
+/// Whether it is still waiting after a (virtual) minute.
+async fn waits<F: Future>(future: F) -> bool {
+    timeout(Duration::from_secs(60), future).await.is_err()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_never_left_costs_nothing_and_a_lost_one_its_reservation() {
+    let gates = Gates::start(None, cloud()).await;
+    drop(gates.funded().await);
+    drop(gates.cleared().await);
+    assert_eq!(gates.account().await, Account::default());
+    assert_eq!(gates.ledger.open(), 0);
+
+    let (request, receipt) = gates.cleared().await.open();
+    assert_eq!(gates.account().await.reserved, bound());
+    drop((request, receipt));
+    assert_eq!(gates.account().await.spent, bound());
+    assert_eq!(gates.ledger.settled(Certainty::Unknown), 1);
+    assert_eq!(gates.rate.read().await.unwrap().meters.in_flight, 0);
+    gates.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_leaves_at_any_moment_leaves_no_reservation_behind() {
+    let gates = Gates::start(Some(Micros(bound().0 * 3)), cloud()).await;
+    for polls in 0..12 {
+        let call = gates.screened().await;
+        {
+            let mut funding = pin!(gates.budget.fund(call));
+            for _ in 0..polls {
+                let _ = funding.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!(gates.account().await.reserved, Micros::ZERO, "after {polls} polls");
+        assert_eq!(gates.ledger.open(), 0, "after {polls} polls");
+    }
+    gates.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_forgets_no_reservation_and_gives_no_id_twice() {
+    let gates = Gates::start(Some(Micros(bound().0 * 3)), cloud()).await;
+    let mut held = vec![gates.funded().await, gates.funded().await];
+    // One more is granted, but not journalled yet when the gates go down.
+    let call = gates.screened().await;
+    let mut granted = Box::pin(gates.budget.fund(call));
+    while gates.account().await.reserved < Micros(bound().0 * 3) {
+        let _ = granted.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        tokio::task::yield_now().await;
+    }
+    gates.restart().await;
+    held.push(granted.await.unwrap());
+    assert_eq!(gates.account().await.reserved, Micros(bound().0 * 3));
+    let call = gates.screened().await;
+    assert!(waits(gates.budget.fund(call)).await, "the cap is full");
+    held.pop();
+    held.push(gates.funded().await);
+    drop(held);
+    gates.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+#[expect(clippy::disallowed_methods, reason = "the test waits for it")]
+async fn what_is_settled_while_the_gate_is_down_is_counted_once_and_wakes_who_waits() {
+    let gates = Gates::start(Some(Micros(bound().0 * 2)), cloud()).await;
+    let (sent, unsent) = (gates.cleared().await.open().1, gates.funded().await);
+    let waiting = gates.screened().await;
+    let budget = gates.budget.clone();
+    let waiter = tokio::spawn(async move {
+        match budget.fund(waiting).await {
+            Ok(call) => Some(call),
+            Err(BudgetRefusal::Down(_)) => None,
+            Err(other) => panic!("{other}"),
+        }
+    });
+    tokio::task::yield_now().await;
+    gates.fuse.send(()).unwrap();
+    while gates.budget.accounts().await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    drop((sent, unsent));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(gates.account().await.spent, bound());
+    // Whoever asked in the middle of the restart asks again.
+    let call = timeout(Duration::from_secs(1), waiter).await.expect("the waiter is woken").unwrap();
+    let call = match call {
+        Some(call) => call,
+        None => gates.funded().await,
+    };
+    drop(call);
+    gates.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn raising_a_cap_wakes_who_waits_and_lowering_it_holds_at_once() {
+    let gates = Gates::start(Some(bound()), cloud()).await;
+    let held = gates.funded().await;
+    let call = gates.screened().await;
+    let mut waiting = Box::pin(gates.budget.fund(call));
+    assert!(waits(&mut waiting).await);
+    let scope = Scope::Job(JOB.into());
+    gates.budget.set_cap(Cap { scope: scope.clone(), cap: Some(Micros(bound().0 * 2)) }).unwrap();
+    let second = waiting.await.unwrap();
+    gates.budget.set_cap(Cap { scope, cap: Some(Micros(1)) }).unwrap();
+    let refused = gates.budget.fund(gates.screened().await).await.err().unwrap();
+    assert!(matches!(refused, BudgetRefusal::Short(_)), "{refused}");
+    drop((held, second));
+    gates.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_forgets_neither_calls_in_flight_nor_the_minute() {
+    let mut one_at_a_time = cloud();
+    one_at_a_time.limits.concurrency = 1;
+    let gates = Gates::start(None, one_at_a_time).await;
+    let out = gates.cleared().await;
+    let call = gates.funded().await;
+    let in_line = gates.rate.clear(call);
+    let restarted = async {
+        tokio::task::yield_now().await;
+        gates.restart().await;
+    };
+    let (in_line, ()) = tokio::join!(in_line, restarted);
+    assert!(matches!(in_line, Err(RateRefusal::Down(_))), "who waited is told");
+    let call = gates.funded().await;
+    let mut second = Box::pin(gates.rate.clear(call));
+    assert!(waits(&mut second).await, "the call in flight still has the only place");
+    drop(out);
+    drop(second.await.unwrap());
+    gates.end().await;
+
+    let mut spaced = cloud();
+    spaced.limits.requests_per_minute = Some(6);
+    let gates = Gates::start(None, spaced).await;
+    let started = Instant::now();
+    drop(gates.cleared().await);
+    gates.restart().await;
+    drop(gates.cleared().await);
+    assert!(started.elapsed() >= Duration::from_secs(10), "{:?}", started.elapsed());
+    gates.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_the_line_keeps_nobody_waiting() {
+    let mut one_at_a_time = cloud();
+    one_at_a_time.limits.concurrency = 1;
+    let gates = Gates::start(None, one_at_a_time).await;
+    let out = gates.cleared().await;
+    let impatient = gates.funded().await;
+    assert!(waits(gates.rate.clear(impatient)).await);
+    let call = gates.funded().await;
+    let mut patient = Box::pin(gates.rate.clear(call));
+    assert!(waits(&mut patient).await);
+    drop(out);
+    drop(timeout(Duration::from_secs(1), patient).await.unwrap().unwrap());
+    let reading = gates.rate.read().await.unwrap();
+    assert_eq!((reading.waiting, reading.meters.in_flight), (0, 0));
+    gates.end().await;
+}

@@ -1,0 +1,8 @@
+use empire_actors::call::Funded;
+use empire_actors::gates::budget::Hold;
+
+fn by_hand(hold: Hold) -> Funded {
+    Funded { redactions: 0, hold }
+}
+
+fn main() {}
