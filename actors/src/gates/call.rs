@@ -16,6 +16,7 @@ use crate::failure::{Billing, CallError, FailureKind};
 use crate::level::Level;
 use crate::model::Model;
 use crate::money::Micros;
+use crate::money::Usage;
 use crate::ports::Reply;
 
 /// Who said a turn of the conversation.
@@ -217,6 +218,10 @@ impl Receipt {
         match outcome {
             Ok(Reply { usage: Some(usage), .. }) => self.hold.settle_usage(usage),
             Ok(_) => self.hold.settle_failed(Billing::Reservation),
+            // The provider answered, so the call counts against its hour and day, though it is free.
+            Err(CallError { billing: Billing::Nothing, status: Some(_), .. }) => {
+                self.hold.settle_usage(&Usage::default())
+            }
             Err(error) => self.hold.settle_failed(error.billing),
         }
     }
