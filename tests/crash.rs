@@ -103,6 +103,45 @@ fn kills_of_a_packed_job_with_equal_rows_and_a_reduce_lose_nothing() {
     assert!((unknown == 0) == (recovered == 0), "{unknown} unknown of {recovered} calls");
 }
 
+#[test]
+fn a_cap_that_binds_is_not_passed_by_kills() {
+    const CAP_MICROS: u64 = 450_000;
+    let seed = fastrand::u32(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed.into());
+    let world = World::new("");
+    let sim = Sim::start(&world, "name: quick\nkimi: {output_tokens: {from: 20, to: 80}}");
+    world.write("rows.csv", &csv_rows(3_000));
+    let job = world.write("job.yaml", &kimi_job("capped", "rows.csv", "budget: 0.45"));
+    let job = job.display().to_string();
+
+    let mut moments: Vec<u64> = (0..5).map(|_| random.u64(1..400)).collect();
+    moments.sort_unstable();
+    let mut args = vec!["swarm", "run", &job, "--sim", &sim.url, "--yes"];
+    for moment in moments {
+        let run = world.start(&args);
+        wait_for(&format!("call {moment}"), || (sim.received("kimi") >= moment).then_some(()));
+        run.kill();
+        args = vec!["swarm", "resume", "capped"];
+    }
+    world.run(&args).exits(4).shows("budget");
+    let stopped = world.account("capped");
+    let (spent, unknown) = stopped.ledger("kimi");
+    let billed = sim.billed("kimi");
+    println!("billed {billed}, spent {spent}, unknown {unknown}");
+    assert!(stopped.pending > 0 && stopped.dead == 0, "{}", stopped.report["totals"]);
+    assert!(billed <= spent && spent <= CAP_MICROS, "{billed} billed, {spent} spent");
+    assert!(unknown > 0, "no kill met a call under way");
+    assert!(spent > CAP_MICROS * 8 / 10, "it stopped long before its cap: {spent}");
+
+    world.run(&["swarm", "resume", "capped", "--budget", "15"]).exits(0);
+    let end = world.account("capped");
+    assert_eq!((end.done, end.pending), (3_000, 0));
+    let (spent, unknown) = end.ledger("kimi");
+    let billed = sim.billed("kimi");
+    assert!(spent >= billed && spent - unknown <= billed, "{billed}, {spent}, {unknown}");
+}
+
 /// How many calls a start found under way when the run before it ended.
 fn unknown_calls(said: &str) -> u64 {
     let Some((_, rest)) = said.split_once("an earlier run ended without closing: ") else { return 0 };

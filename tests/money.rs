@@ -148,7 +148,7 @@ fn changed_retries_and_limits_make_no_call_and_an_edited_template_asks_first() {
     let edited = kimi_job("job", "rows.csv", "budget: 90").replace("Say what", "Tell me what");
     world.write("job.yaml", &edited);
     let refused = world.run(&["swarm", "run", &job, "--sim", &sim.url]).exits(4);
-    assert!(refused.stderr.contains("the answers of 100 items no longer hold"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("100 items to be called"), "{}", refused.stderr);
     assert!(refused.stderr.contains("--yes"), "{}", refused.stderr);
     assert_eq!(sim.received("kimi"), 100);
     assert_eq!(world.status("job")["counts"]["done"], 100, "a refused edit changed the job");
