@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use self::context::{ChunkCache, JobContext, LaneHandle};
 use self::job::{JobActor, JobMemory};
@@ -84,7 +84,7 @@ impl Swarm {
                 let (ledger, clock, random) =
                     (parts.ledger.clone(), parts.clock.clone(), parts.random.clone());
                 let rate = RateGate::new(spec.clone(), ledger, clock, random);
-                (spec.id.clone(), LaneHandle { spec: spec.clone(), rate, provider: provider.clone() })
+                (spec.id.clone(), lane_handle(spec, rate, provider))
             })
             .collect();
         if let Some(model) = order.route.iter().find(|model| !lanes.contains_key(&model.provider)) {
@@ -193,6 +193,11 @@ fn all_caps(lanes: &HashMap<ProviderId, LaneHandle>, given: Vec<Cap>) -> Vec<Cap
         lane.spec.cap.map(|cap| Cap { scope, cap: Some(cap) })
     };
     lanes.values().filter_map(own).chain(given).collect()
+}
+
+fn lane_handle(spec: &Arc<ProviderSpec>, rate: RateGate, provider: &Arc<dyn Provider>) -> LaneHandle {
+    let seats = Arc::new(Semaphore::new(spec.limits.concurrency.max(1) as usize));
+    LaneHandle { spec: spec.clone(), rate, provider: provider.clone(), seats }
 }
 
 fn awake(order: &JobOrder, lanes: &HashMap<ProviderId, LaneHandle>) -> usize {

@@ -339,11 +339,15 @@ async fn storms_of_429_end_with_every_item_done_and_little_said_in_vain() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_storm_that_never_ends_ends_the_job_all_the_same() {
+async fn a_storm_that_never_ends_pauses_the_job_and_kills_no_agent() {
     let stormy = FakeProvider::failing(FailureKind::RateLimited);
     let bench = Bench::new(items(40)).route(spec("cloud", Zone::Cloud, 50), paid(), stormy);
     let ran = bench.run().await;
-    assert_eq!(ran.meters.dead, 40);
+    assert!(
+        matches!(&ran.end.stopped, Some(StopReason::Tripped { trip, .. }) if trip.kind == FailureKind::RateLimited)
+    );
+    assert_eq!((ran.meters.dead, ran.end.unfinished), (0, 40));
+    assert!(bench.provider("cloud").calls() < 50 + 40, "a probe at a time after the first wave");
 }
 
 #[tokio::test(start_paused = true)]
@@ -399,7 +403,7 @@ async fn a_gate_that_crashes_restarts_and_forgets_neither_limits_nor_money() {
     let (armed, hits) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let (is_armed, hit) = (armed.clone(), hits.clone());
     Hooks::set(&bench.hooks.now, move |()| {
-        if is_armed.load(Ordering::Relaxed) && hit.fetch_add(1, Ordering::Relaxed) % 40 == 7 {
+        if is_armed.load(Ordering::Relaxed) && hit.fetch_add(1, Ordering::Relaxed) % 23 == 7 {
             is_armed.store(hit.load(Ordering::Relaxed) < 100, Ordering::Relaxed);
             panic!("no time");
         }

@@ -179,7 +179,9 @@ impl WriterTask {
     /// for one operation as for many, and nothing else is waiting for the disk.
     async fn gather(&mut self, batch: &mut Vec<Entry>) {
         let busy = self.committed_at.is_some_and(|at| at.elapsed() < BUSY);
-        if busy && batch.len() < SMALL {
+        // A reservation holds its call up; everything else has its call behind it.
+        let urgent = batch.iter().any(|entry| matches!(entry.op, Op::Reserve(_)));
+        if busy && !urgent && batch.len() < SMALL {
             tokio::time::sleep(LINGER).await;
             while batch.len() < BATCH
                 && let Ok(entry) = self.entries.try_recv()

@@ -19,8 +19,11 @@ use crate::ports::UnixMillis;
 
 /// Failed connections in a row after which a provider counts as unreachable.
 const UNREACHABLE_AFTER: u32 = 5;
+/// Closures in a row, each with its probe turned away, after which a provider counts as closed
+/// until a person acts: about two minutes, if it names no waits.
+const BUSY_FOR_GOOD_AFTER: u32 = 25;
 /// The shortest and longest pause after a rate limit or overload without a named wait.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// Part of a minute's tokens that may be used at once; the rest trickles in. Burst and trickle
 /// together never pass the limit in any 60 seconds.
 const TOKEN_BURST_PARTS: u64 = 2;
@@ -329,6 +332,10 @@ impl Lane {
         // Many calls of one epoch tell of the same storm: it counts once.
         if current {
             self.busy_in_a_row += 1;
+            if self.busy_in_a_row >= BUSY_FOR_GOOD_AFTER {
+                let message = format!("it turned every call away, {BUSY_FOR_GOOD_AFTER} times in a row");
+                self.tripped = Some(Trip { kind: FailureKind::RateLimited, message });
+            }
             self.epoch += 1;
             self.slow_from = (self.peak.min(self.width) / 2).max(1);
             self.width = 1;
@@ -525,7 +532,7 @@ mod tests {
             waits.push(wait.as_millis());
             now += u64::try_from(wait.as_millis()).unwrap();
         }
-        assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000]);
+        assert_eq!(waits, [500, 1_000, 2_000, 4_000, 5_000]);
     }
 
     #[test]

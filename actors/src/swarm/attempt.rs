@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::context::JobContext;
@@ -19,9 +20,6 @@ use crate::model::{Model, ProviderId};
 use crate::money::{Micros, Usage};
 use crate::ports::{Finish, Rendered, Reply, Try, TryOutcome, backoff};
 
-/// A provider's rate limit is nobody's fault: it may send a call away this much more often than
-/// calls may fail.
-const BUSY_TRIES: u32 = 10;
 /// How often a call is tried again that found no connection while others did.
 const UNREACHABLE_TRIES: u32 = 10;
 /// How often a call is tried again because a gate is being restarted.
@@ -151,9 +149,9 @@ async fn ask_model<T>(
     log: &mut Log,
 ) -> Tried<T> {
     let mut turns = vec![Turn::user(&question.rendered.prompt)];
-    let (mut failures, mut busy, mut repaired) = (0, 0, false);
+    let (mut failures, mut repaired) = (0, false);
     loop {
-        let (call, taken) = match pass_gates(job, question, model, turns.clone(), log).await {
+        let (call, taken, seat) = match pass_gates(job, question, model, turns.clone(), log).await {
             Ok(passed) => passed,
             Err(tried) => return tried.into(),
         };
@@ -161,6 +159,7 @@ async fn ask_model<T>(
         let underway = Underway::begin(&job.meters, &call, question.items > 1, taken);
         let exchange = job.lane(model).provider.send(call).await;
         let bill = exchange.receipt.settle(&exchange.outcome);
+        drop(seat);
         let took = started.elapsed();
         let usage = exchange.outcome.as_ref().ok().and_then(|reply| reply.usage).unwrap_or_default();
         underway.end(place, exchange.outcome.is_ok(), &usage, bill.billed);
@@ -197,19 +196,17 @@ async fn ask_model<T>(
             Err(error) => error,
         };
         log.note(model, TryOutcome::Failed { kind: error.kind, why: error.message.clone() }, took);
+        // A provider's rate limit is no item's fault: the lane closes for everybody, and trips if
+        // it does not open again.
         let is_busy = matches!(error.kind, FailureKind::RateLimited | FailureKind::Overloaded);
-        if is_busy {
-            busy += 1;
-        } else {
-            failures += 1;
-        }
+        failures += u32::from(!is_busy);
         // A provider that cannot be reached trips its lane after a few calls of anybody: then it
         // is known how to park. Until that, no item is given up for it.
         let bound = match error.kind {
             FailureKind::Unreachable => UNREACHABLE_TRIES.max(job.order.retries),
             _ => job.order.retries,
         };
-        let spent_tries = failures > bound || busy > BUSY_TRIES.max(job.order.retries);
+        let spent_tries = failures > bound;
         match error.kind.retry() {
             RetryClass::Never => return Tried::Never,
             // The lane is tripped; going through the gate again finds out how to park.
@@ -291,7 +288,7 @@ async fn pass_gates(
     model: &Arc<Model>,
     turns: Vec<Turn>,
     log: &mut Log,
-) -> Result<(Call<Cleared>, u32), GateEnd> {
+) -> Result<(Call<Cleared>, u32, Seat), GateEnd> {
     let lane = job.lane(model);
     let mut gate_tries = 0;
     loop {
@@ -312,9 +309,9 @@ async fn pass_gates(
             return Err(GateEnd::Stopped);
         };
         let refusal = match passed {
-            Ok((call, redactions)) => {
+            Ok((call, redactions, seat)) => {
                 log.redactions += redactions;
-                return Ok((call, redactions));
+                return Ok((call, redactions, seat));
             }
             Err(refusal) => refusal,
         };
@@ -358,13 +355,14 @@ async fn pass(
     job: &JobContext,
     lane: &super::context::LaneHandle,
     draft: Call<Draft>,
-) -> Result<(Call<Cleared>, u32), Refusal> {
+) -> Result<(Call<Cleared>, u32, Seat), Refusal> {
     use crate::gates::privacy::PrivacyRefusal;
     let screened = job.privacy.screen(draft, lane.spec.zone).await.map_err(|refusal| match refusal {
         PrivacyRefusal::Down(_) => Refusal::GateDown,
         denied @ PrivacyRefusal::Denied { .. } => Refusal::Denied(denied.to_string()),
     })?;
     let redactions = screened.redactions();
+    let seat = take_seat(lane, screened.request()).await;
     let funded = job.budget.fund(screened).await.map_err(|refusal| match refusal {
         BudgetRefusal::Down(_) => Refusal::GateDown,
         BudgetRefusal::Store(error) => Refusal::Store(error),
@@ -378,5 +376,18 @@ async fn pass(
             Refusal::Park(StopReason::Tripped { provider: lane.spec.id.clone(), trip })
         }
     })?;
-    Ok((cleared, redactions))
+    Ok((cleared, redactions, seat))
+}
+
+/// A paid call's place among those that may have money set aside at once; kept until it is
+/// settled. There are as many as calls may be in flight, so that a crash leaves no more calls
+/// billed at their reservation than could have been sent.
+type Seat = Option<OwnedSemaphorePermit>;
+
+async fn take_seat(lane: &super::context::LaneHandle, request: &Request) -> Seat {
+    if request.model.is_free() {
+        return None;
+    }
+    // It is never closed.
+    lane.seats.clone().acquire_owned().await.ok()
 }
