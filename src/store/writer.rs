@@ -176,18 +176,31 @@ impl WriterTask {
     }
 
     /// While commits follow each other closely, waits a moment for more: a commit costs the same
-    /// for one operation as for many, and nothing else is waiting for the disk.
+    /// for one operation as for many. A reservation ends the wait: it holds its call up, while
+    /// everything else has its call behind it.
     async fn gather(&mut self, batch: &mut Vec<Entry>) {
+        let is_urgent = |entry: &Entry| matches!(entry.op, Op::Reserve(_));
         let busy = self.committed_at.is_some_and(|at| at.elapsed() < BUSY);
-        // A reservation holds its call up; everything else has its call behind it.
-        let urgent = batch.iter().any(|entry| matches!(entry.op, Op::Reserve(_)));
-        if busy && !urgent && batch.len() < SMALL {
-            tokio::time::sleep(LINGER).await;
-            while batch.len() < BATCH
-                && let Ok(entry) = self.entries.try_recv()
-            {
-                batch.push(entry);
+        if !busy || batch.len() >= SMALL || batch.iter().any(is_urgent) {
+            return;
+        }
+        let mut over = std::pin::pin!(tokio::time::sleep(LINGER));
+        while batch.len() < SMALL {
+            let entry = tokio::select! {
+                entry = self.entries.recv() => entry,
+                () = &mut over => None,
+            };
+            let Some(entry) = entry else { break };
+            let urgent = is_urgent(&entry);
+            batch.push(entry);
+            if urgent {
+                break;
             }
+        }
+        while batch.len() < BATCH
+            && let Ok(entry) = self.entries.try_recv()
+        {
+            batch.push(entry);
         }
     }
 
