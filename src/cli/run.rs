@@ -434,7 +434,7 @@ fn read_scenario(store: &Store, job: &str) -> String {
 }
 
 /// What stopped a job that had begun, such as a full disk, with how to go on.
-fn resumable(error: CommandError, job: &Job) -> CommandError {
+fn resumable(error: &CommandError, job: &Job) -> CommandError {
     let (name, id) = (&job.setup.name, &job.id);
     let message = format!("{name} stopped: {error}\n  empire swarm resume {id}");
     CommandError { exit: error.exit, message }
@@ -461,13 +461,13 @@ async fn work(
     } else {
         let run =
             Run { store: &store, job: &job, loaded: &loaded, shape, finished, only: None, outputs: &outputs };
-        Some(run.run().await.map_err(|error| resumable(error, &job))?)
+        Some(run.run().await.map_err(|error| resumable(&error, &job))?)
     };
     for killed in ran.iter().flat_map(|ran| &ran.killed) {
         say(&format!("warning: {killed} did not stop in time and was killed"));
     }
     let Finished { exit, report } =
-        finish(&store, &job, &loaded, &outputs, ran).await.map_err(|error| resumable(error, &job))?;
+        finish(&store, &job, &loaded, &outputs, ran).await.map_err(|error| resumable(&error, &job))?;
     store.close().await?;
     if context.json {
         terminal::print(&(report.to_json().map_err(CommandError::internal)? + "\n"))?;

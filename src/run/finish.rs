@@ -90,7 +90,7 @@ impl Outcome {
         let parked = end.map(|end| end.parked.clone()).unwrap_or_default();
         let reason = match parked.iter().max_by_key(|(_, count)| **count) {
             Some((reason, 1)) => format!("{reason} (1 item waits)"),
-            Some((reason, count)) => format!("{reason} ({} items wait)", text::thousands((*count).into())),
+            Some((reason, count)) => format!("{reason} ({} items wait)", text::thousands(*count)),
             None => "not all items were worked".to_owned(),
         };
         let budget = reason.starts_with("budget");

@@ -52,7 +52,9 @@ impl Quotes {
 
     fn add(&mut self, quote: &str) {
         let quote = quote.trim_matches(|c: char| c.is_whitespace() || ",;\"'`".contains(c));
-        let fits = !quote.is_empty() && quote.len() <= LONGEST_QUOTE;
+        // A whole earlier answer says little; the names in it do.
+        let is_answer = quote.contains(MARK.trim_end());
+        let fits = !quote.is_empty() && quote.len() <= LONGEST_QUOTE && !is_answer;
         if fits && !self.is_full() && !self.0.iter().any(|known| known == quote) {
             self.0.push(quote.to_owned());
         }
