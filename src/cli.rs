@@ -209,10 +209,10 @@ pub async fn main(cli: Cli) -> Result<Exit, CommandError> {
     let home = Home::resolve(data_dir, |name| crate::config::system_env(name).map(Into::into))?;
     let context = Context { place: Place { home, config: cli.global.config }, json: cli.global.json };
     match cli.command {
-        Command::Swarm(Swarm::Plan(args)) => run::plan(&context, args).await,
-        Command::Swarm(Swarm::Run(args)) => run::run(&context, args).await,
-        Command::Swarm(Swarm::Resume(args)) => run::resume(&context, args, false).await,
-        Command::Swarm(Swarm::Retry(args)) => run::resume(&context, args, true).await,
+        Command::Swarm(Swarm::Plan(args)) => Box::pin(run::plan(&context, args)).await,
+        Command::Swarm(Swarm::Run(args)) => Box::pin(run::run(&context, args)).await,
+        Command::Swarm(Swarm::Resume(args)) => Box::pin(run::resume(&context, args, false)).await,
+        Command::Swarm(Swarm::Retry(args)) => Box::pin(run::resume(&context, args, true)).await,
         Command::Swarm(Swarm::List) => status::list(&context).await,
         Command::Swarm(Swarm::Status(args)) => status::status(&context, args).await,
         Command::Swarm(Swarm::Results(args)) => results::results(&context, args).await,

@@ -162,6 +162,10 @@ impl ReportData {
     pub fn next_steps(&self) -> Vec<String> {
         let id = &self.id;
         let mut next = Vec::new();
+        if self.state == EndState::Paused && self.totals.done == 0 && !self.simulated {
+            // Most likely nothing can be reached; that is what it tells about.
+            next.push("empire doctor".to_owned());
+        }
         if self.totals.pending > 0 && self.state != EndState::Cancelled {
             let more = if self.state == EndState::OutOfBudget { " --budget AMOUNT" } else { "" };
             next.push(format!("empire swarm resume {id}{more}"));

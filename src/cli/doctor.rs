@@ -49,7 +49,8 @@ pub(super) async fn doctor(context: &Context) -> Result<Exit, CommandError> {
     let mut any_model = false;
     match context.place.load_config() {
         Err(error) => {
-            findings.push(Finding::other("configuration", Health::Bad, error.message, "mend that file"));
+            let todo = "correct it there; nothing runs before";
+            findings.push(Finding::other("configuration", Health::Bad, error.message, todo));
         }
         Ok(config) => {
             findings.push(Finding::good("configuration", format!("{} models", config.models.len())));

@@ -40,7 +40,7 @@ pub(super) async fn plan(context: &Context, args: PlanArgs) -> Result<Exit, Comm
         if let PlanVerdict::Impossible(reasons) = plan.verdict(&opened.loaded.thresholds()) {
             return Err(CommandError::refused(reasons.join("\n")));
         }
-        plan = opened.sampled(&args.spec, size).await?;
+        plan = Box::pin(opened.sampled(&args.spec, size)).await?;
     }
     let verdict = plan.verdict(&opened.loaded.thresholds());
     if context.json {
@@ -78,7 +78,7 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Comman
     let (job, totals) = opened.admit(args.spec.limit, &outputs, &survey).await?;
     let shape = Shape::of(&opened.loaded, &totals, survey.pending_items);
     let finished = Arc::unwrap_or_clone(finished);
-    work(context, opened.store, job, opened.loaded, shape, finished, outputs).await
+    Box::pin(work(context, opened.store, job, opened.loaded, shape, finished, outputs)).await
 }
 
 /// `empire swarm resume`, and `retry` if `dead` agents are to be worked anew.
@@ -118,7 +118,7 @@ pub(super) async fn resume(context: &Context, args: ResumeArgs, dead: bool) -> R
     let outputs = Outputs::open(Path::new(&job.setup.out_dir))?;
     ready_results(&outputs, false)?;
     let shape = stored_shape(&store, &job, &loaded, &finished).await?;
-    work(context, store, job, loaded, shape, finished, outputs).await
+    Box::pin(work(context, store, job, loaded, shape, finished, outputs)).await
 }
 
 /// Readies `results.jsonl` for appending, and tells of a line that a power cut tore.
@@ -441,6 +441,13 @@ fn read_scenario(store: &Store, job: &str) -> String {
     known.unwrap_or_else(|| crate::run::prepare::DEFAULT_SCENARIO.to_owned())
 }
 
+/// What stopped a job that had begun, such as a full disk, with how to go on.
+fn resumable(error: &CommandError, job: &Job) -> CommandError {
+    let (name, id) = (&job.setup.name, &job.id);
+    let message = format!("{name} stopped: {error}\n  empire swarm resume {id}");
+    CommandError { exit: error.exit, message }
+}
+
 /// Runs a job whose input is read in, and tells how it went.
 async fn work(
     context: &Context,
@@ -462,12 +469,13 @@ async fn work(
     } else {
         let run =
             Run { store: &store, job: &job, loaded: &loaded, shape, finished, only: None, outputs: &outputs };
-        Some(run.run().await?)
+        Some(run.run().await.map_err(|error| resumable(&error, &job))?)
     };
     for killed in ran.iter().flat_map(|ran| &ran.killed) {
         say(&format!("warning: {killed} did not stop in time and was killed"));
     }
-    let Finished { exit, report } = finish(&store, &job, &loaded, &outputs, ran).await?;
+    let Finished { exit, report } =
+        finish(&store, &job, &loaded, &outputs, ran).await.map_err(|error| resumable(&error, &job))?;
     store.close().await?;
     if context.json {
         terminal::print(&(report.to_json().map_err(CommandError::internal)? + "\n"))?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use empire_actors::money::Micros;
+use empire_actors::ports::{UnixMillis, WallClock};
 use serde::Serialize;
 
 use super::{Context, terminal};
@@ -155,7 +156,11 @@ impl Shown {
     }
 
     fn because(&self) -> String {
-        if self.reason.is_empty() { String::new() } else { format!(": {}", self.reason) }
+        match self.reason.strip_prefix(self.state).unwrap_or(&self.reason).trim_start() {
+            "" => String::new(),
+            reason if reason.len() < self.reason.len() => format!(" {reason}"),
+            reason => format!(": {reason}"),
+        }
     }
 }
 
@@ -180,7 +185,8 @@ pub(super) async fn list(context: &Context) -> Result<Exit, CommandError> {
         say("no jobs yet: `empire swarm run config/jobs/leads.yaml --sim` runs one against the simulator");
         return Ok(Exit::Done);
     }
-    let header = ["ID", "NAME", "STATE", "DONE", "DEAD", "PENDING", "SPENT", "UPDATED (UTC)"];
+    let now = SystemClock.now();
+    let header = ["ID", "NAME", "STATE", "DONE", "DEAD", "PENDING", "SPENT", "UPDATED"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     rows.extend(shown.iter().map(|job| {
         let state = if job.simulated { format!("{} (sim)", job.state) } else { job.state.to_owned() };
@@ -192,12 +198,24 @@ pub(super) async fn list(context: &Context) -> Result<Exit, CommandError> {
             text::thousands(job.counts.dead),
             text::thousands(job.pending),
             text::money(Micros(job.spent_micros)),
-            job.updated.get(..16).unwrap_or(&job.updated).replace('T', " "),
+            ago(&job.updated, now),
         ]
     }));
     use Lean::{Left, Right};
     terminal::print(&text::table(&[Left, Left, Left, Right, Right, Right, Right, Left], &rows))?;
     Ok(Exit::Done)
+}
+
+/// How long ago `at` was, in its largest unit.
+fn ago(at: &str, now: UnixMillis) -> String {
+    let Ok(at) = at.parse::<jiff::Timestamp>() else { return at.to_owned() };
+    let minutes = (now.0 - at.as_millisecond()).max(0) / 60_000;
+    match minutes {
+        ..1 => "just now".to_owned(),
+        1..120 => format!("{minutes} min ago"),
+        120..2_880 => format!("{} h ago", minutes / 60),
+        _ => format!("{} days ago", minutes / 1_440),
+    }
 }
 
 /// How much of the ids tells them apart.

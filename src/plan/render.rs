@@ -75,7 +75,9 @@ impl Plan {
             if step.items_per_call > 1 {
                 let _ = write!(about, " of up to {}", text::count(step.items_per_call, "item"));
             }
-            if step.reduce_calls > 0 {
+            if step.reduce_calls > 0 && step.reduce_calls == step.calls {
+                about.push_str(", all of them to reduce");
+            } else if step.reduce_calls > 0 {
                 let _ = write!(about, ", {} of them to reduce", text::thousands(step.reduce_calls));
             }
             let tokens = step.expected_tokens;

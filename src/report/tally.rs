@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use empire_actors::model::ProviderId;
 use empire_actors::money::Usage;
 use empire_actors::ports::{ResultRecord, Try, TryOutcome, Verdict};
 use serde::Serialize;
@@ -25,7 +24,7 @@ pub struct DeadReason {
     pub reason: String,
     /// How many.
     pub count: u64,
-    /// The number of one of them.
+    /// The number of one of them, from 1.
     pub example_item: u32,
 }
 
@@ -34,7 +33,7 @@ pub struct DeadReason {
 pub struct SlowCall {
     /// How long it took, in milliseconds.
     pub ms: u32,
-    /// The item.
+    /// The item's number, from 1.
     pub item: u32,
     /// The model.
     pub model: String,
@@ -60,9 +59,8 @@ pub struct Tallied {
     pub packed_calls: u64,
     /// Calls that packed items did not need.
     pub saved_by_packs: u64,
-    /// Calls by the provider that answered in the end.
-    #[serde(skip)]
-    pub calls_by_provider: BTreeMap<ProviderId, u64>,
+    /// Calls by model.
+    pub calls_by_model: BTreeMap<String, u64>,
     /// Tokens by kind.
     pub usage: Usage,
     /// Values cut out of what left.
@@ -92,10 +90,10 @@ impl Tally {
         }
         // A shared call is in the record of every item that it carried.
         for attempt in record.tries.iter().filter(|attempt| was_sent(attempt) && record.calls > 0) {
-            keep_if_slow(&mut sums.slowest, attempt, record.item);
+            keep_if_slow(&mut sums.slowest, attempt, record.item + 1);
         }
         if let Verdict::Dead(reason) = &record.verdict {
-            self.count_dead(reason, record.item);
+            self.count_dead(reason, record.item + 1);
         }
     }
 
@@ -110,13 +108,15 @@ impl Tally {
         sums.calls += u64::from(record.calls);
         sums.redactions += u64::from(record.redactions);
         sums.usage += record.usage;
-        if let Some(provider) = &record.provider {
-            *sums.calls_by_provider.entry(provider.clone()).or_default() += u64::from(record.calls);
-        }
         let sent = record.tries.iter().filter(|attempt| was_sent(attempt)).count() as u64;
         sums.retries += sent.saturating_sub(1);
         for attempt in &record.tries {
             *sums.tries.entry(outcome_words(&attempt.outcome).to_owned()).or_default() += 1;
+        }
+        // A try that shared another item's call is that item's; such tries come first.
+        let own = record.tries.iter().rev().filter(|attempt| was_sent(attempt)).take(record.calls as usize);
+        for attempt in own {
+            *sums.calls_by_model.entry(attempt.model.clone()).or_default() += 1;
         }
     }
 
@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(sums.dead_letters.len(), SHOWN_REASONS);
         assert_eq!(
             sums.dead_letters[0],
-            DeadReason { reason: "the same again".into(), count: 5_000, example_item: 0 }
+            DeadReason { reason: "the same again".into(), count: 5_000, example_item: 1 }
         );
         let shown: u64 = sums.dead_letters.iter().map(|letter| letter.count).sum();
         assert_eq!(shown + sums.dead_of_other_reasons, 10_000);

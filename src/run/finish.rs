@@ -10,6 +10,7 @@ use super::engine::Ran;
 use super::error::{CommandError, Exit};
 use super::outputs::{Outputs, write_all};
 use super::prepare::Loaded;
+use crate::config::Config;
 use crate::report::{EndState, Output, ProviderCost, ReportData, Tallied, Totals};
 use crate::store::{Job, JobState, Store};
 use crate::text;
@@ -108,7 +109,7 @@ async fn report(
     outcome: &Outcome,
 ) -> Result<ReportData, CommandError> {
     let written = write_all(store, job, outputs).await?;
-    let providers = provider_costs(store, &job.id, &written.tally).await?;
+    let providers = provider_costs(store, &job.id, &loaded.config, &written.tally).await?;
     let counts = &job.counts;
     let finished = Timestamp::now();
     let took = ran.as_ref().map_or(Duration::ZERO, |ran| ran.took);
@@ -160,7 +161,12 @@ async fn report(
 }
 
 /// Paid calls from the ledger; those of free providers from the agents' records.
-async fn provider_costs(store: &Store, job: &str, work: &Tallied) -> Result<Vec<ProviderCost>, CommandError> {
+async fn provider_costs(
+    store: &Store,
+    job: &str,
+    config: &Config,
+    work: &Tallied,
+) -> Result<Vec<ProviderCost>, CommandError> {
     let mut costs: Vec<ProviderCost> = store
         .spend_by_provider(job)
         .await?
@@ -172,10 +178,16 @@ async fn provider_costs(store: &Store, job: &str, work: &Tallied) -> Result<Vec<
             unknown: spend.unknown,
         })
         .collect();
-    for (provider, calls) in &work.calls_by_provider {
-        if !costs.iter().any(|cost| cost.provider == *provider) {
-            let (provider, (cost, unknown)) = (provider.clone(), Default::default());
-            costs.push(ProviderCost { provider, calls: *calls, cost, unknown });
+    let paid = costs.len();
+    for (model, calls) in &work.calls_by_model {
+        let Some(provider) = config.models.get(model).map(|model| &model.provider) else { continue };
+        match costs.iter().position(|cost| cost.provider == *provider) {
+            Some(index) if index < paid => {}
+            Some(index) => costs[index].calls += calls,
+            None => {
+                let (provider, (cost, unknown)) = (provider.clone(), Default::default());
+                costs.push(ProviderCost { provider, calls: *calls, cost, unknown });
+            }
         }
     }
     Ok(costs)

@@ -23,7 +23,7 @@ use crate::job::{AdmitError, ChunkRows, InputSource, JobScript, JobSpec, Pack, T
 use crate::plan::{PackChoice, Plan, PlanInput, ReduceSize, RouteStep, SampleStats, Thresholds, pack_for};
 use crate::providers;
 use crate::sim::{Scenario, Simulator};
-use crate::store::{Admitted, Job, LedgerScope, Store};
+use crate::store::{Admitted, Job, JobState, LedgerScope, Store};
 
 /// Chunks on their way from the input to the store.
 const CHUNKS_AHEAD: usize = 4;
@@ -331,6 +331,8 @@ pub struct Past {
     spent_in_all: Micros,
     spent: BTreeMap<ProviderId, Micros>,
     sent: BTreeMap<ProviderId, (u64, u64)>,
+    /// The input with which the job, as its spec is now, was done to its end, reduce and all.
+    done_with: Option<String>,
 }
 
 impl Past {
@@ -339,7 +341,9 @@ impl Past {
         let scope = scope_of(loaded.simulated.is_some(), job.map_or("", |job| &job.id));
         let ledger = store.ledger(scope);
         let state = ledger.load().await?;
-        let mut past = Past::default();
+        let is_done = |job: &&Job| job.state == JobState::Done && job.setup.spec == *loaded.spec.text;
+        let done_with = job.filter(is_done).map(|job| job.setup.fingerprint.clone());
+        let mut past = Past { done_with, ..Past::default() };
         for row in state.spent {
             past.spent_in_all += row.billed;
             *past.spent.entry(row.provider).or_default() += row.billed;
@@ -369,8 +373,10 @@ pub fn scope_of(simulated: bool, job: &str) -> LedgerScope {
 pub fn plan(loaded: &Loaded, survey: &Survey, past: &Past, sample: Option<SampleStats>) -> Plan {
     let totals = &survey.totals;
     let spec = &loaded.spec;
-    let reduce =
-        spec.reduce.as_ref().map(|reduce| ReduceSize { calls: reduce_calls(totals.distinct, reduce.group) });
+    let is_done =
+        survey.pending_distinct == 0 && past.done_with.as_deref() == Some(totals.input_fingerprint.as_str());
+    let reduce = spec.reduce.as_ref().filter(|_| !is_done);
+    let reduce = reduce.map(|reduce| ReduceSize { calls: reduce_calls(totals.distinct, reduce.group) });
     let step = |model: &Arc<Model>| {
         let setting = &loaded.config.providers[&model.provider];
         let (sent_last_hour, sent_last_day) = past.sent.get(&model.provider).copied().unwrap_or_default();

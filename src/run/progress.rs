@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write, stderr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use comfy_table::Table;
 use empire_actors::gates::meter::Binding;
 use empire_actors::gates::rate::LaneReading;
 use empire_actors::model::{Model, ProviderId};
@@ -54,7 +55,7 @@ impl Progress {
     pub fn new(fixed: Fixed) -> Progress {
         let bar = stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(fixed.total), ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template("{wide_bar:.green}\n{wide_msg}") {
+            if let Ok(style) = ProgressStyle::with_template("{msg}") {
                 bar.set_style(style);
             }
             bar
@@ -66,8 +67,11 @@ impl Progress {
     pub fn show(&mut self, meters: &MeterReading, lanes: &[(ProviderId, LaneReading)]) {
         let facts = self.facts(meters, lanes);
         if let Some(bar) = &self.bar {
-            bar.set_position(facts.done + facts.failed);
-            bar.set_message(progress_line(&facts, terminal_width()));
+            // One message with bar and line: each change of a bar is drawn, and drawing twice flickers.
+            let width = Table::new().use_stderr().width().map_or(PLAIN_WIDTH, usize::from);
+            let (full, empty) = filled(facts.done + facts.failed, facts.total, width);
+            let line = progress_line(&facts, width.saturating_sub(1));
+            bar.set_message(format!("\u{1b}[32m{full}\u{1b}[0m{empty}\n{line}"));
         } else if self.last_plain.elapsed() >= PLAIN_EVERY {
             self.last_plain = Instant::now();
             say(&progress_line(&facts, PLAIN_WIDTH));
@@ -114,10 +118,11 @@ impl Progress {
     }
 }
 
-/// The terminal's width, as far as a line of progress wants it.
-fn terminal_width() -> usize {
-    const UNKNOWN: usize = 80;
-    comfy_table::Table::new().width().map_or(UNKNOWN, usize::from).min(PLAIN_WIDTH)
+/// The full and the empty part of a bar.
+fn filled(ended: u64, total: u64, width: usize) -> (String, String) {
+    let width = width.saturating_sub(1);
+    let full = (u128::from(ended.min(total)) * width as u128 / u128::from(total.max(1))) as usize;
+    ("█".repeat(full), "░".repeat(width - full))
 }
 
 /// Answered calls by provider.

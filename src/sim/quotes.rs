@@ -1,6 +1,8 @@
 //! Distinctive words of a prompt, for answers to quote, so that a reader can tell which item an
 //! answer belongs to.
 
+use super::fit::MARK;
+
 /// Looking further than this into a prompt would cost more than it shows.
 const FAR_ENOUGH: usize = 8 * 1024;
 const MOST_QUOTES: usize = 8;
@@ -50,7 +52,9 @@ impl Quotes {
 
     fn add(&mut self, quote: &str) {
         let quote = quote.trim_matches(|c: char| c.is_whitespace() || ",;\"'`".contains(c));
-        let fits = !quote.is_empty() && quote.len() <= LONGEST_QUOTE;
+        // A whole earlier answer says little; the names in it do.
+        let is_answer = quote.contains(MARK.trim_end());
+        let fits = !quote.is_empty() && quote.len() <= LONGEST_QUOTE && !is_answer;
         if fits && !self.is_full() && !self.0.iter().any(|known| known == quote) {
             self.0.push(quote.to_owned());
         }
@@ -99,6 +103,12 @@ fn names(text: &str, quotes: &mut Quotes) {
         let mut starts_sentence = true;
         let mut name = String::new();
         for word in line.split_whitespace() {
+            // An earlier answer begins here, as what a reduce is given does.
+            if word.ends_with(MARK.trim_end()) {
+                quotes.add(&std::mem::take(&mut name));
+                starts_sentence = true;
+                continue;
+            }
             let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
             let is_name = !starts_sentence && bare.contains(char::is_uppercase);
             if is_name {
@@ -184,6 +194,7 @@ mod tests {
             ("Please tell me what Deutsche Bahn AG does.", "Deutsche Bahn AG"),
             ("Does 3M pay well?", "3M"),
             ("say something about elephants", "something"),
+            ("Sum up:\n- \"[simulated] On Acme: see Texas.\"", "Acme"),
             ("", "nothing"),
         ] {
             assert_eq!(Quotes::of(prompt).subject(), subject, "{prompt}");

@@ -225,7 +225,8 @@ impl WriterTask {
     }
 
     fn fail(&mut self, part: Vec<Entry>, error: &StoreError) {
-        tracing::warn!(operations = part.len(), %error, "a commit failed");
+        // Who waits is told; a warning for each would bury what they say.
+        tracing::debug!(operations = part.len(), %error, "a commit failed");
         for entry in part {
             match entry.ack {
                 Some(ack) => drop(ack.send(Err(error.clone()))),
