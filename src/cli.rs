@@ -9,9 +9,11 @@ mod status;
 mod steer;
 mod terminal;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::builder::styling::{AnsiColor, Styles};
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use empire_actors::money::Micros;
 
@@ -184,6 +186,18 @@ fn items(text: &str) -> Result<u32, String> {
         Ok(0) | Err(_) => Err(format!("write a whole number from 1 to {}", text::thousands(u32::MAX.into()))),
         Ok(items) => Ok(items),
     }
+}
+
+/// What may help with a command line that was not understood.
+#[must_use]
+pub fn tip(error: &clap::Error, args: impl Iterator<Item = OsString>) -> Option<String> {
+    if error.kind() != ErrorKind::MissingRequiredArgument {
+        return None;
+    }
+    let taken = args.skip_while(|arg| arg != "--sim").nth(1)?;
+    let is_job = Path::new(&taken).extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
+    let taken = taken.display();
+    is_job.then(|| format!("  tip: `--sim {taken}` took {taken} for its scenario: write `{taken} --sim`"))
 }
 
 /// What every command gets.

@@ -330,3 +330,12 @@ fn out_folder_that_cannot_be_written_to() {
     assert_eq!(sim.received(), 0);
     assert!(sandbox.jobs().is_empty());
 }
+
+#[test]
+fn sim_before_the_job() {
+    let sandbox = Sandbox::new();
+    sandbox.write("job.yaml", JOB);
+    let ran = sandbox.empire(&["swarm", "run", "--sim", "job.yaml"]);
+    let tip = "tip: `--sim job.yaml` took job.yaml for its scenario: write `job.yaml --sim`";
+    assert!(ran.code == Some(2) && ran.out.is_empty() && ran.error().ends_with(tip), "{ran:#?}");
+}

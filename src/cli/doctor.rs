@@ -46,9 +46,10 @@ impl Finding {
 pub(super) async fn doctor(context: &Context) -> Result<Exit, CommandError> {
     let mut findings = vec![data_folder(context).await];
     findings.extend(disk(context));
-    let mut any_model = false;
+    let (mut any_model, mut is_configured) = (false, true);
     match context.place.load_config() {
         Err(error) => {
+            is_configured = false;
             let todo = "correct it there; nothing runs before";
             findings.push(Finding::other("configuration", Health::Bad, error.message, todo));
         }
@@ -61,7 +62,7 @@ pub(super) async fn doctor(context: &Context) -> Result<Exit, CommandError> {
             }
         }
     }
-    if !any_model {
+    if is_configured && !any_model {
         findings.push(Finding::other(
             "default route",
             Health::Bad,
@@ -105,7 +106,9 @@ async fn data_folder(context: &Context) -> Finding {
             let jobs = store.list_jobs().await.map(|jobs| jobs.len() as u64);
             let closed = store.close().await;
             match (jobs, closed) {
-                (Ok(jobs), Ok(())) => Finding::good(what, format!("{shown}, {}", text::count(jobs, "job"))),
+                (Ok(jobs), Ok(())) => {
+                    Finding::good(what, format!("{shown}, {}", text::count(jobs, "real job")))
+                }
                 (Err(error), _) | (_, Err(error)) => {
                     Finding::other(what, Health::Bad, error.to_string(), "see the message")
                 }

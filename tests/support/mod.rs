@@ -143,12 +143,14 @@ pub(crate) struct Sim {
 impl Sim {
     pub(crate) fn start(sandbox: &Sandbox, scenario: &str) -> Sim {
         let args = ["--json", "sim", scenario, "--listen", "127.0.0.1:0"];
-        let mut child = sandbox.command(&args).stderr(Stdio::null()).spawn().unwrap();
+        let child = sandbox.command(&args).stderr(Stdio::null()).spawn().unwrap();
+        let mut sim = Sim { child, url: String::new() };
         let mut said = String::new();
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        for line in BufReader::new(sim.child.stdout.take().unwrap()).lines() {
             said.push_str(&line.unwrap());
             if let Ok(said) = serde_json::from_str::<Value>(&said) {
-                return Sim { child, url: said["base_url"].as_str().unwrap().to_owned() };
+                said["base_url"].as_str().unwrap().clone_into(&mut sim.url);
+                return sim;
             }
         }
         panic!("the simulator did not start: {said}");
