@@ -147,7 +147,8 @@ struct PlanArgs {
 struct RunArgs {
     #[command(flatten)]
     spec: SpecArgs,
-    /// Folder for results and report [default: the job file's `out`, else out/NAME].
+    /// Folder for results and report [default: the job file's `out`, else out/NAME; with
+    /// --sim the folder `simulated` in it].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Do not ask; run even what the plan says does not fit, up to the budget.

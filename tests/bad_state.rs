@@ -121,7 +121,7 @@ fn damaged_database() {
     damaged(sandbox.empire(&args));
     damaged(sandbox.empire(&["swarm", "list"]));
     // What was written stays; and what the message says to do, does it.
-    assert_eq!(results(&sandbox, "out/steady").len(), 2_000);
+    assert_eq!(results(&sandbox, "out/steady/simulated").len(), 2_000);
     for suffix in ["", "-wal", "-shm"] {
         let _ = fs::remove_file(format!("{}{suffix}", path.display()));
     }
@@ -151,7 +151,7 @@ fn spec_edited_under_a_running_job() {
     let edited = sandbox.empire(&args);
     assert_eq!((edited.code, edited.out.as_str()), (Some(4), ""), "{edited:#?}");
     let told =
-        "the job file was edited: 8 items answered before; 8 items are to be answered anew (expected $0.00)";
+        "the job file was edited: the answers of 8 items no longer hold; 8 items to be called, about $0.00";
     assert!(edited.err.contains(told), "{edited:#?}");
     assert_eq!(edited.error(), "not started: nobody is there to ask; --yes starts it without asking");
     assert_eq!(sim.received(), calls);
@@ -166,7 +166,7 @@ fn results_file_torn_by_a_power_cut() {
     sim.play(SHORT);
     let args = ["swarm", "run", "job.yaml", "--sim", &sim.url];
     let mut running = sandbox.command(&args).spawn().unwrap();
-    let results_file = sandbox.path("out/steady/results.jsonl");
+    let results_file = sandbox.path("out/steady/simulated/results.jsonl");
     while fs::read_to_string(&results_file).unwrap_or_default().lines().count() < 2 {
         std::thread::yield_now();
     }
@@ -177,7 +177,7 @@ fn results_file_torn_by_a_power_cut() {
     sim.play("instant");
     let resumed = sandbox.empire(&["swarm", "resume", "steady"]);
     assert_eq!(resumed.code, Some(0), "{resumed:#?}");
-    assert_eq!(results(&sandbox, "out/steady"), (1..=40).collect::<Vec<_>>());
+    assert_eq!(results(&sandbox, "out/steady/simulated"), (1..=40).collect::<Vec<_>>());
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn disk_that_fills_up_during_the_run() {
     assert_eq!(status["state"], "interrupted", "{status}");
     let resumed = sandbox.run(with(&["swarm", "resume", "steady"]));
     assert_eq!(resumed.code, Some(0), "{resumed:#?}");
-    assert_eq!(results(&sandbox, "out/steady"), (1..=4_000).collect::<Vec<_>>());
+    assert_eq!(results(&sandbox, "out/steady/simulated"), (1..=4_000).collect::<Vec<_>>());
     // At most the calls in flight were bought twice.
     assert!(sim.received() <= 4_000 + 64, "{} calls", sim.received());
 }

@@ -33,6 +33,9 @@ enum Format {
 }
 
 pub(super) async fn results(context: &Context, args: ResultArgs) -> Result<Exit, CommandError> {
+    if context.json && matches!(args.format, Format::Csv) {
+        return Err(CommandError::bad_input("--json prints JSON: leave out --format csv, or --json"));
+    }
     let Found { store, job, .. } = find(context, &args.id).await?;
     let filter = ResultFilter::Only(if args.failed { Outcome::Dead } else { Outcome::Done });
     let mut lines = std::pin::pin!(store.results(&job.id, filter));

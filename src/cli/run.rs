@@ -64,7 +64,7 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Comman
     if args.fresh {
         opened.existing = None;
     }
-    let out = out_folder(args.out.as_deref(), &opened.loaded.spec);
+    let out = out_folder(args.out.as_deref(), &opened.loaded);
     let outputs = Outputs::open(&out)?;
     let finished = Arc::new(opened.finished().await?);
     let survey = survey(&opened.loaded, args.spec.limit, finished.clone()).await?;
@@ -289,7 +289,7 @@ impl Opened {
 
     /// Works a random part of the items and plans from what they took.
     async fn sampled(&self, args: &SpecArgs, size: u32) -> Result<Plan, CommandError> {
-        let outputs = Outputs::open(&out_folder(None, &self.loaded.spec))?;
+        let outputs = Outputs::open(&out_folder(None, &self.loaded))?;
         let finished = self.finished().await?;
         let before = survey(&self.loaded, args.limit, Arc::new(finished.clone())).await?;
         let (job, totals) = self.admit(args.limit, &outputs, &before).await?;
@@ -359,9 +359,14 @@ fn random_items(items: u32, size: u32) -> HashSet<u32> {
     only
 }
 
-fn out_folder(given: Option<&Path>, spec: &JobSpec) -> PathBuf {
-    let default = || Path::new("out").join(&spec.name);
-    given.map(Path::to_owned).or_else(|| spec.out.clone()).unwrap_or_else(default)
+fn out_folder(given: Option<&Path>, loaded: &Loaded) -> PathBuf {
+    let spec = &loaded.spec;
+    if let Some(given) = given {
+        return given.to_owned();
+    }
+    let folder = spec.out.clone().unwrap_or_else(|| Path::new("out").join(&spec.name));
+    // Simulated answers must not take the place of real ones.
+    if loaded.simulated.is_some() { folder.join("simulated") } else { folder }
 }
 
 /// Starts only what the plan lets start, or what a person agreed to.

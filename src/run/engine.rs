@@ -188,6 +188,7 @@ impl Run<'_> {
             spent_before: counts.cost,
             budget: self.loaded.budget,
             route: order.route.clone(),
+            limits: order.route.iter().map(|model| self.loaded.limits_of(model)).collect(),
         }
     }
 }

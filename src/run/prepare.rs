@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use empire_actors::gates::privacy;
 use empire_actors::level::Level;
-use empire_actors::model::{Model, ProviderId};
+use empire_actors::model::{Limits, Model, ProviderId};
 use empire_actors::money::Micros;
 use empire_actors::ports::{Chunk, Item, ItemKey, Part, StoreError, UnixMillis, WallClock};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -172,6 +172,12 @@ impl Loaded {
             max_tokens: self.spec.max_tokens,
         };
         pack_for(self.pack_choice(), model, limits, &size)
+    }
+
+    /// What the provider of a model of the route allows.
+    #[must_use]
+    pub fn limits_of(&self, model: &Model) -> Limits {
+        self.config.providers[&model.provider].spec.limits.clone()
     }
 
     fn pack_choice(&self) -> PackChoice {

@@ -8,13 +8,14 @@ use std::time::Duration;
 use comfy_table::Table;
 use empire_actors::gates::meter::Binding;
 use empire_actors::gates::rate::LaneReading;
-use empire_actors::model::{Model, ProviderId};
+use empire_actors::model::{Limits, Model, ProviderId};
 use empire_actors::money::Micros;
 use empire_actors::swarm::meters::MeterReading;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
-use crate::report::{ProgressFacts, progress_line};
+use crate::plan::Load;
+use crate::report::{ProgressFacts, eta, progress_line};
 
 /// How far back the rate of calls looks.
 const RATE_OVER: Duration = Duration::from_secs(10);
@@ -39,13 +40,17 @@ pub struct Fixed {
     pub budget: Micros,
     /// The models by place in the route.
     pub route: Vec<Arc<Model>>,
+    /// What their providers allow, by place in the route.
+    pub limits: Vec<Limits>,
 }
 
 /// Draws progress: a bar on a terminal, a line now and then elsewhere.
 pub struct Progress {
     fixed: Fixed,
     bar: Option<ProgressBar>,
-    seen: VecDeque<(Instant, u64, u64)>,
+    /// Calls made by then.
+    seen: VecDeque<(Instant, u64)>,
+    started: Instant,
     last_plain: Instant,
 }
 
@@ -60,7 +65,7 @@ impl Progress {
             }
             bar
         });
-        Progress { fixed, bar, seen: VecDeque::new(), last_plain: Instant::now() }
+        Progress { fixed, bar, seen: VecDeque::new(), started: Instant::now(), last_plain: Instant::now() }
     }
 
     /// Shows how things stand.
@@ -88,20 +93,19 @@ impl Progress {
     fn facts(&mut self, meters: &MeterReading, lanes: &[(ProviderId, LaneReading)]) -> ProgressFacts {
         let ended = meters.done + meters.dead;
         let now = Instant::now();
-        self.seen.push_back((now, meters.calls, ended));
-        while self.seen.len() > 2 && self.seen.front().is_some_and(|(at, ..)| now - *at > RATE_OVER) {
+        self.seen.push_back((now, meters.calls));
+        while self.seen.len() > 2 && self.seen.front().is_some_and(|(at, _)| now - *at > RATE_OVER) {
             self.seen.pop_front();
         }
-        let rate = |pick: fn(&(Instant, u64, u64)) -> u64| match (self.seen.front(), self.seen.back()) {
+        let calls_per_second = match (self.seen.front(), self.seen.back()) {
             (Some(first), Some(last)) if last.0 > first.0 => {
-                (pick(last) - pick(first)) as f64 / (last.0 - first.0).as_secs_f64()
+                (last.1 - first.1) as f64 / (last.0 - first.0).as_secs_f64()
             }
             _ => 0.0,
         };
-        let (calls_per_second, ends_per_second) = (rate(|seen| seen.1), rate(|seen| seen.2));
         let fixed = &self.fixed;
         let left = fixed.total.saturating_sub(fixed.done_before + fixed.dead_before + ended);
-        let eta = (ends_per_second > 0.0).then(|| Duration::from_secs_f64(left as f64 / ends_per_second));
+        let eta = self.time_left(left, meters, lanes);
         let busy = lanes.iter().find_map(|(provider, lane)| Some((provider, lane, lane.binding?)));
         ProgressFacts {
             done: fixed.done_before + meters.done,
@@ -115,6 +119,34 @@ impl Progress {
             eta,
             binds: busy.map(|(provider, lane, binding)| binding_words(provider, lane, binding)),
         }
+    }
+}
+
+impl Progress {
+    /// As long as the limits of the provider that answers most still need, and no less than what
+    /// was seen in this run says.
+    fn time_left(
+        &self,
+        left: u64,
+        meters: &MeterReading,
+        lanes: &[(ProviderId, LaneReading)],
+    ) -> Option<Duration> {
+        let ended = meters.done + meters.dead;
+        let fixed = &self.fixed;
+        let place = (0..fixed.route.len()).rev().max_by_key(|place| meters.by_model.get(*place))?;
+        let lane = lanes.iter().find(|(provider, _)| *provider == fixed.route[place].provider);
+        let sent = |count: Option<usize>| count.unwrap_or_default() as u64;
+        let load = Load {
+            calls: left.div_ceil(fixed.pack.max(1)),
+            per_call: Duration::ZERO,
+            tokens: 0,
+            covered_at_once: None,
+            sent_last_hour: lane.map_or(0, |(_, lane)| sent(lane.meters.last_hour)),
+            sent_last_day: lane.map_or(0, |(_, lane)| sent(lane.meters.last_day)),
+        };
+        let seen = (ended / fixed.pack.max(1), self.started.elapsed());
+        // Nothing to say yet: no limit decides, and too little was seen.
+        eta(&fixed.limits[place], &load, seen).map(|eta| eta.time).filter(|time| left == 0 || !time.is_zero())
     }
 }
 

@@ -82,7 +82,7 @@ impl World {
     }
 
     pub(crate) fn out(&self, name: &str) -> PathBuf {
-        self.path("out").join(name)
+        self.path("out").join(name).join("simulated")
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
