@@ -32,7 +32,7 @@ pub use chunks::Admitted;
 pub use jobs::{Counts, Desired, FindError, Job, JobSetup, JobState, NewJob};
 pub use ledger::{LedgerScope, ProviderSpend, UnknownTotal};
 pub use open::{OpenError, Recovered};
-pub use results::{DeadReason, EndedKey, ModelShare, Outcome, ResultFilter, ResultLine};
+pub use results::{EndedKey, Outcome, ResultFilter, ResultLine};
 
 /// Connections for reading.
 const READERS: u32 = 4;

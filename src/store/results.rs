@@ -72,26 +72,6 @@ pub struct ResultLine {
     pub record: Arc<ResultRecord>,
 }
 
-/// How often items died of one reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct DeadReason {
-    /// The reason.
-    pub reason: String,
-    /// How often.
-    pub items: u64,
-}
-
-/// How many items one model answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ModelShare {
-    /// The model; `None` for answers that took no model.
-    pub model: Option<String>,
-    /// Its provider.
-    pub provider: Option<ProviderId>,
-    /// How many items.
-    pub items: u64,
-}
-
 impl Store {
     /// The keys of the job's results, in the order of the keys. For items it includes results
     /// whose items have left the input: they may come back.
@@ -205,68 +185,6 @@ impl Store {
             }
         }
         Ok(items)
-    }
-
-    /// What the job's dead items died of, the commonest first.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub async fn dead_by_reason(&self, job: &str) -> Result<Vec<DeadReason>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT coalesce(reason, '') AS reason, count(*) AS items FROM results \
-             WHERE job = $1 AND part = 'item' AND state = 'dead' AND stale = 0 \
-             GROUP BY reason ORDER BY 2 DESC, 1",
-        )
-        .bind(job)
-        .fetch_all(self.readers())
-        .await
-        .map_err(store_error)?;
-        let reasons = rows
-            .iter()
-            .map(|row| Ok(DeadReason { reason: row.try_get("reason")?, items: number(row, "items")? }));
-        reasons.collect::<Result<_, _>>().map_err(store_error)
-    }
-
-    /// Which models answered how many of the job's items, the busiest first.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub async fn done_by_model(&self, job: &str) -> Result<Vec<ModelShare>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT model, provider, count(*) AS items FROM results \
-             WHERE job = $1 AND part = 'item' AND state = 'done' AND stale = 0 \
-             GROUP BY model, provider ORDER BY 3 DESC, 1, 2",
-        )
-        .bind(job)
-        .fetch_all(self.readers())
-        .await
-        .map_err(store_error)?;
-        let shares = rows.iter().map(|row| {
-            let provider: Option<&str> = row.try_get("provider")?;
-            Ok(ModelShare {
-                model: row.try_get("model")?,
-                provider: provider.map(ProviderId::from),
-                items: number(row, "items")?,
-            })
-        });
-        shares.collect::<Result<_, _>>().map_err(store_error)
-    }
-
-    /// The job's `n` slowest items, the slowest first.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub async fn slowest(&self, job: &str, n: u32) -> Result<Vec<ResultRecord>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT * FROM results WHERE job = $1 AND part = 'item' AND stale = 0 \
-             ORDER BY ms DESC, item LIMIT $2",
-        )
-        .bind(job)
-        .bind(n)
-        .fetch_all(self.readers())
-        .await
-        .map_err(store_error)?;
-        rows.iter().map(record).collect::<Result<_, _>>().map_err(store_error)
     }
 }
 
