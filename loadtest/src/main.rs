@@ -27,7 +27,7 @@ struct Args {
     /// Calls in flight at once.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     slots: u32,
-    /// Fail below this share of the bare client's rate [default: 0.9 for slots, 0.3 for instant].
+    /// Fail below this share of the bare client's rate [default: 0.92 for slots, 0.5 for instant].
     #[arg(long)]
     at_least: Option<f64>,
     /// The program to measure [default: `empire` beside this one].
@@ -47,11 +47,11 @@ enum Scenario {
 }
 
 impl Scenario {
-    /// What the machines this was measured on reach with room to spare.
+    /// What is wanted, whether or not it is reached: for slots 2,300 of the possible 2,500.
     fn at_least(self) -> f64 {
         match self {
-            Scenario::Slots => 0.9,
-            Scenario::Instant => 0.3,
+            Scenario::Slots => 0.92,
+            Scenario::Instant => 0.5,
         }
     }
 
