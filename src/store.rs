@@ -21,6 +21,7 @@ mod ledger;
 mod open;
 mod results;
 mod row;
+mod spool;
 mod writer;
 
 #[cfg(test)]
@@ -55,8 +56,8 @@ impl Store {
     /// If a newer version wrote it, it is damaged, the disk is full, or it cannot be opened.
     pub async fn open(lock: HomeLock, clock: Arc<dyn WallClock>) -> Result<Store, OpenError> {
         let dir = lock.dir().to_owned();
-        let (connection, recovered) = open::for_writing(&dir, clock.now()).await?;
-        let writer = writer::Writer::start(connection, lock, clock.clone());
+        let (connection, spool, recovered) = open::for_writing(&dir, clock.now()).await?;
+        let writer = writer::Writer::start(connection, spool, lock, clock.clone());
         Ok(Store { writer, readers: readers(&dir), clock, dir, recovered })
     }
 
@@ -88,7 +89,8 @@ impl Store {
         match self.writer.submit(writer::Op::Close).await? {
             0 => Ok(()),
             lost => Err(StoreError::Failed(format!(
-                "{lost} ends of calls could not be written: the calls stay billed at their reservation"
+                "{lost} ends of calls and results could not be written to the database: they wait in {} for the next start",
+                self.dir.display()
             ))),
         }
     }

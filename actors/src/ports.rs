@@ -95,7 +95,7 @@ pub enum StoreError {
 pub struct HoldId(pub u64);
 
 /// A reservation as journalled before its call leaves.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoldRecord {
     /// Its id.
     pub id: HoldId,
@@ -124,7 +124,7 @@ pub enum Certainty {
 }
 
 /// The end of a reservation whose call was sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settlement {
     /// The reservation that ends.
     pub hold: HoldRecord,
@@ -163,14 +163,22 @@ pub struct LedgerState {
 /// The durable ledger. Operations take effect in the order in which they are given, across all
 /// methods of this trait and of [`Results`].
 pub trait Ledger: Send + Sync {
-    /// What the ledger adds up to. Reservations that an earlier, dead process left open were
-    /// turned into `Unknown` settlements when the data folder was opened.
+    /// What the ledger adds up to. Of the reservations that an earlier, dead process left open,
+    /// those of calls that may have left were turned into `Unknown` settlements when the data
+    /// folder was opened; the others are gone.
     fn load(&self) -> BoxFuture<'_, Result<LedgerState, StoreError>>;
 
     /// Journals a reservation. Its call may leave only once this has resolved.
     fn reserve(&self, hold: HoldRecord) -> BoxFuture<'static, Result<(), StoreError>>;
 
-    /// Ends a reservation whose call was sent. Returns at once; written with the next commit.
+    /// Notes that the call of a durable reservation is about to leave. Once this has returned, a
+    /// killed process cannot make anybody forget it; it is durable with the next commit.
+    ///
+    /// # Errors
+    /// It could not be noted: the call may not leave.
+    fn leave(&self, hold: HoldId) -> Result<(), StoreError>;
+
+    /// Ends a reservation whose call was sent. Returns at once, as sure as [`leave`](Self::leave).
     fn settle(&self, settlement: Settlement);
 
     /// Ends a reservation whose call never left. Returns at once; written with the next commit.
@@ -190,7 +198,7 @@ pub trait Ledger: Send + Sync {
 
 /// What decides an item's answer: a hash of its prompt and parameters. Equal items have equal
 /// keys and are called once.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ItemKey(pub [u8; 16]);
 
 impl fmt::Display for ItemKey {
@@ -253,7 +261,7 @@ pub enum TryOutcome {
 }
 
 /// How an agent ended for good.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// With an answer: JSON text that fits the schema, or plain text as a JSON string.
     Done(Box<str>),
@@ -262,7 +270,7 @@ pub enum Verdict {
 }
 
 /// One finished agent's record: the answer, and all it took.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResultRecord {
     /// The job.
     pub job: Arc<str>,

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use self::context::{ChunkCache, JobContext, LaneHandle};
 use self::job::{JobActor, JobMemory};
@@ -196,8 +196,7 @@ fn all_caps(lanes: &HashMap<ProviderId, LaneHandle>, given: Vec<Cap>) -> Vec<Cap
 }
 
 fn lane_handle(spec: &Arc<ProviderSpec>, rate: RateGate, provider: &Arc<dyn Provider>) -> LaneHandle {
-    let seats = Arc::new(Semaphore::new(spec.limits.concurrency.max(1) as usize));
-    LaneHandle { spec: spec.clone(), rate, provider: provider.clone(), seats }
+    LaneHandle { spec: spec.clone(), rate, provider: provider.clone() }
 }
 
 fn awake(order: &JobOrder, lanes: &HashMap<ProviderId, LaneHandle>) -> usize {

@@ -1,4 +1,8 @@
-//! Many frequent operations as few statements.
+//! Many frequent operations as one statement text.
+//!
+//! Every statement that goes to the database crosses threads twice. So what a batch writes is put
+//! together as one text of several statements, and each writes many rows. Rows come in few
+//! numbers, filled up with empty ones, so that a text is prepared once and found again.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,18 +11,24 @@ use empire_actors::money::{Micros, Usage};
 use empire_actors::ports::{
     HoldId, HoldRecord, ItemKey, Part, ResultRecord, Settlement, TryOutcome, UnixMillis, Verdict,
 };
+use sqlx::query_builder::Separated;
 use sqlx::sqlite::Sqlite;
 use sqlx::{QueryBuilder, Row, SqliteConnection};
 
-use super::error::unreadable;
-use super::row::{certainty_word, in_shapes, int, key, part_word};
+use super::row::{certainty_word, int, key, part_word};
+use super::spool::Fact;
+
+/// The most rows that one statement writes.
+const ROWS: usize = 64;
 
 /// Operations whose order among each other does not show once they are all written.
 #[derive(Default)]
 pub(super) struct Batch<'a> {
-    /// New reservations that this batch does not also end.
-    reserved: BTreeMap<HoldId, &'a HoldRecord>,
+    /// New reservations that this batch does not also end, and whether their calls leave.
+    reserved: BTreeMap<HoldId, (&'a HoldRecord, bool)>,
     next_hold: Option<u64>,
+    /// Reservations of earlier batches whose calls leave.
+    leaving: Vec<HoldId>,
     /// Reservations of earlier batches that end.
     ended: Vec<HoldId>,
     settled: Vec<(&'a Settlement, UnixMillis)>,
@@ -28,19 +38,29 @@ pub(super) struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     pub(super) fn reserve(&mut self, hold: &'a HoldRecord) -> Result<(), sqlx::Error> {
-        if self.reserved.insert(hold.id, hold).is_some() {
+        if self.reserved.insert(hold.id, (hold, false)).is_some() {
             return Err(sqlx::Error::InvalidArgument(format!("reservation {} exists already", hold.id.0)));
         }
         self.next_hold = self.next_hold.max(Some(hold.id.0 + 1));
         Ok(())
     }
 
-    pub(super) fn settle(&mut self, settlement: &'a Settlement, at: UnixMillis) {
-        self.end(settlement.hold.id);
-        self.settled.push((settlement, at));
+    pub(super) fn fact(&mut self, fact: &'a Fact) {
+        match fact {
+            Fact::Leaves(hold) => match self.reserved.get_mut(hold) {
+                Some((_, leaves)) => *leaves = true,
+                None => self.leaving.push(*hold),
+            },
+            Fact::Settled(settlement, at) => {
+                self.end(settlement.hold.id);
+                self.settled.push((settlement, *at));
+            }
+            Fact::Released(hold) => self.end(*hold),
+            Fact::Recorded(record) => self.records.push(record),
+        }
     }
 
-    pub(super) fn end(&mut self, hold: HoldId) {
+    fn end(&mut self, hold: HoldId) {
         if self.reserved.remove(&hold).is_none() {
             self.ended.push(hold);
         }
@@ -50,115 +70,176 @@ impl<'a> Batch<'a> {
         *self.sent.entry((provider, job, at)).or_default() += 1;
     }
 
-    pub(super) fn record(&mut self, record: &'a ResultRecord) {
-        self.records.push(record);
-    }
-
-    /// Writes it all, within the transaction that is open on `connection`.
+    /// Writes it all, within the transaction that is open on `connection`. `spooled` is the number
+    /// of the last fact of the spool in it.
     pub(super) async fn write(
         self,
         connection: &mut SqliteConnection,
+        spooled: Option<u64>,
         now: UnixMillis,
     ) -> Result<(), sqlx::Error> {
-        end_holds(connection, &self.ended).await?;
-        insert_holds(connection, &self.reserved.into_values().collect::<Vec<_>>()).await?;
-        if let Some(next) = self.next_hold {
-            sqlx::query("UPDATE next_hold SET id = $1 WHERE id < $1")
-                .bind(int(next))
-                .execute(&mut *connection)
-                .await?;
+        let (chosen, added) = choose(connection, &self.records).await?;
+        let (reserved, sent) = (Vec::from_iter(self.reserved.into_values()), Vec::from_iter(self.sent));
+        let mut script = Script::default();
+        if self.next_hold.is_some() || spooled.is_some() {
+            move_marks(script.statement(), self.next_hold.unwrap_or(0), spooled.unwrap_or(0));
         }
-        insert_settlements(connection, &self.settled).await?;
-        add_sends(connection, &self.sent.into_iter().collect::<Vec<_>>()).await?;
-
-        let mut groups: BTreeMap<(&str, &str), Vec<&ResultRecord>> = BTreeMap::new();
-        for record in self.records {
-            groups.entry((&record.job, part_word(record.part))).or_default().push(record);
+        for (job, added) in &added {
+            added.push(script.statement(), job, now);
         }
-        for ((job, part), records) in groups {
-            write_results(connection, job, part, &records, now).await?;
+        let (mut leaving, mut ended, mut reserved) =
+            (Rest(&self.leaving), Rest(&self.ended), Rest(&reserved));
+        let (mut settled, mut sent, mut chosen) = (Rest(&self.settled), Rest(&sent), Rest(&chosen));
+        loop {
+            let lengths =
+                [leaving.len(), ended.len(), reserved.len(), settled.len(), sent.len(), chosen.len()];
+            let size = lengths.into_iter().max().unwrap_or(0).min(ROWS).next_power_of_two();
+            leaving.take(size, |rows| mark_leaving(script.statement(), &rows));
+            ended.take(size, |rows| end_holds(script.statement(), &rows));
+            reserved.take(size, |rows| insert_holds(script.statement(), rows));
+            settled.take(size, |rows| insert_settlements(script.statement(), rows));
+            sent.take(size, |rows| add_sends(script.statement(), rows));
+            chosen.take(size, |rows| upsert_results(script.statement(), rows));
+            if script.is_empty() {
+                return Ok(());
+            }
+            std::mem::take(&mut script).run(connection).await?;
         }
-        Ok(())
     }
 }
 
-async fn end_holds(connection: &mut SqliteConnection, ended: &[HoldId]) -> Result<(), sqlx::Error> {
-    for holds in in_shapes(ended) {
-        let mut sql = QueryBuilder::<Sqlite>::new("DELETE FROM holds WHERE id IN (");
-        let mut list = sql.separated(", ");
-        for hold in holds {
-            list.push_bind(int(hold.0));
+/// Statements that go to the database together.
+#[derive(Default)]
+struct Script {
+    sql: QueryBuilder<Sqlite>,
+    statements: usize,
+}
+
+impl Script {
+    fn is_empty(&self) -> bool {
+        self.statements == 0
+    }
+
+    /// Begins the next statement.
+    fn statement(&mut self) -> &mut QueryBuilder<Sqlite> {
+        if !self.is_empty() {
+            self.sql.push("; ");
         }
-        sql.push(")").build().execute(&mut *connection).await?;
+        self.statements += 1;
+        &mut self.sql
     }
-    Ok(())
+
+    async fn run(mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        self.sql.build().execute(connection).await.map(drop)
+    }
 }
 
-async fn insert_holds(connection: &mut SqliteConnection, holds: &[&HoldRecord]) -> Result<(), sqlx::Error> {
-    for holds in in_shapes(holds) {
-        let mut sql =
-            QueryBuilder::<Sqlite>::new("INSERT INTO holds (id, job, item, provider, model, reserved, at) ");
-        sql.push_values(holds, |mut row, hold| {
-            row.push_bind(int(hold.id.0))
-                .push_bind(&*hold.job)
-                .push_bind(hold.item)
-                .push_bind(hold.provider.as_str())
-                .push_bind(hold.model.as_str())
-                .push_bind(int(hold.reserved.0))
-                .push_bind(hold.at.0);
-        });
-        sql.build().execute(&mut *connection).await?;
+/// What is still to be written of a table.
+struct Rest<'r, T>(&'r [T]);
+
+/// Rows of one statement, filled up with empty ones.
+type Filled<'r, T> = Vec<Option<&'r T>>;
+
+impl<'r, T> Rest<'r, T> {
+    fn len(&self) -> usize {
+        self.0.len()
     }
-    Ok(())
+
+    /// Takes up to `size` rows, and fills them up to that, unless there are none.
+    fn take(&mut self, size: usize, write: impl FnOnce(Filled<'r, T>)) {
+        let (rows, rest) = self.0.split_at(size.min(self.0.len()));
+        self.0 = rest;
+        if !rows.is_empty() {
+            write(fill(rows, size));
+        }
+    }
 }
 
-async fn insert_settlements(
-    connection: &mut SqliteConnection,
-    settled: &[(&Settlement, UnixMillis)],
-) -> Result<(), sqlx::Error> {
-    for settled in in_shapes(settled) {
-        let mut sql = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO ledger (hold, job, item, provider, model, reserved, billed, certainty, \
-             input_tokens, cached_tokens, cache_write_tokens, output_tokens, sent_at, settled_at) ",
-        );
-        sql.push_values(settled, |mut row, (settlement, at)| {
-            let Settlement { hold, billed, certainty, usage, sent_at } = settlement;
-            row.push_bind(int(hold.id.0))
-                .push_bind(&*hold.job)
-                .push_bind(hold.item)
-                .push_bind(hold.provider.as_str())
-                .push_bind(hold.model.as_str())
-                .push_bind(int(hold.reserved.0))
-                .push_bind(int(billed.0))
-                .push_bind(certainty_word(*certainty))
-                .push_bind(int(usage.input))
-                .push_bind(int(usage.cached_input))
-                .push_bind(int(usage.cache_write))
-                .push_bind(int(usage.output))
-                .push_bind(sent_at.0)
-                .push_bind(at.0);
-        });
-        // A call is billed once, whatever happens.
-        sql.push(" ON CONFLICT (hold) DO NOTHING").build().execute(&mut *connection).await?;
-    }
-    Ok(())
+fn fill<T>(rows: &[T], size: usize) -> Filled<'_, T> {
+    rows.iter().map(Some).chain(std::iter::repeat(None)).take(size).collect()
 }
 
-async fn add_sends(
-    connection: &mut SqliteConnection,
-    sent: &[((&ProviderId, &str, UnixMillis), u64)],
-) -> Result<(), sqlx::Error> {
-    for sent in in_shapes(sent) {
-        let mut sql = QueryBuilder::<Sqlite>::new("INSERT INTO sends (provider, job, at, calls) ");
-        sql.push_values(sent, |mut row, ((provider, job, at), calls)| {
-            row.push_bind(provider.as_str()).push_bind(*job).push_bind(at.0).push_bind(int(*calls));
-        });
-        sql.push(" ON CONFLICT (provider, job, at) DO UPDATE SET calls = sends.calls + excluded.calls")
-            .build()
-            .execute(&mut *connection)
-            .await?;
+/// Writes `rows` as a table whose first column is empty in those that only fill up.
+fn push_rows<T>(
+    sql: &mut QueryBuilder<Sqlite>,
+    rows: Filled<'_, T>,
+    push: impl FnMut(Separated<'_, Sqlite, &'static str>, Option<&T>),
+) {
+    sql.push("SELECT * FROM (").push_values(rows, push).push(") WHERE column1 IS NOT NULL");
+}
+
+fn push_ids(sql: &mut QueryBuilder<Sqlite>, ids: &Filled<'_, HoldId>) {
+    let mut list = sql.separated(", ");
+    list.push_unseparated("(");
+    for id in ids {
+        list.push_bind(id.map(|id| int(id.0)));
     }
-    Ok(())
+    list.push_unseparated(")");
+}
+
+fn move_marks(sql: &mut QueryBuilder<Sqlite>, next_hold: u64, spooled: u64) {
+    sql.push("UPDATE next_hold SET id = max(id, ").push_bind(int(next_hold));
+    sql.push("), spooled = max(spooled, ").push_bind(int(spooled)).push(")");
+}
+
+fn mark_leaving(sql: &mut QueryBuilder<Sqlite>, ids: &Filled<'_, HoldId>) {
+    push_ids(sql.push("UPDATE holds SET has_left = 1 WHERE id IN "), ids);
+}
+
+fn end_holds(sql: &mut QueryBuilder<Sqlite>, ids: &Filled<'_, HoldId>) {
+    push_ids(sql.push("DELETE FROM holds WHERE id IN "), ids);
+}
+
+fn insert_holds(sql: &mut QueryBuilder<Sqlite>, rows: Filled<'_, (&HoldRecord, bool)>) {
+    sql.push("INSERT INTO holds (id, job, item, provider, model, reserved, at, has_left) ");
+    push_rows(sql, rows, |mut row, hold| {
+        let (hold, leaves) = (hold.map(|(hold, _)| *hold), hold.map(|(_, leaves)| *leaves));
+        row.push_bind(hold.map(|hold| int(hold.id.0)))
+            .push_bind(hold.map(|hold| &*hold.job))
+            .push_bind(hold.map(|hold| hold.item))
+            .push_bind(hold.map(|hold| hold.provider.as_str()))
+            .push_bind(hold.map(|hold| hold.model.as_str()))
+            .push_bind(hold.map(|hold| int(hold.reserved.0)))
+            .push_bind(hold.map(|hold| hold.at.0))
+            .push_bind(leaves);
+    });
+}
+
+fn insert_settlements(sql: &mut QueryBuilder<Sqlite>, rows: Filled<'_, (&Settlement, UnixMillis)>) {
+    sql.push(
+        "INSERT INTO ledger (hold, job, item, provider, model, reserved, billed, certainty, \
+         input_tokens, cached_tokens, cache_write_tokens, output_tokens, sent_at, settled_at) ",
+    );
+    push_rows(sql, rows, |mut row, settled| {
+        let (end, at) = (settled.map(|(end, _)| *end), settled.map(|(_, at)| *at));
+        row.push_bind(end.map(|end| int(end.hold.id.0)))
+            .push_bind(end.map(|end| &*end.hold.job))
+            .push_bind(end.map(|end| end.hold.item))
+            .push_bind(end.map(|end| end.hold.provider.as_str()))
+            .push_bind(end.map(|end| end.hold.model.as_str()))
+            .push_bind(end.map(|end| int(end.hold.reserved.0)))
+            .push_bind(end.map(|end| int(end.billed.0)))
+            .push_bind(end.map(|end| certainty_word(end.certainty)))
+            .push_bind(end.map(|end| int(end.usage.input)))
+            .push_bind(end.map(|end| int(end.usage.cached_input)))
+            .push_bind(end.map(|end| int(end.usage.cache_write)))
+            .push_bind(end.map(|end| int(end.usage.output)))
+            .push_bind(end.map(|end| end.sent_at.0))
+            .push_bind(at.map(|at| at.0));
+    });
+    // A call is billed once, whatever happens.
+    sql.push(" ON CONFLICT (hold) DO NOTHING");
+}
+
+fn add_sends(sql: &mut QueryBuilder<Sqlite>, rows: Filled<'_, ((&ProviderId, &str, UnixMillis), u64)>) {
+    sql.push("INSERT INTO sends (provider, job, at, calls) ");
+    push_rows(sql, rows, |mut row, sent| {
+        row.push_bind(sent.map(|((provider, _, _), _)| provider.as_str()))
+            .push_bind(sent.map(|((_, job, _), _)| *job))
+            .push_bind(sent.map(|((_, _, at), _)| at.0))
+            .push_bind(sent.map(|(_, calls)| int(*calls)));
+    });
+    sql.push(" ON CONFLICT (provider, job, at) DO UPDATE SET calls = sends.calls + excluded.calls");
 }
 
 /// What a batch of results adds to its job's counters.
@@ -192,67 +273,58 @@ impl Added {
         self.retries += sent.saturating_sub(1) as u64;
     }
 
-    async fn write(
-        &self,
-        connection: &mut SqliteConnection,
-        job: &str,
-        now: UnixMillis,
-    ) -> Result<(), sqlx::Error> {
-        let updated = sqlx::query(
-            "UPDATE jobs SET done = done + $2, dead = dead + $3, calls = calls + $4, \
-             input_tokens = input_tokens + $5, cached_tokens = cached_tokens + $6, \
-             cache_write_tokens = cache_write_tokens + $7, output_tokens = output_tokens + $8, \
-             cost = cost + $9, redactions = redactions + $10, retries = retries + $11, updated_at = $12 \
-             WHERE id = $1",
-        )
-        .bind(job)
-        .bind(self.done)
-        .bind(self.dead)
-        .bind(int(self.calls))
-        .bind(int(self.usage.input))
-        .bind(int(self.usage.cached_input))
-        .bind(int(self.usage.cache_write))
-        .bind(int(self.usage.output))
-        .bind(int(self.cost.0))
-        .bind(int(self.redactions))
-        .bind(int(self.retries))
-        .bind(now.0)
-        .execute(connection)
-        .await?;
-        match updated.rows_affected() {
-            0 => Err(sqlx::Error::InvalidArgument(format!("there is no job `{job}` to record results of"))),
-            _ => Ok(()),
+    fn push(&self, sql: &mut QueryBuilder<Sqlite>, job: &str, now: UnixMillis) {
+        let steps: [(&str, i64); 10] = [
+            ("done", self.done),
+            ("dead", self.dead),
+            ("calls", int(self.calls)),
+            ("input_tokens", int(self.usage.input)),
+            ("cached_tokens", int(self.usage.cached_input)),
+            ("cache_write_tokens", int(self.usage.cache_write)),
+            ("output_tokens", int(self.usage.output)),
+            ("cost", int(self.cost.0)),
+            ("redactions", int(self.redactions)),
+            ("retries", int(self.retries)),
+        ];
+        sql.push("UPDATE jobs SET ");
+        for (counter, step) in steps {
+            sql.push(format_args!("{counter} = {counter} + ")).push_bind(step).push(", ");
         }
+        sql.push("updated_at = ").push_bind(now.0).push(" WHERE id = ").push_bind(job);
     }
 }
 
-/// Writes the results of one job and part: the first record of a key, or one that replaces a
-/// dead one; all others change nothing.
-async fn write_results(
+/// Chooses the records to write, and what they add to their jobs' counters: the first record of a
+/// key, or one that replaces a dead one; all others change nothing.
+async fn choose<'a>(
     connection: &mut SqliteConnection,
-    job: &str,
-    part: &str,
-    records: &[&ResultRecord],
-    now: UnixMillis,
-) -> Result<(), sqlx::Error> {
-    let mut known = recorded(connection, job, part, records).await?;
-    let mut added = Added::default();
-    let mut chosen: BTreeMap<ItemKey, &ResultRecord> = BTreeMap::new();
+    records: &[&'a ResultRecord],
+) -> Result<(Vec<&'a ResultRecord>, BTreeMap<&'a str, Added>), sqlx::Error> {
+    let mut groups: BTreeMap<(&str, &str), Vec<&ResultRecord>> = BTreeMap::new();
     for record in records {
-        let before = known.get(&record.key);
-        if before == Some(&Known::Done) {
-            continue;
-        }
-        added.add(record, before == Some(&Known::Dead));
-        let after = match record.verdict {
-            Verdict::Done(_) => Known::Done,
-            Verdict::Dead(_) => Known::Dead,
-        };
-        known.insert(record.key, after);
-        chosen.insert(record.key, record);
+        groups.entry((&record.job, part_word(record.part))).or_default().push(record);
     }
-    added.write(connection, job, now).await?;
-    upsert_results(connection, &chosen.into_values().collect::<Vec<_>>()).await
+    let (mut chosen, mut all_added) = (Vec::new(), BTreeMap::<&str, Added>::new());
+    for ((job, part), records) in groups {
+        let mut known = recorded(connection, job, part, &records).await?;
+        let added = all_added.entry(job).or_default();
+        let mut latest: BTreeMap<ItemKey, &ResultRecord> = BTreeMap::new();
+        for record in records {
+            let before = known.get(&record.key);
+            if before == Some(&Known::Done) {
+                continue;
+            }
+            added.add(record, before == Some(&Known::Dead));
+            let after = match record.verdict {
+                Verdict::Done(_) => Known::Done,
+                Verdict::Dead(_) => Known::Dead,
+            };
+            known.insert(record.key, after);
+            latest.insert(record.key, record);
+        }
+        chosen.extend(latest.into_values());
+    }
+    Ok((chosen, all_added))
 }
 
 /// What is recorded of a key already.
@@ -271,18 +343,29 @@ async fn recorded(
     records: &[&ResultRecord],
 ) -> Result<HashMap<ItemKey, Known>, sqlx::Error> {
     let mut known = HashMap::new();
-    for records in in_shapes(records) {
-        let mut sql = QueryBuilder::<Sqlite>::new("SELECT item_key, state, stale FROM results WHERE job = ");
-        sql.push_bind(job).push(" AND part = ").push_bind(part).push(" AND item_key IN (");
+    for records in records.chunks(ROWS) {
+        // The job comes even without results.
+        let mut sql = QueryBuilder::<Sqlite>::new(
+            "SELECT item_key, results.state, stale FROM jobs \
+             LEFT JOIN results ON results.job = jobs.id AND part = ",
+        );
+        sql.push_bind(part).push(" AND item_key IN (");
         let mut list = sql.separated(", ");
-        for record in records {
-            list.push_bind(&record.key.0[..]);
+        for record in fill(records, records.len().next_power_of_two()) {
+            list.push_bind(record.map(|record| &record.key.0[..]));
         }
-        for row in sql.push(")").build().fetch_all(&mut *connection).await? {
+        let rows = sql.push(") WHERE jobs.id = ").push_bind(job).build().fetch_all(&mut *connection).await?;
+        if rows.is_empty() {
+            return Err(sqlx::Error::InvalidArgument(format!(
+                "there is no job `{job}` to record results of"
+            )));
+        }
+        for row in rows {
             let state = match (row.try_get("state")?, row.try_get("stale")?) {
-                ("done", _) => Known::Done,
-                (_, false) => Known::Dead,
-                (_, true) => Known::DeadUncounted,
+                (None, _) => continue,
+                (Some("done"), _) => Known::Done,
+                (Some(_), Some(true)) => Known::DeadUncounted,
+                (Some(_), _) => Known::Dead,
             };
             known.insert(key(&row, "item_key")?, state);
         }
@@ -290,58 +373,47 @@ async fn recorded(
     Ok(known)
 }
 
-async fn upsert_results(
-    connection: &mut SqliteConnection,
-    records: &[&ResultRecord],
-) -> Result<(), sqlx::Error> {
-    for records in in_shapes(records) {
-        let tries: Vec<String> = records
-            .iter()
-            .map(|record| serde_json::to_string(&record.tries).map_err(unreadable))
-            .collect::<Result<_, _>>()?;
-        let mut sql = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO results (job, part, item_key, item, state, answer, reason, model, provider, \
-             input_tokens, cached_tokens, cache_write_tokens, output_tokens, cost, calls, redactions, \
-             packed, ms, tries, at) ",
-        );
-        sql.push_values(records.iter().zip(tries), |mut row, (record, tries)| {
-            let (state, answer, reason) = match &record.verdict {
-                Verdict::Done(answer) => ("done", Some(&**answer), None),
-                Verdict::Dead(reason) => ("dead", None, Some(reason.as_str())),
-            };
-            row.push_bind(&*record.job)
-                .push_bind(part_word(record.part))
-                .push_bind(&record.key.0[..])
-                .push_bind(record.item)
-                .push_bind(state)
-                .push_bind(answer)
-                .push_bind(reason)
-                .push_bind(record.model.as_deref())
-                .push_bind(record.provider.as_ref().map(ProviderId::as_str))
-                .push_bind(int(record.usage.input))
-                .push_bind(int(record.usage.cached_input))
-                .push_bind(int(record.usage.cache_write))
-                .push_bind(int(record.usage.output))
-                .push_bind(int(record.cost.0))
-                .push_bind(record.calls)
-                .push_bind(record.redactions)
-                .push_bind(record.packed)
-                .push_bind(record.ms)
-                .push_bind(tries)
-                .push_bind(record.at.0);
-        });
-        sql.push(
-            " ON CONFLICT (job, part, item_key) DO UPDATE SET item = excluded.item, state = excluded.state, \
-             answer = excluded.answer, reason = excluded.reason, model = excluded.model, \
-             provider = excluded.provider, input_tokens = excluded.input_tokens, \
-             cached_tokens = excluded.cached_tokens, cache_write_tokens = excluded.cache_write_tokens, \
-             output_tokens = excluded.output_tokens, cost = excluded.cost, calls = excluded.calls, \
-             redactions = excluded.redactions, packed = excluded.packed, ms = excluded.ms, \
-             tries = excluded.tries, at = excluded.at, stale = 0",
-        )
-        .build()
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(())
+fn upsert_results(sql: &mut QueryBuilder<Sqlite>, rows: Filled<'_, &ResultRecord>) {
+    sql.push(
+        "INSERT INTO results (job, part, item_key, item, state, answer, reason, model, provider, \
+         input_tokens, cached_tokens, cache_write_tokens, output_tokens, cost, calls, redactions, \
+         packed, ms, tries, at) ",
+    );
+    push_rows(sql, rows, |mut row, record| {
+        let verdict = record.map(|record| &record.verdict);
+        let (state, answer, reason) = match verdict {
+            Some(Verdict::Done(answer)) => (Some("done"), Some(&**answer), None),
+            Some(Verdict::Dead(reason)) => (Some("dead"), None, Some(reason.as_str())),
+            None => (None, None, None),
+        };
+        row.push_bind(record.map(|record| &*record.job))
+            .push_bind(record.map(|record| part_word(record.part)))
+            .push_bind(record.map(|record| &record.key.0[..]))
+            .push_bind(record.map(|record| record.item))
+            .push_bind(state)
+            .push_bind(answer)
+            .push_bind(reason)
+            .push_bind(record.and_then(|record| record.model.as_deref()))
+            .push_bind(record.and_then(|record| record.provider.as_ref()).map(ProviderId::as_str))
+            .push_bind(record.map(|record| int(record.usage.input)))
+            .push_bind(record.map(|record| int(record.usage.cached_input)))
+            .push_bind(record.map(|record| int(record.usage.cache_write)))
+            .push_bind(record.map(|record| int(record.usage.output)))
+            .push_bind(record.map(|record| int(record.cost.0)))
+            .push_bind(record.map(|record| record.calls))
+            .push_bind(record.map(|record| record.redactions))
+            .push_bind(record.map(|record| record.packed))
+            .push_bind(record.map(|record| record.ms))
+            .push_bind(record.map(|record| sqlx::types::Json(&record.tries)))
+            .push_bind(record.map(|record| record.at.0));
+    });
+    sql.push(
+        " ON CONFLICT (job, part, item_key) DO UPDATE SET item = excluded.item, state = excluded.state, \
+         answer = excluded.answer, reason = excluded.reason, model = excluded.model, \
+         provider = excluded.provider, input_tokens = excluded.input_tokens, \
+         cached_tokens = excluded.cached_tokens, cache_write_tokens = excluded.cache_write_tokens, \
+         output_tokens = excluded.output_tokens, cost = excluded.cost, calls = excluded.calls, \
+         redactions = excluded.redactions, packed = excluded.packed, ms = excluded.ms, \
+         tries = excluded.tries, at = excluded.at, stale = 0",
+    );
 }

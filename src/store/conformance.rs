@@ -1,13 +1,13 @@
 //! What every backend of the store must hold to. Generic over how a store is opened and killed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
 use empire_actors::failure::FailureKind;
 use empire_actors::level::Level;
 use empire_actors::money::{Micros, Usage};
 use empire_actors::ports::*;
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use futures_util::{TryStreamExt, stream};
 use proptest::prelude::*;
 
@@ -183,6 +183,35 @@ pub(super) async fn one_bad_operation_fails_alone(fixture: &impl Fixture) {
     store.close().await.unwrap();
 }
 
+/// What was told to a process that was killed at once is known to the next, though no commit came
+/// in between.
+pub(super) async fn a_dead_process_forgets_nothing_paid(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    new_job(&store, "j", "job").await;
+    let (ledger, recorder) = (store.ledger(LedgerScope::All), store.recorder());
+    for id in 0..4 {
+        ledger.reserve(hold("j", id, 100)).await.unwrap();
+    }
+    (0..3).for_each(|id| ledger.leave(HoldId(id)).unwrap());
+    ledger.settle(settled(hold("j", 0, 100), 30));
+    ledger.release(HoldId(1));
+    let paid = |record: ResultRecord| ResultRecord { cost: Micros(30), ..record };
+    drop(recorder.record(paid(done("j", 1))));
+    drop(recorder.record(paid(dead("j", 2, "why"))));
+    fixture.crash(store).await;
+
+    for start in 1..=3 {
+        let store = fixture.open().await;
+        let calls = u64::from(start == 1);
+        assert_eq!(store.recovered().unknown_calls, calls, "only the one that left and did not end");
+        assert_eq!(store.ledger_sum("j").await.unwrap(), Micros(130));
+        let counts = counts(&store, "j").await;
+        assert_eq!((counts.done, counts.dead, counts.cost), (1, 1, Micros(60)));
+        assert!(store.ledger(LedgerScope::All).load().await.unwrap().open.is_empty());
+        fixture.crash(store).await;
+    }
+}
+
 pub(super) async fn what_a_dead_process_left_open_is_billed(fixture: &impl Fixture) {
     let store = fixture.open().await;
     for (id, state) in [("r", JobState::Running), ("p", JobState::Paused)] {
@@ -190,9 +219,11 @@ pub(super) async fn what_a_dead_process_left_open_is_billed(fixture: &impl Fixtu
         store.set_state(id, state, "").await.unwrap();
     }
     let ledger = store.ledger(LedgerScope::All);
-    for id in 0..3 {
+    for id in 0..4 {
         ledger.reserve(hold("r", id, 100)).await.unwrap();
     }
+    // The last one waits for its turn: it costs nothing.
+    (0..3).for_each(|id| ledger.leave(HoldId(id)).unwrap());
     ledger.settle(settled(hold("r", 0, 100), 30));
     ledger.load().await.unwrap();
     fixture.crash(store).await;
@@ -207,7 +238,7 @@ pub(super) async fn what_a_dead_process_left_open_is_billed(fixture: &impl Fixtu
     assert_eq!((spend.len(), spend[0].calls, spend[0].unknown), (1, 3, Micros(200)));
     let state = store.ledger(LedgerScope::All).load().await.unwrap();
     assert!(state.open.is_empty());
-    assert_eq!(state.next_hold, 3);
+    assert_eq!(state.next_hold, 4);
     assert_eq!(store.job("r").await.unwrap().unwrap().state, JobState::Interrupted);
     assert_eq!(store.job("p").await.unwrap().unwrap().state, JobState::Paused);
     store.close().await.unwrap();
@@ -378,6 +409,8 @@ pub(super) async fn jobs_are_found_and_told_what_to_do(fixture: &impl Fixture) {
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     Reserve(u64),
+    /// The call of one of the open reservations.
+    Leave(usize),
     /// Of one of the open reservations; how much of it, in percent.
     Settle(usize, u64),
     Release(usize),
@@ -394,9 +427,10 @@ pub(super) enum Step {
 pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => (1u64..1_000).prop_map(Step::Reserve),
+        4 => any::<usize>().prop_map(Step::Leave),
         4 => (any::<usize>(), 0u64..=100).prop_map(|(which, percent)| Step::Settle(which, percent)),
         2 => any::<usize>().prop_map(Step::Release),
-        6 => (0u64..12, any::<bool>(), 0u64..50)
+        6 => (0u64..12, any::<bool>(), 1u64..50)
             .prop_map(|(key, is_dead, cost)| Step::Record { key, is_dead, cost }),
         1 => any::<bool>().prop_map(|crash| Step::Reopen { crash }),
     ];
@@ -408,17 +442,16 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Model {
     next: u64,
     open: BTreeMap<u64, u64>,
+    left: BTreeSet<u64>,
     billed: u64,
     results: BTreeMap<u64, bool>,
     cost: u64,
 }
 
 impl Model {
-    fn pick(&mut self, which: usize) -> Option<HoldRecord> {
+    fn pick(&self, which: usize) -> Option<HoldRecord> {
         let index = which.checked_rem(self.open.len())?;
-        let (id, reserved) = self.open.iter().nth(index).map(|(id, reserved)| (*id, *reserved))?;
-        self.open.remove(&id);
-        Some(hold("j", id, reserved))
+        self.open.iter().nth(index).map(|(id, reserved)| hold("j", *id, *reserved))
     }
 
     async fn check(&self, store: &Store) {
@@ -445,49 +478,75 @@ pub(super) async fn any_run_adds_up(fixture: &impl Fixture, steps: Vec<Step>) {
     new_job(&store, "j", "job").await;
     let (mut ledger, mut recorder) = (store.ledger(LedgerScope::All), store.recorder());
     let mut model = Model::default();
-    let mut waiting = Vec::new();
+    let (mut reserving, mut recording) = (Vec::new(), Vec::new());
     for step in steps {
         match step {
             Step::Reserve(amount) => {
-                waiting.push(ledger.reserve(hold("j", model.next, amount)));
+                reserving.push(ledger.reserve(hold("j", model.next, amount)));
                 model.open.insert(model.next, amount);
                 model.next += 1;
             }
+            Step::Leave(which) => {
+                let Some(hold) = model.pick(which) else { continue };
+                if model.left.insert(hold.id.0) {
+                    all_written(&mut reserving).await;
+                    ledger.leave(hold.id).unwrap();
+                }
+            }
             Step::Settle(which, percent) => {
                 let Some(hold) = model.pick(which) else { continue };
+                model.open.remove(&hold.id.0);
                 let billed = hold.reserved.0 * percent / 100;
                 ledger.settle(settled(hold, billed));
                 model.billed += billed;
             }
             Step::Release(which) => {
                 let Some(hold) = model.pick(which) else { continue };
+                model.open.remove(&hold.id.0);
                 ledger.release(hold.id);
             }
             Step::Record { key, is_dead, cost } => {
                 let record = if is_dead { dead("j", key, "why") } else { done("j", key) };
-                waiting.push(recorder.record(ResultRecord { cost: Micros(cost), ..record }));
+                recording.push(recorder.record(ResultRecord { cost: Micros(cost), ..record }));
                 if model.results.get(&key) != Some(&false) {
                     model.results.insert(key, is_dead);
                     model.cost += cost;
                 }
             }
-            Step::Reopen { crash } => {
-                join_all(waiting.drain(..)).await.into_iter().for_each(|done| done.unwrap());
+            Step::Reopen { crash: true } => {
+                // A call leaves once its reservation is durable. For the rest nobody waits.
+                all_written(&mut reserving).await;
+                recording.clear();
+                fixture.crash(store).await;
+                (store, ledger, recorder) = reopened(fixture, &mut model).await;
+            }
+            Step::Reopen { crash: false } => {
+                all_written(&mut reserving).await;
+                all_written(&mut recording).await;
                 model.check(&store).await;
-                match crash {
-                    true => fixture.crash(store).await,
-                    false => store.close().await.unwrap(),
-                }
-                store = fixture.open().await;
-                (ledger, recorder) = (store.ledger(LedgerScope::All), store.recorder());
-                let left: u64 = std::mem::take(&mut model.open).into_values().sum();
-                assert_eq!(store.recovered().unknown_amount, Micros(left));
-                model.billed += left;
-                model.check(&store).await;
+                store.close().await.unwrap();
+                (store, ledger, recorder) = reopened(fixture, &mut model).await;
             }
         }
     }
-    join_all(waiting).await.into_iter().for_each(|done| done.unwrap());
+    all_written(&mut reserving).await;
+    all_written(&mut recording).await;
     model.check(&store).await;
     store.close().await.unwrap();
+}
+
+async fn all_written(waiting: &mut Vec<BoxFuture<'static, Result<(), StoreError>>>) {
+    join_all(waiting.drain(..)).await.into_iter().for_each(|done| done.unwrap());
+}
+
+/// Calls that have left and did not end are billed; reservations of the others are gone.
+async fn reopened(fixture: &impl Fixture, model: &mut Model) -> (Store, Arc<dyn Ledger>, Arc<dyn Results>) {
+    let store = fixture.open().await;
+    let (ledger, recorder) = (store.ledger(LedgerScope::All), store.recorder());
+    let open = std::mem::take(&mut model.open).into_iter();
+    let unknown: u64 = open.filter(|(id, _)| model.left.contains(id)).map(|(_, reserved)| reserved).sum();
+    assert_eq!(store.recovered().unknown_amount, Micros(unknown));
+    model.billed += unknown;
+    model.check(&store).await;
+    (store, ledger, recorder)
 }

@@ -15,6 +15,7 @@ use sqlx::{Row, SqlitePool};
 use super::Store;
 use super::error::store_error;
 use super::row::{amount, hold, number, usage};
+use super::spool::Fact;
 use super::writer::{Op, Writer};
 
 /// Whose spend and calls a ledger counts.
@@ -189,6 +190,12 @@ impl StoredLedger {
     fn submit(&self, op: Op) -> BoxFuture<'static, Result<(), StoreError>> {
         self.writer.submit(op).map(|written| written.map(drop)).boxed()
     }
+
+    fn end(&self, end: Fact) {
+        if let Err(error) = self.writer.give(end) {
+            tracing::error!(%error, "the end of a call could not be journalled: until it is committed, the call is billed at its reservation");
+        }
+    }
 }
 
 impl Ledger for StoredLedger {
@@ -204,12 +211,16 @@ impl Ledger for StoredLedger {
         self.submit(Op::Reserve(hold))
     }
 
+    fn leave(&self, hold: HoldId) -> Result<(), StoreError> {
+        self.writer.give(Fact::Leaves(hold))
+    }
+
     fn settle(&self, settlement: Settlement) {
-        self.writer.give(Op::Settle(Box::new(settlement), self.clock.now()));
+        self.end(Fact::Settled(Box::new(settlement), self.clock.now()));
     }
 
     fn release(&self, hold: HoldId) {
-        self.writer.give(Op::Release(hold));
+        self.end(Fact::Released(hold));
     }
 
     fn sent_since(

@@ -10,8 +10,10 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
+use super::batch::Batch;
 use super::error::{Trouble, trouble, words};
 use super::row::amount;
+use super::spool::{self, Found, Spool};
 use crate::home::{HomeError, open_private_file};
 
 pub(super) const DATABASE: &str = "empire.db";
@@ -24,6 +26,8 @@ const SENDS_KEPT_MS: i64 = 25 * 60 * 60 * 1000;
 const CHECKPOINT_PAGES: &str = "4000";
 const LOG_KEPT_BYTES: &str = "67108864";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+const FORGET_UNSENT: &str = "DELETE FROM holds WHERE has_left = 0";
 
 static MIGRATOR: Migrator = sqlx::migrate!("src/store/migrations");
 
@@ -59,6 +63,17 @@ pub enum OpenError {
         path: PathBuf,
         /// What the database said.
         what: String,
+    },
+    /// What the last run could not commit any more cannot be committed.
+    #[error(
+        "the files spool.0 and spool.1 in {} hold what the last run had not written to the database yet, and it cannot be written now ({why}): move them away, and what they say is lost; their calls stay billed at their reservation",
+        dir.display()
+    )]
+    Spool {
+        /// The data folder.
+        dir: PathBuf,
+        /// What the database said.
+        why: String,
     },
     /// No space is left.
     #[error("the disk that holds {} is full: free some space, then try again", path.display())]
@@ -129,7 +144,7 @@ pub(super) fn options(dir: &Path) -> SqliteConnectOptions {
 pub(super) async fn for_writing(
     dir: &Path,
     now: UnixMillis,
-) -> Result<(SqliteConnection, Recovered), OpenError> {
+) -> Result<(SqliteConnection, Spool, Recovered), OpenError> {
     let path = dir.join(DATABASE);
     let closed_in_order = is_as_closed(dir);
     let mut connection = connect(dir).await?;
@@ -145,9 +160,20 @@ pub(super) async fn for_writing(
         _ => {}
     }
     MIGRATOR.run(&mut connection).await.map_err(|error| OpenError::from_migration(&path, error))?;
-    let recovered =
-        recover(&mut connection, now).await.map_err(|error| OpenError::from_sqlx(&path, &error))?;
-    Ok((connection, recovered))
+    let failed = |error: sqlx::Error| OpenError::from_sqlx(&path, &error);
+    let committed: i64 = sqlx::query_scalar("SELECT spooled FROM next_hold")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(failed)?;
+    let found =
+        spool::read(dir, committed.unsigned_abs()).map_err(|error| OpenError::from_io(&path, error))?;
+    replay(&mut connection, &found, now).await.map_err(|error| match trouble(&error) {
+        Trouble::Refused => OpenError::Spool { dir: dir.to_owned(), why: words(&error) },
+        _ => failed(error),
+    })?;
+    let recovered = recover(&mut connection, found.is_whole, now).await.map_err(failed)?;
+    let spool = Spool::start(dir, found.last).map_err(|error| OpenError::from_io(&path, error))?;
+    Ok((connection, spool, recovered))
 }
 
 /// Whether the database in `dir` exists with this program's schema; refuses a newer one.
@@ -163,10 +189,21 @@ pub(super) async fn is_current(dir: &Path) -> Result<bool, OpenError> {
 }
 
 /// Closes after the last write, and notes how the file looks then, so that opening it again need
-/// not read all of it.
-pub(super) async fn close(mut connection: SqliteConnection, dir: &Path) -> Result<(), sqlx::Error> {
+/// not read all of it. The spool goes, if all of it was written.
+pub(super) async fn close(
+    mut connection: SqliteConnection,
+    dir: &Path,
+    all_written: bool,
+) -> Result<(), sqlx::Error> {
+    if all_written {
+        // Nobody is left who could send them.
+        sqlx::query(FORGET_UNSENT).execute(&mut connection).await?;
+    }
     sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await?;
     connection.close().await?;
+    if all_written {
+        spool::remove(dir)?;
+    }
     if let Some(look) = look_of(dir) {
         use std::io::Write;
         let mut file = open_private_file(&dir.join(CLOSED_MARK))?;
@@ -226,8 +263,30 @@ async fn check(connection: &mut SqliteConnection, path: &Path) -> Result<(), Ope
     Err(OpenError::Damaged { path: path.to_owned(), what: answer.replace('\n', " ") })
 }
 
-async fn recover(connection: &mut SqliteConnection, now: UnixMillis) -> Result<Recovered, sqlx::Error> {
+/// Commits what the last process could not commit any more.
+async fn replay(
+    connection: &mut SqliteConnection,
+    found: &Found,
+    now: UnixMillis,
+) -> Result<(), sqlx::Error> {
+    let mut batch = Batch::default();
+    found.facts.iter().for_each(|fact| batch.fact(fact));
     let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    batch.write(&mut tx, Some(found.last), now).await?;
+    tx.commit().await
+}
+
+/// Bills the calls that may have been sent at their reservation, and gives the other reservations
+/// back. Unless the spool `is_whole`, any call may have been.
+async fn recover(
+    connection: &mut SqliteConnection,
+    is_whole: bool,
+    now: UnixMillis,
+) -> Result<Recovered, sqlx::Error> {
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    if is_whole {
+        sqlx::query(FORGET_UNSENT).execute(&mut *tx).await?;
+    }
     let open = sqlx::query(
         "SELECT count(*) AS calls, CAST(coalesce(sum(reserved), 0) AS INTEGER) AS amount FROM holds",
     )

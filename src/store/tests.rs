@@ -84,6 +84,7 @@ conforms!(
     a_result_is_recorded_once_unless_it_was_dead,
     operations_take_effect_in_the_order_given,
     one_bad_operation_fails_alone,
+    a_dead_process_forgets_nothing_paid,
     what_a_dead_process_left_open_is_billed,
     ledgers_count_what_their_scope_says,
     input_and_results_come_back_in_order,
@@ -223,6 +224,82 @@ async fn a_dropped_store_writes_what_was_given() {
     store.close().await.unwrap();
 }
 
+/// A killed run whose call 0 has left, while call 1 waits.
+async fn killed(folder: &Folder) {
+    let store = folder.open().await;
+    new_job(&store, "j", "job").await;
+    let ledger = store.ledger(LedgerScope::All);
+    for id in 0..2 {
+        ledger.reserve(hold("j", id, 100)).await.unwrap();
+    }
+    ledger.leave(HoldId(0)).unwrap();
+    folder.crash(store).await;
+}
+
+#[tokio::test]
+async fn after_a_power_cut_every_reservation_counts_as_sent() {
+    let spoil: [&dyn Fn(&Path); 3] = [
+        &|spool| fs::write(spool, fs::read_to_string(spool).unwrap().replacen("boot ", "boot 0", 1)).unwrap(),
+        &|spool| fs::OpenOptions::new().append(true).open(spool).unwrap().write_all(b"9 {\"leav").unwrap(),
+        &|spool| fs::remove_file(spool).unwrap(),
+    ];
+    for spoil in spoil {
+        let folder = Folder::new();
+        killed(&folder).await;
+        spoil(&folder.0.path().join("spool.0"));
+        let store = folder.open().await;
+        let expected = Recovered { unknown_calls: 2, unknown_amount: Micros(200), interrupted_jobs: 0 };
+        assert_eq!(store.recovered(), expected);
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_spool_that_cannot_be_replayed_says_what_to_do() {
+    let folder = Folder::new();
+    killed(&folder).await;
+    let path = folder.0.path().join("spool.0");
+    let fact = spool::Fact::Recorded(Box::new(done("nobody", 1)));
+    let line = format!("7 {}\n", serde_json::to_string(&fact).unwrap());
+    fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(line.as_bytes()).unwrap();
+    for _ in 0..2 {
+        let error = folder.try_open().await.err().unwrap().to_string();
+        assert!(error.contains("nobody") && error.contains("spool.0") && error.contains("move"), "{error}");
+    }
+    fs::remove_file(&path).unwrap();
+    let store = folder.open().await;
+    assert_eq!(store.recovered().unknown_calls, 2);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_spool_stays_small_and_goes_when_all_is_written() {
+    const ENDS: u64 = 4_000;
+    let folder = Folder::new();
+    let store = folder.open().await;
+    new_job(&store, "j", "job").await;
+    let (ledger, recorder) = (store.ledger(LedgerScope::All), store.recorder());
+    let bytes = || ["spool.0", "spool.1"].map(|name| fs::metadata(folder.0.path().join(name)).unwrap().len());
+    let mut most = 0;
+    for start in (0..ENDS).step_by(500) {
+        let ids = start..start + 500;
+        let verdict = Verdict::Done("x".repeat(1_000).into());
+        let paid = ResultRecord { cost: Micros(1), verdict, ..done("j", 0) };
+        let paid = ids.map(|id| recorder.record(ResultRecord { key: suite::key(id), ..paid.clone() }));
+        join_all(paid).await.into_iter().for_each(|done| done.unwrap());
+        most = most.max(bytes().iter().sum());
+    }
+    assert!((1 << 20..3 << 20).contains(&most), "4 MB went through it, and {most} bytes were there");
+    folder.crash(store).await;
+    drop(ledger);
+    let store = folder.open().await;
+    assert_eq!(store.job("j").await.unwrap().unwrap().counts.done, ENDS);
+    assert!(bytes().iter().all(|bytes| *bytes < 100));
+    store.close().await.unwrap();
+    let is_there = |name: &str| folder.0.path().join(name).try_exists().unwrap();
+    assert!(!is_there("spool.0") && !is_there("spool.1"));
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn the_files_are_their_owners_alone() {
@@ -242,8 +319,8 @@ const CHILD_FOLDER: &str = "EMPIRE_TEST_KILLED_CHILD";
 const ROUND: u64 = 48;
 const RESERVED: u64 = 100;
 
-/// Works until it is killed, and says what it was told is durable: `r` a reservation, `d` a
-/// settlement and a result.
+/// Works until it is killed, and says what outlives it: `l` that a call leaves, `d` its settlement
+/// and its result, whose commit it does not wait for.
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "how the next test talks to its child")]
 async fn child_that_is_killed() {
@@ -260,12 +337,12 @@ async fn child_that_is_killed() {
         let ids = start..start + ROUND;
         let reserved = ids.clone().map(|id| ledger.reserve(hold("j", id, RESERVED)));
         join_all(reserved).await.into_iter().for_each(|done| done.unwrap());
-        say('r', ids.clone());
-        let recorded = ids.clone().map(|id| {
+        ids.clone().for_each(|id| ledger.leave(HoldId(id)).unwrap());
+        say('l', ids.clone());
+        for id in ids.clone() {
             ledger.settle(settled(hold("j", id, RESERVED), id % RESERVED));
-            recorder.record(done("j", id))
-        });
-        join_all(recorded).await.into_iter().for_each(|done| done.unwrap());
+            drop(recorder.record(done("j", id)));
+        }
         say('d', ids);
     }
 }
@@ -276,7 +353,7 @@ async fn kill_dash_nine_loses_nothing_that_was_answered_for() {
     let store = folder.open().await;
     store.create_job(NewJob { id: "j".into(), simulated: false, setup: setup("job") }).await.unwrap();
     store.close().await.unwrap();
-    let (mut reserved, mut recorded) = (BTreeSet::new(), BTreeSet::new());
+    let (mut left, mut recorded) = (BTreeSet::new(), BTreeSet::new());
     for lines in [1, 70, 500] {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "store::tests::child_that_is_killed", "--nocapture"])
@@ -290,9 +367,9 @@ async fn kill_dash_nine_loses_nothing_that_was_answered_for() {
         for line in output.lines() {
             let line = line.unwrap();
             let (word, id) = line.split_once(' ').unwrap_or_default();
-            let (Ok(id), "r" | "d") = (id.parse::<u64>(), word) else { continue };
-            if word == "r" {
-                reserved.insert(id)
+            let (Ok(id), "l" | "d") = (id.parse::<u64>(), word) else { continue };
+            if word == "l" {
+                left.insert(id)
             } else {
                 recorded.insert(id)
             };
@@ -303,11 +380,11 @@ async fn kill_dash_nine_loses_nothing_that_was_answered_for() {
         }
         child.wait().unwrap();
         assert!(seen >= lines, "the child ended by itself after {seen} lines");
-        check_after_kill(&folder, &reserved, &recorded).await;
+        check_after_kill(&folder, &left, &recorded).await;
     }
 }
 
-async fn check_after_kill(folder: &Folder, reserved: &BTreeSet<u64>, recorded: &BTreeSet<u64>) {
+async fn check_after_kill(folder: &Folder, left: &BTreeSet<u64>, recorded: &BTreeSet<u64>) {
     let store = folder.open().await;
     let unknown = store.recovered().unknown_calls;
     let ended: Vec<EndedKey> = store.done_keys("j", Part::Item).try_collect().await.unwrap();
@@ -319,7 +396,7 @@ async fn check_after_kill(folder: &Folder, reserved: &BTreeSet<u64>, recorded: &
     assert!(store.unknown_total("j").await.unwrap().calls >= unknown);
     let state = store.ledger(LedgerScope::All).load().await.unwrap();
     assert!(state.open.is_empty());
-    assert!(reserved.last().is_none_or(|last| *last < state.next_hold));
+    assert!(left.last().is_none_or(|last| *last < state.next_hold));
     store.close().await.unwrap();
 
     let mut raw = folder.raw().await;
@@ -335,5 +412,5 @@ async fn check_after_kill(folder: &Folder, reserved: &BTreeSet<u64>, recorded: &
             _ => assert!(amount == RESERVED && !recorded.contains(&hold), "reservation {hold}"),
         }
     }
-    assert!(reserved.is_subset(&billed));
+    assert!(left.is_subset(&billed));
 }

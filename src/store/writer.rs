@@ -1,15 +1,14 @@
 //! The one writer: takes what waits, writes it in one transaction, answers once it is durable.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use empire_actors::model::ProviderId;
-use empire_actors::ports::{
-    HoldId, HoldRecord, ResultRecord, Results, Settlement, StoreError, UnixMillis, WallClock,
-};
+use empire_actors::ports::{HoldRecord, ResultRecord, Results, StoreError, UnixMillis, WallClock};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use sqlx::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,13 +16,14 @@ use super::admin::Admin;
 use super::batch::Batch;
 use super::error::{Trouble, store_error, trouble};
 use super::open;
+use super::spool::{Fact, Spool};
 use crate::home::HomeLock;
 
 /// The most operations in one transaction.
 const BATCH: usize = 2_000;
 /// A batch smaller than this waits for more while commits follow each other within [`BUSY`].
 const SMALL: usize = 64;
-const LINGER: Duration = Duration::from_millis(1);
+const LINGER: Duration = Duration::from_millis(2);
 const BUSY: Duration = Duration::from_millis(10);
 /// How soon operations that nobody waits for are tried again after a failed commit.
 const RETRY: Duration = Duration::from_secs(1);
@@ -32,11 +32,9 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) enum Op {
     Reserve(HoldRecord),
-    Settle(Box<Settlement>, UnixMillis),
-    Release(HoldId),
+    Fact(Fact),
     /// A free call; the job is empty where the ledger is everybody's.
     Sent(ProviderId, Arc<str>, UnixMillis),
-    Record(Box<ResultRecord>),
     Admin(Admin),
     /// Writes nothing: it is answered once everything before it is durable.
     Flush,
@@ -52,6 +50,8 @@ type Ack = oneshot::Sender<Result<u64, StoreError>>;
 #[derive(Debug)]
 struct Entry {
     op: Op,
+    /// Its number in the spool, if it is there.
+    spooled: Option<u64>,
     ack: Option<Ack>,
 }
 
@@ -60,7 +60,27 @@ struct Entry {
 /// waits for its answer or an open reservation that it ends.
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
-    queue: Option<mpsc::UnboundedSender<Entry>>,
+    intake: Option<Arc<Mutex<Intake>>>,
+}
+
+/// Spool and queue under one lock: both have the same order.
+#[derive(Debug)]
+struct Intake {
+    spool: Spool,
+    queue: mpsc::UnboundedSender<Entry>,
+}
+
+impl Intake {
+    /// Queues an operation, even one that cannot be spooled.
+    fn take(&mut self, op: Op, ack: Option<Ack>) -> Result<(), StoreError> {
+        let spooled = match &op {
+            Op::Fact(fact) if fact.is_paid() => self.spool.append(fact).map(Some),
+            _ => Ok(None),
+        };
+        let number = spooled.as_ref().ok().copied().flatten();
+        self.queue.send(Entry { op, spooled: number, ack }).map_err(|_| StoreError::Closed)?;
+        spooled.map(drop).map_err(|error| store_error(error.into()))
+    }
 }
 
 impl Writer {
@@ -69,52 +89,68 @@ impl Writer {
         clippy::disallowed_methods,
         reason = "no actor: it ends with the last sender, and its queue is bounded by those who wait (see `Writer`)"
     )]
-    pub(super) fn start(connection: SqliteConnection, lock: HomeLock, clock: Arc<dyn WallClock>) -> Writer {
+    pub(super) fn start(
+        connection: SqliteConnection,
+        spool: Spool,
+        lock: HomeLock,
+        clock: Arc<dyn WallClock>,
+    ) -> Writer {
         let (queue, entries) = mpsc::unbounded_channel();
         let dir = lock.dir().to_owned();
-        let task = WriterTask { connection, dir, entries, kept: Vec::new(), committed_at: None, clock };
+        let intake = Arc::new(Mutex::new(Intake { spool, queue }));
+        let task = WriterTask {
+            connection,
+            dir,
+            entries,
+            intake: Arc::downgrade(&intake),
+            kept: Vec::new(),
+            committed_at: None,
+            clock,
+        };
         tokio::spawn(task.run(lock));
-        Writer { queue: Some(queue) }
+        Writer { intake: Some(intake) }
     }
 
     /// A writer that refuses everything, for looking only.
     pub(super) fn none() -> Writer {
-        Writer { queue: None }
+        Writer { intake: None }
     }
 
     /// Whether it writes at all.
     pub(super) fn is_open(&self) -> bool {
-        self.queue.is_some()
+        self.intake.is_some()
+    }
+
+    fn take(&self, op: Op, ack: Option<Ack>) -> Result<(), StoreError> {
+        let looking = || StoreError::Failed("the data folder is open for looking only".to_owned());
+        self.intake.as_ref().ok_or_else(looking)?.lock().take(op, ack)
     }
 
     /// Queues an operation; resolves when it is durable, with a number that depends on it.
     pub(super) fn submit(&self, op: Op) -> BoxFuture<'static, Result<u64, StoreError>> {
-        let Some(queue) = &self.queue else {
-            let refused = StoreError::Failed("the data folder is open for looking only".to_owned());
-            return std::future::ready(Err(refused)).boxed();
-        };
         let (ack, answer) = oneshot::channel();
-        let queued = queue.send(Entry { op, ack: Some(ack) });
+        let taken = self.take(op, Some(ack));
         async move {
-            queued.map_err(|_| StoreError::Closed)?;
-            answer.await.unwrap_or(Err(StoreError::Closed))
+            match answer.await {
+                Ok(answer) => answer,
+                Err(_) => Err(taken.err().unwrap_or(StoreError::Closed)),
+            }
         }
         .boxed()
     }
 
-    /// Queues an operation that nobody waits for.
-    pub(super) fn give(&self, op: Op) {
-        let entry = Entry { op, ack: None };
-        let is_queued = self.queue.as_ref().is_some_and(|queue| queue.send(entry).is_ok());
-        if !is_queued {
-            tracing::error!("a call ended after the store was closed: it stays billed at its reservation");
-        }
+    /// Queues a fact that nobody waits for. Once this has returned, it outlives the process.
+    ///
+    /// # Errors
+    /// It does not, until it is committed.
+    pub(super) fn give(&self, fact: Fact) -> Result<(), StoreError> {
+        self.take(Op::Fact(fact), None)
     }
 }
 
 impl Results for Writer {
     fn record(&self, record: ResultRecord) -> BoxFuture<'static, Result<(), StoreError>> {
-        self.submit(Op::Record(Box::new(record))).map(|written| written.map(drop)).boxed()
+        self.submit(Op::Fact(Fact::Recorded(Box::new(record)))).map(|written| written.map(drop)).boxed()
     }
 }
 
@@ -122,6 +158,8 @@ struct WriterTask {
     connection: SqliteConnection,
     dir: PathBuf,
     entries: mpsc::UnboundedReceiver<Entry>,
+    /// The other end, while anybody has it.
+    intake: Weak<Mutex<Intake>>,
     /// Operations that nobody waits for, from commits that failed: they go first in the next.
     kept: Vec<Entry>,
     /// When the last commit ended.
@@ -148,19 +186,22 @@ impl WriterTask {
             self.write(batch).await;
             self.committed_at = Some(tokio::time::Instant::now());
         }
-        // What came in while the last batch was written gets no answer but `Closed`.
-        drop(self.entries);
-        let lost = self.kept.len();
-        if lost > 0 {
+        // What came in while the last batch was written gets no answer but `Closed`. Facts among
+        // it are in the spool, like those that could not be committed: the next start finds them.
+        self.entries.close();
+        let late = std::iter::from_fn(|| self.entries.try_recv().ok());
+        let late = late.filter(|entry| matches!(entry.op, Op::Fact(_))).count();
+        let unwritten = self.kept.len() + late;
+        if unwritten > 0 {
             tracing::error!(
-                lost,
-                "closed with unwritten ends of calls: they stay billed at their reservation"
+                unwritten,
+                "closed with facts that are in the spool only: the next start writes them"
             );
         }
-        let closed = open::close(self.connection, &self.dir).await.map_err(store_error);
+        let closed = open::close(self.connection, &self.dir, unwritten == 0).await.map_err(store_error);
         drop(lock);
         if let Some(closer) = closer {
-            let _ = closer.send(closed.map(|()| lost as u64));
+            let _ = closer.send(closed.map(|()| unwritten as u64));
         }
     }
 
@@ -176,12 +217,10 @@ impl WriterTask {
     }
 
     /// While commits follow each other closely, waits a moment for more: a commit costs the same
-    /// for one operation as for many. A reservation ends the wait: it holds its call up, while
-    /// everything else has its call behind it.
+    /// for one operation as for many.
     async fn gather(&mut self, batch: &mut Vec<Entry>) {
-        let is_urgent = |entry: &Entry| matches!(entry.op, Op::Reserve(_));
         let busy = self.committed_at.is_some_and(|at| at.elapsed() < BUSY);
-        if !busy || batch.len() >= SMALL || batch.iter().any(is_urgent) {
+        if !busy || batch.len() >= SMALL {
             return;
         }
         let mut over = std::pin::pin!(tokio::time::sleep(LINGER));
@@ -191,11 +230,7 @@ impl WriterTask {
                 () = &mut over => None,
             };
             let Some(entry) = entry else { break };
-            let urgent = is_urgent(&entry);
             batch.push(entry);
-            if urgent {
-                break;
-            }
         }
         while batch.len() < BATCH
             && let Ok(entry) = self.entries.try_recv()
@@ -240,23 +275,35 @@ impl WriterTask {
         if part.is_empty() {
             return Ok(Vec::new());
         }
+        // While an earlier fact waits for its next try, the spool must not take those after it for
+        // the last.
+        let spooled = self.kept.is_empty().then(|| part.iter().filter_map(|entry| entry.spooled).max());
+        let spooled = spooled.flatten();
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-        let outcome = match apply(connection, part, self.clock.now()).await {
+        let outcome = match apply(connection, part, spooled, self.clock.now()).await {
             Ok(numbers) => sqlx::query("COMMIT").execute(&mut *connection).await.map(|_| numbers),
             Err(error) => Err(error),
         };
-        if outcome.is_err() {
+        match (&outcome, spooled) {
+            (Ok(_), Some(number)) => {
+                if let Some(intake) = self.intake.upgrade() {
+                    intake.lock().spool.committed(number);
+                }
+            }
+            (Ok(_), None) => {}
             // SQLite has rolled some failures back by itself; then this fails, rightly.
-            let _ = sqlx::query("ROLLBACK").execute(connection).await;
+            (Err(_), _) => drop(sqlx::query("ROLLBACK").execute(connection).await),
         }
         outcome
     }
 }
 
 /// Applies operations in order: runs of the frequent ones together, the rare ones one by one.
+/// `spooled` is the last fact of the spool among them.
 async fn apply(
     connection: &mut SqliteConnection,
     part: &[Entry],
+    spooled: Option<u64>,
     now: UnixMillis,
 ) -> Result<Vec<u64>, sqlx::Error> {
     let mut numbers = vec![0; part.len()];
@@ -264,12 +311,10 @@ async fn apply(
     for (entry, number) in part.iter().zip(&mut numbers) {
         match &entry.op {
             Op::Reserve(hold) => batch.reserve(hold)?,
-            Op::Settle(settlement, at) => batch.settle(settlement, *at),
-            Op::Release(hold) => batch.end(*hold),
+            Op::Fact(fact) => batch.fact(fact),
             Op::Sent(provider, job, at) => batch.sent(provider, job, *at),
-            Op::Record(record) => batch.record(record),
             Op::Admin(admin) => {
-                std::mem::take(&mut batch).write(connection, now).await?;
+                std::mem::take(&mut batch).write(connection, None, now).await?;
                 *number = admin.run(connection, now).await?;
             }
             Op::Flush | Op::Close => {}
@@ -277,6 +322,6 @@ async fn apply(
             Op::Crash => {}
         }
     }
-    batch.write(connection, now).await?;
+    batch.write(connection, spooled, now).await?;
     Ok(numbers)
 }

@@ -1,8 +1,8 @@
 //! The budget gate: one actor that alone reserves money, before a call leaves.
 //!
-//! A reservation is a [`Hold`]. It is journalled before its call may leave, so it survives
-//! `kill -9`. It ends by being settled; dropping it settles conservatively: nothing if its call
-//! never left, the whole reservation if it did.
+//! A reservation is a [`Hold`]. It is durable before its call may leave, and that the call leaves
+//! is journalled too: after `kill -9`, calls that may have left are billed at their reservation,
+//! and the others nothing. A hold ends by being settled; dropping it settles as conservatively.
 
 use std::sync::Arc;
 
@@ -282,6 +282,14 @@ impl Hold {
     #[must_use]
     pub fn reserved(&self) -> Micros {
         self.record.reserved
+    }
+
+    /// Journals that the call is about to leave, for a process that is killed meanwhile.
+    pub(super) fn leave(&self) -> Result<(), StoreError> {
+        match self.stage {
+            HoldStage::Journalled => self.gate.shared.ledger.leave(self.record.id),
+            _ => Ok(()),
+        }
     }
 
     /// From here on a lost call counts as paid.

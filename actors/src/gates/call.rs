@@ -17,7 +17,7 @@ use crate::level::Level;
 use crate::model::Model;
 use crate::money::Micros;
 use crate::money::Usage;
-use crate::ports::Reply;
+use crate::ports::{Reply, StoreError};
 
 /// Who said a turn of the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,10 +173,12 @@ impl Call<Screened> {
 }
 
 impl Call<Funded> {
-    /// Only the rate gate does this.
-    pub(super) fn cleared(self, permit: Permit) -> Call<Cleared> {
+    /// Only the rate gate does this. If the process is killed from here on, the call counts as
+    /// sent.
+    pub(super) fn cleared(self, permit: Permit) -> Result<Call<Cleared>, StoreError> {
         let Funded { redactions, hold } = self.stage;
-        Call { request: self.request, stage: Cleared { redactions, hold, permit } }
+        hold.leave()?;
+        Ok(Call { request: self.request, stage: Cleared { redactions, hold, permit } })
     }
 }
 

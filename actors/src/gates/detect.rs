@@ -117,7 +117,8 @@ impl Redactor {
         for found in SECRETS.find_iter(text) {
             self.remember(found.as_str(), Kind::Secret);
         }
-        for pattern in NAMED_VALUES.iter() {
+        // Most texts match none: asking that first is several times cheaper than for captures.
+        for pattern in NAMED_VALUES.iter().filter(|pattern| pattern.is_match(text)) {
             for captures in pattern.captures_iter(text) {
                 if let Some(value) = secret_value(&captures) {
                     self.remember(value, Kind::Secret);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::call::{Call, Draft, Request, Screened};
@@ -55,6 +56,8 @@ pub(crate) struct Look {
 #[derive(Default)]
 struct PrivacyActor {
     counts: Counts,
+    /// The last schema that was looked at and held nothing.
+    clean_schema: Option<Arc<Value>>,
 }
 
 /// What a privacy actor shows.
@@ -70,7 +73,7 @@ impl Control for PrivacyActor {
     type Observed = Counts;
 
     async fn handle(&mut self, Look { call, zone, reply }: Look) -> Result<(), Failure> {
-        let verdict = screen(call, zone);
+        let verdict = self.screen(call, zone);
         match &verdict {
             Ok(call) if call.redactions() > 0 => self.counts.redacted += 1,
             Ok(_) => self.counts.passed += 1,
@@ -86,32 +89,53 @@ impl Control for PrivacyActor {
     }
 }
 
-fn screen(call: Call<Draft>, zone: Zone) -> Result<Call<Screened>, PrivacyRefusal> {
-    let request = call.request();
-    permit(request.level, &request.model.provider, zone)?;
-    let mut request = call.into_request();
-    let redactions = if zone.redacts() { redact(&mut request) } else { 0 };
-    Ok(Call::screened(request, redactions))
-}
+impl PrivacyActor {
+    fn screen(&mut self, call: Call<Draft>, zone: Zone) -> Result<Call<Screened>, PrivacyRefusal> {
+        let request = call.request();
+        permit(request.level, &request.model.provider, zone)?;
+        let mut request = call.into_request();
+        let redactions = if zone.redacts() { self.redact(&mut request) } else { 0 };
+        Ok(Call::screened(request, redactions))
+    }
 
-/// Cuts what may not leave out of every part of the request that is sent.
-fn redact(request: &mut Request) -> u32 {
-    let mut redactor = Redactor::default();
-    request.system.iter().for_each(|text| redactor.learn(text));
-    request.turns.iter().for_each(|turn| redactor.learn(&turn.text));
-    request.schema.iter().for_each(|schema| redactor.learn_json(schema));
-    if redactor.found() == 0 {
-        return 0;
-    }
-    for text in request.system.iter_mut().chain(request.turns.iter_mut().map(|turn| &mut turn.text)) {
-        if let Some(cut) = redactor.cut(text) {
-            *text = cut;
+    /// Cuts what may not leave out of every part of the request that is sent.
+    fn redact(&mut self, request: &mut Request) -> u32 {
+        let mut redactor = Redactor::default();
+        request.system.iter().for_each(|text| redactor.learn(text));
+        request.turns.iter().for_each(|turn| redactor.learn(&turn.text));
+        if let Some(schema) = &request.schema
+            && !self.is_clean(schema)
+        {
+            redactor.learn_json(schema);
         }
+        if redactor.found() == 0 {
+            return 0;
+        }
+        for text in request.system.iter_mut().chain(request.turns.iter_mut().map(|turn| &mut turn.text)) {
+            if let Some(cut) = redactor.cut(text) {
+                *text = cut;
+            }
+        }
+        if let Some(schema) = &mut request.schema {
+            *schema = Arc::new(redactor.cut_json(schema));
+        }
+        redactor.found()
     }
-    if let Some(schema) = &mut request.schema {
-        *schema = Arc::new(redactor.cut_json(schema));
+
+    /// Whether nothing in the schema has to go, whatever the call says. The same one comes with
+    /// every call of a job.
+    fn is_clean(&mut self, schema: &Arc<Value>) -> bool {
+        if self.clean_schema.as_ref().is_some_and(|clean| Arc::ptr_eq(clean, schema)) {
+            return true;
+        }
+        let mut redactor = Redactor::default();
+        redactor.learn_json(schema);
+        let is_clean = redactor.found() == 0;
+        if is_clean {
+            self.clean_schema = Some(schema.clone());
+        }
+        is_clean
     }
-    redactor.found()
 }
 
 /// The way to the privacy gate. Cheap to clone.

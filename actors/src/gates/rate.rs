@@ -26,8 +26,8 @@ pub enum RateRefusal {
     /// Nothing goes to this provider until a person acts.
     #[error(transparent)]
     Tripped(Trip),
-    /// The day's count could not be journalled.
-    #[error("the call could not be counted: {0}")]
+    /// That it leaves could not be journalled.
+    #[error("the call could not be journalled: {0}")]
     Store(#[from] StoreError),
     /// The gate is being restarted.
     #[error("the rate gate is down")]
@@ -229,7 +229,8 @@ impl RateGate {
     /// Waits in line for leave to make the call. Dropping the future leaves the line.
     ///
     /// # Errors
-    /// The provider is tripped, or the gate is down. The call's reservation is given back.
+    /// The provider is tripped, the gate is down, or the store fails. The call's reservation is
+    /// given back.
     pub async fn clear(&self, call: Call<Funded>) -> Result<Call<Cleared>, RateRefusal> {
         let request = call.request();
         let tokens = request.input_token_bound() + u64::from(request.max_tokens);
@@ -239,7 +240,7 @@ impl RateGate {
         if is_free && remembers(&self.spec.limits) {
             self.ledger.note_sent(&self.spec.id, self.clock.now()).await?;
         }
-        Ok(call.cleared(permit))
+        Ok(call.cleared(permit)?)
     }
 
     /// How the lane stands.

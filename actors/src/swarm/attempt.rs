@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::context::JobContext;
@@ -151,7 +150,7 @@ async fn ask_model<T>(
     let mut turns = vec![Turn::user(&question.rendered.prompt)];
     let (mut failures, mut repaired) = (0, false);
     loop {
-        let (call, taken, seat) = match pass_gates(job, question, model, turns.clone(), log).await {
+        let (call, taken) = match pass_gates(job, question, model, turns.clone(), log).await {
             Ok(passed) => passed,
             Err(tried) => return tried.into(),
         };
@@ -159,7 +158,6 @@ async fn ask_model<T>(
         let underway = Underway::begin(&job.meters, &call, question.items > 1, taken);
         let exchange = job.lane(model).provider.send(call).await;
         let bill = exchange.receipt.settle(&exchange.outcome);
-        drop(seat);
         let took = started.elapsed();
         let usage = exchange.outcome.as_ref().ok().and_then(|reply| reply.usage).unwrap_or_default();
         underway.end(place, exchange.outcome.is_ok(), &usage, bill.billed);
@@ -288,7 +286,7 @@ async fn pass_gates(
     model: &Arc<Model>,
     turns: Vec<Turn>,
     log: &mut Log,
-) -> Result<(Call<Cleared>, u32, Seat), GateEnd> {
+) -> Result<(Call<Cleared>, u32), GateEnd> {
     let lane = job.lane(model);
     let mut gate_tries = 0;
     loop {
@@ -309,9 +307,9 @@ async fn pass_gates(
             return Err(GateEnd::Stopped);
         };
         let refusal = match passed {
-            Ok((call, redactions, seat)) => {
+            Ok((call, redactions)) => {
                 log.redactions += redactions;
-                return Ok((call, redactions, seat));
+                return Ok((call, redactions));
             }
             Err(refusal) => refusal,
         };
@@ -355,14 +353,13 @@ async fn pass(
     job: &JobContext,
     lane: &super::context::LaneHandle,
     draft: Call<Draft>,
-) -> Result<(Call<Cleared>, u32, Seat), Refusal> {
+) -> Result<(Call<Cleared>, u32), Refusal> {
     use crate::gates::privacy::PrivacyRefusal;
     let screened = job.privacy.screen(draft, lane.spec.zone).await.map_err(|refusal| match refusal {
         PrivacyRefusal::Down(_) => Refusal::GateDown,
         denied @ PrivacyRefusal::Denied { .. } => Refusal::Denied(denied.to_string()),
     })?;
     let redactions = screened.redactions();
-    let seat = take_seat(lane, screened.request()).await;
     let funded = job.budget.fund(screened).await.map_err(|refusal| match refusal {
         BudgetRefusal::Down(_) => Refusal::GateDown,
         BudgetRefusal::Store(error) => Refusal::Store(error),
@@ -376,18 +373,5 @@ async fn pass(
             Refusal::Park(StopReason::Tripped { provider: lane.spec.id.clone(), trip })
         }
     })?;
-    Ok((cleared, redactions, seat))
-}
-
-/// A paid call's place among those that may have money set aside at once; kept until it is
-/// settled. There are as many as calls may be in flight, so that a crash leaves no more calls
-/// billed at their reservation than could have been sent.
-type Seat = Option<OwnedSemaphorePermit>;
-
-async fn take_seat(lane: &super::context::LaneHandle, request: &Request) -> Seat {
-    if request.model.is_free() {
-        return None;
-    }
-    // It is never closed.
-    lane.seats.clone().acquire_owned().await.ok()
+    Ok((cleared, redactions))
 }

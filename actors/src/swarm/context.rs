@@ -35,8 +35,6 @@ pub(crate) struct LaneHandle {
     pub(crate) spec: Arc<ProviderSpec>,
     pub(crate) rate: RateGate,
     pub(crate) provider: Arc<dyn Provider>,
-    /// Paid calls that may have money set aside at once.
-    pub(crate) seats: Arc<Semaphore>,
 }
 
 /// What has become of an item that has equals.

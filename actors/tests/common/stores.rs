@@ -73,6 +73,8 @@ impl Random for Wobble {
 struct LedgerLog {
     known: BTreeSet<HoldId>,
     open: BTreeMap<HoldId, HoldRecord>,
+    /// The calls of these have left.
+    left: BTreeSet<HoldId>,
     settled: Vec<Settlement>,
     noted: Vec<(ProviderId, UnixMillis)>,
     wrongs: Vec<String>,
@@ -104,11 +106,12 @@ impl FakeLedger {
         self.log.lock().settled.iter().filter(|settled| settled.certainty == certainty).count()
     }
 
-    /// What a new process finds after the old one was killed: open reservations count as paid.
+    /// What a new process finds after the old one was killed: calls that may have left count as
+    /// paid.
     pub fn after_kill(&self) -> FakeLedger {
         let log = self.log.lock();
         let mut settled = log.settled.clone();
-        settled.extend(log.open.values().map(|hold| Settlement {
+        settled.extend(log.open.values().filter(|hold| log.left.contains(&hold.id)).map(|hold| Settlement {
             hold: hold.clone(),
             billed: hold.reserved,
             certainty: Certainty::Unknown,
@@ -158,8 +161,19 @@ impl Ledger for FakeLedger {
         })
     }
 
+    fn leave(&self, hold: HoldId) -> Result<(), StoreError> {
+        let mut log = self.log.lock();
+        if !log.open.contains_key(&hold) || !log.left.insert(hold) {
+            log.wrongs.push(format!("{hold:?} left without an open reservation, or twice"));
+        }
+        Ok(())
+    }
+
     fn settle(&self, settlement: Settlement) {
         let mut log = self.log.lock();
+        if !log.left.contains(&settlement.hold.id) {
+            log.wrongs.push(format!("{:?} was settled but has not left", settlement.hold.id));
+        }
         if log.open.remove(&settlement.hold.id).is_none() {
             log.wrongs.push(format!("{:?} was settled but not open", settlement.hold.id));
         }
