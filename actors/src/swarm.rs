@@ -23,6 +23,7 @@ use self::order::{JobEnd, JobOrder, StopReason};
 use self::turnstile::Turnstile;
 use crate::gates::book::{Account, Scope};
 use crate::gates::budget::{BudgetGate, Cap};
+use crate::gates::detect::Detector;
 use crate::gates::privacy::PrivacyGate;
 use crate::gates::rate::{LaneReading, RateGate};
 use crate::kernel::control::{Address, Down, Failure};
@@ -59,6 +60,8 @@ pub struct SwarmParts {
     pub caps: Vec<Cap>,
     /// Privacy actors.
     pub privacy_workers: usize,
+    /// What the privacy gate looks with.
+    pub detector: Arc<Detector>,
 }
 
 /// A running job under its tree.
@@ -76,7 +79,7 @@ impl Swarm {
     /// An actor did not start.
     pub async fn start(parts: SwarmParts, order: JobOrder) -> Result<Swarm, Failure> {
         let budget = BudgetGate::new(parts.ledger.clone(), parts.clock.clone());
-        let privacy = PrivacyGate::new(parts.privacy_workers);
+        let privacy = PrivacyGate::new(parts.privacy_workers, parts.detector.clone());
         let lanes: HashMap<ProviderId, LaneHandle> = parts
             .providers
             .iter()

@@ -20,6 +20,7 @@ use std::time::Duration;
 use empire_actors::failure::{Billing, CallError, FailureKind};
 use empire_actors::gates::book::Scope;
 use empire_actors::gates::budget::Cap;
+use empire_actors::gates::detect::{Detector, Rules};
 use empire_actors::kernel::control::Failure;
 use empire_actors::level::{Level, Zone};
 use empire_actors::model::{Limits, Model, ProviderId, ProviderSpec, Structured, Thinking};
@@ -184,6 +185,7 @@ impl Bench {
             random: Arc::new(Wobble::default()),
             caps: self.caps.clone(),
             privacy_workers: 2,
+            detector: Arc::new(Detector::new(Rules::compile(&[]).unwrap())),
         }
     }
 
