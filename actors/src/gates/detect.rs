@@ -1,6 +1,10 @@
 //! Finds secrets and e-mail addresses in text, and cuts them out. Pure, linear time (the regex
 //! engine does not backtrack).
 
+pub mod found;
+pub mod legal;
+pub mod personal;
+
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
