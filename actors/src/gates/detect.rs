@@ -3,6 +3,7 @@
 
 pub mod found;
 pub mod legal;
+mod lexicon;
 pub mod personal;
 
 use std::collections::HashMap;

@@ -4,9 +4,9 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::automaton::Automaton;
-use aho_corasick::dfa::DFA;
-use aho_corasick::{Anchored, MatchKind, StartKind};
+use aho_corasick::automaton::StateID;
+
+use crate::gates::detect::lexicon::{Bound, Lexicon};
 
 /// Bytes before a number in which a word still counts.
 const REACH: usize = 96;
@@ -42,19 +42,6 @@ pub(super) enum Kind {
 }
 
 const KINDS: usize = Kind::Other as usize + 1;
-
-/// Where a word may begin and end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bound {
-    /// A word of its own.
-    Word,
-    /// The beginning of a word; German goes on from there.
-    Head,
-    /// Anywhere in a word.
-    Part,
-    /// A word of its own in capitals, which means something else in small letters.
-    Capitals,
-}
 
 use Bound::{Capitals, Head, Part, Word};
 
@@ -300,23 +287,10 @@ const WORDS: &[(Kind, Bound, &[&str])] = &[
     (Kind::Other, Part, &["kundennummer", "bestellnummer", "rechnungsnummer", "sendungsnummer"]),
 ];
 
-struct Lexicon {
-    automaton: DFA,
-    /// Kind, bound and length by pattern.
-    words: Vec<(Kind, Bound, usize)>,
-}
-
 #[allow(clippy::expect_used, reason = "the words are constants, and a test builds them")]
-static LEXICON: LazyLock<Lexicon> = LazyLock::new(|| {
-    let all =
-        || WORDS.iter().flat_map(|(kind, bound, words)| words.iter().map(move |word| (*kind, *bound, *word)));
-    let automaton = DFA::builder()
-        .ascii_case_insensitive(true)
-        .match_kind(MatchKind::Standard)
-        .start_kind(StartKind::Unanchored)
-        .build(all().map(|(_, _, word)| word))
-        .expect("some hundred short words make a small automaton");
-    Lexicon { automaton, words: all().map(|(kind, bound, word)| (kind, bound, word.len())).collect() }
+static LEXICON: LazyLock<Lexicon<Kind>> = LazyLock::new(|| {
+    let words = WORDS.iter().flat_map(|(kind, bound, words)| words.iter().map(|word| (*kind, *bound, *word)));
+    Lexicon::new(&words.collect::<Vec<_>>()).expect("some hundred short words make a small automaton")
 });
 
 /// The words before the place that is being judged.
@@ -324,7 +298,7 @@ static LEXICON: LazyLock<Lexicon> = LazyLock::new(|| {
 pub(super) struct Context {
     /// Up to where the text was read.
     read: usize,
-    state: Option<aho_corasick::automaton::StateID>,
+    state: Option<StateID>,
     /// One past the end of the last word of a kind; 0: none.
     last: [usize; KINDS],
     /// The place that is judged.
@@ -338,27 +312,17 @@ impl Context {
 
     /// Reads on up to `at`, which never goes back.
     pub(super) fn advance(&mut self, bytes: &[u8], at: usize) {
-        let lexicon = &*LEXICON;
-        let start = || lexicon.automaton.start_state(Anchored::No).ok();
-        if self.state.is_none() || at.saturating_sub(self.read) > REACH {
-            self.read = self.read.max(at.saturating_sub(REACH));
-            self.state = start();
-        }
-        let Some(mut state) = self.state else { return };
-        while self.read < at {
-            state = lexicon.automaton.next_state(Anchored::No, state, bytes[self.read]);
-            self.read += 1;
-            // The dead state is special too: a standard automaton without anchors never enters it.
-            if lexicon.automaton.is_special(state) && lexicon.automaton.is_match(state) {
-                for index in 0..lexicon.automaton.match_len(state) {
-                    let pattern = lexicon.automaton.match_pattern(state, index);
-                    let (kind, bound, length) = lexicon.words[pattern.as_usize()];
-                    if holds(bytes, self.read - length, self.read, bound) {
-                        self.last[kind as usize] = self.read;
-                    }
-                }
+        let state = match self.state {
+            Some(state) if at.saturating_sub(self.read) <= REACH => state,
+            _ => {
+                self.read = self.read.max(at.saturating_sub(REACH));
+                LEXICON.start()
             }
-        }
+        };
+        let last = &mut self.last;
+        let state = LEXICON
+            .read(bytes, self.read, at.max(self.read), state, |kind, _, end| last[kind as usize] = end);
+        self.read = self.read.max(at);
         self.state = Some(state);
         self.at = at;
     }
@@ -385,22 +349,6 @@ impl Context {
     pub(super) fn is_other(&self) -> bool {
         self.nearest(Kind::Other, 40)
     }
-}
-
-fn holds(bytes: &[u8], start: usize, end: usize, bound: Bound) -> bool {
-    let opens = start == 0 || !is_word(bytes[start - 1]);
-    let closes = bytes.get(end).is_none_or(|next| !next.is_ascii_alphabetic());
-    match bound {
-        Part => true,
-        Head => opens,
-        Word => opens && closes,
-        Capitals => opens && closes && bytes[start..end].iter().all(u8::is_ascii_uppercase),
-    }
-}
-
-/// A letter or digit; bytes of other scripts count as letters.
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte >= 0x80
 }
 
 #[cfg(all(test, not(empire_loom)))]
