@@ -17,7 +17,7 @@ use std::sync::LazyLock;
 
 use super::found::{Class, Hit};
 use super::lexicon::Lexicon;
-use words::{Group, WORDS};
+use words::{Entry, Group};
 
 /// A window with this score is a legal passage.
 pub const REPORTED: u8 = 50;
@@ -26,22 +26,30 @@ pub const REPORTED: u8 = 50;
 const WINDOW: usize = 1_600;
 /// Weight of single words that a text needs before its structure is looked at.
 const WORTH_A_LOOK: i32 = 18;
-/// How far one group alone may bring a passage; the features of others have to say so too.
+/// What speaks against a passage counts up to here, so that a contract about software stays one.
 const MOST_AGAINST: i32 = 60;
+/// Features with this weight are formulas; those with less are what the news write, too.
+const FORMULA: i32 = 10;
+/// What the other features may count together, beside as much again as the formulas do.
+const MOST_TOPICAL: i32 = 26;
+/// The sum that makes a passage; it becomes a score of [`REPORTED`].
+const ENOUGH: i32 = 32;
 
-#[allow(clippy::expect_used, reason = "the words are constants, and a test builds them")]
-static LEXICON: LazyLock<Lexicon<u16>> = LazyLock::new(|| {
-    let words = WORDS.iter().flat_map(|(_, _, bound, words)| words.iter().map(move |word| (*bound, *word)));
-    let words = (0_u16..).zip(words).map(|(index, (bound, word))| (index, bound, word));
-    Lexicon::new(&words.collect::<Vec<_>>()).expect("some hundred short words make a small automaton")
-});
+/// The list of words, and the automaton that finds them.
+struct Words {
+    entries: Vec<Entry>,
+    lexicon: Lexicon<u16>,
+}
 
-/// Group, weight and text of each word, in the order of the lexicon.
-static FEATURES: LazyLock<Vec<(Group, i32, &'static str)>> = LazyLock::new(|| {
-    WORDS
-        .iter()
-        .flat_map(|(group, weight, _, words)| words.iter().map(|word| (*group, *weight, *word)))
-        .collect()
+#[allow(clippy::expect_used, reason = "the list is a constant, and a test reads it")]
+static WORDS: LazyLock<Words> = LazyLock::new(|| {
+    let entries = words::entries().expect("the list is written as its head says");
+    // An underscore at the end of a word stands for a space.
+    let texts: Vec<String> = entries.iter().map(|entry| entry.word.replace('_', " ")).collect();
+    let words = (0_u16..).zip(entries.iter().zip(&texts));
+    let words: Vec<_> = words.map(|(index, (entry, text))| (index, entry.bound, text.as_str())).collect();
+    let lexicon = Lexicon::new(&words).expect("some hundred short words make a small automaton");
+    Words { entries, lexicon }
 });
 
 /// A feature at a place.
@@ -121,9 +129,10 @@ fn judged(text: &str) -> Vec<Verdict> {
 
 /// All words that count, in the order of their ends.
 fn marks(text: &str) -> Vec<Mark> {
+    let Words { entries, lexicon } = &*WORDS;
     let mut marks = Vec::new();
-    LEXICON.read(text.as_bytes(), 0, text.len(), LEXICON.start(), |index, start, end| {
-        let (group, weight, name) = FEATURES[usize::from(index)];
+    lexicon.read(text.as_bytes(), 0, text.len(), lexicon.start(), |index, start, end| {
+        let Entry { group, weight, word: name, .. } = entries[usize::from(index)];
         marks.push(Mark { start, end, group, weight, name });
     });
     marks.sort_by_key(|mark| mark.start);
@@ -196,7 +205,7 @@ fn judge(text: &str, window: &Range<usize>, words: &[Mark]) -> Option<Verdict> {
         .map_or_else(|| window.end.max(end), |line| end + line);
     Some(Verdict {
         range: start..end,
-        score: u8::try_from(score.clamp(0, 100)).unwrap_or(100),
+        score: u8::try_from(score).unwrap_or(100),
         kind: sums.kind(),
         reason: sums.reason(score),
     })
@@ -204,8 +213,22 @@ fn judge(text: &str, window: &Range<usize>, words: &[Mark]) -> Option<Verdict> {
 
 /// What the features of a window add up to.
 struct Sums {
-    /// Group, name, times, and what they count together.
-    features: Vec<(Group, &'static str, usize, i32)>,
+    features: Vec<Feature>,
+}
+
+/// What one feature adds to a window.
+struct Feature {
+    group: Group,
+    name: &'static str,
+    weight: i32,
+    times: usize,
+    counts: i32,
+}
+
+impl Feature {
+    fn is_formula(&self) -> bool {
+        self.weight >= FORMULA || self.group == Group::Structure
+    }
 }
 
 impl Sums {
@@ -219,20 +242,26 @@ impl Sums {
                 let counts = weight
                     + if same.len() > 1 { weight / 2 } else { 0 }
                     + if same.len() > 2 { weight / 4 } else { 0 };
-                (same[0].group, same[0].name, same.len(), counts)
+                Feature { group: same[0].group, name: same[0].name, weight, times: same.len(), counts }
             })
             .collect();
         Self { features }
     }
 
     fn group(&self, group: Group) -> i32 {
-        self.features.iter().filter(|feature| feature.0 == group).map(|feature| feature.3).sum()
+        self.features.iter().filter(|feature| feature.group == group).map(|feature| feature.counts).sum()
     }
 
+    /// 0 to 100.
     fn score(&self) -> i32 {
-        let speaks: i32 =
-            self.features.iter().filter(|feature| feature.0 != Group::Against).map(|feature| feature.3).sum();
-        speaks - self.group(Group::Against).min(MOST_AGAINST)
+        let sum = |is_formula: bool| -> i32 {
+            let speaks = self.features.iter().filter(|feature| feature.group != Group::Against);
+            speaks.filter(|feature| feature.is_formula() == is_formula).map(|feature| feature.counts).sum()
+        };
+        let (formulas, topical) = (sum(true), sum(false));
+        let sum =
+            formulas + topical.min(MOST_TOPICAL + formulas) - self.group(Group::Against).min(MOST_AGAINST);
+        (sum * i32::from(REPORTED) / ENOUGH).clamp(0, 100)
     }
 
     fn kind(&self) -> Group {
@@ -247,11 +276,11 @@ impl Sums {
 
     fn reason(&self, score: i32) -> String {
         let mut features: Vec<_> = self.features.iter().collect();
-        features.sort_by_key(|feature| std::cmp::Reverse(feature.3));
+        features.sort_by_key(|feature| std::cmp::Reverse(feature.counts));
         let list = |against: bool, most: usize| {
             let chosen =
-                features.iter().filter(|feature| (feature.0 == Group::Against) == against).take(most);
-            let named = chosen.map(|(_, name, times, counts)| {
+                features.iter().filter(|feature| (feature.group == Group::Against) == against).take(most);
+            let named = chosen.map(|Feature { name, times, counts, .. }| {
                 let name = name.trim();
                 if *times > 1 { format!("{name} ×{times} ({counts})") } else { format!("{name} ({counts})") }
             });

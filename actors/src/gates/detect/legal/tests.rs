@@ -63,3 +63,21 @@ fn legal_texts_are_found_and_near_misses_are_not() {
         assert!(20 * alarms <= of_near, "{alarms} of {of_near} in half {half}");
     }
 }
+
+#[test]
+fn fresh() {
+    for (name, corpus) in [
+        ("legal", include_str!("../../../../tests/corpus/fresh_legal.txt")),
+        ("near", include_str!("../../../../tests/corpus/fresh_near_misses.txt")),
+    ] {
+        let texts = texts(corpus);
+        println!(
+            "{name}: {} of {}",
+            texts.iter().filter(|text| !passages(text).is_empty()).count(),
+            texts.len()
+        );
+        for text in texts {
+            println!("  {} {}", score(text), text.chars().take(60).collect::<String>());
+        }
+    }
+}
