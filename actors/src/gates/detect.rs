@@ -15,9 +15,12 @@ mod fold;
 mod found;
 mod joints;
 mod keys;
+pub mod legal;
+mod lexicon;
 mod meter;
 mod named;
 mod pass;
+pub mod personal;
 mod redactor;
 mod rules;
 mod runs;
@@ -25,10 +28,13 @@ mod shape;
 mod url;
 mod walk;
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+
+use super::own::OwnSecrets;
 
 pub use found::{Class, Hit};
 pub use redactor::Redactor;
@@ -77,13 +83,28 @@ pub struct Scan {
 #[derive(Debug)]
 pub struct Detector {
     rules: RwLock<Arc<Rules>>,
+    own: OwnSecrets,
+    allowed: HashSet<String>,
 }
 
 impl Detector {
     /// Searches with these rules.
     #[must_use]
     pub fn new(rules: Rules) -> Detector {
-        Detector { rules: RwLock::new(Arc::new(rules)) }
+        Detector { rules: RwLock::new(Arc::new(rules)), own: OwnSecrets::default(), allowed: HashSet::new() }
+    }
+
+    /// Also finds the owner's own secrets.
+    #[must_use]
+    pub fn with_own(self, own: OwnSecrets) -> Detector {
+        Detector { own, ..self }
+    }
+
+    /// Lets these values stand, exactly as they are written, although a rule finds them. The
+    /// owner's own secrets are never among them.
+    #[must_use]
+    pub fn with_allowed(self, values: impl IntoIterator<Item = String>) -> Detector {
+        Detector { allowed: values.into_iter().collect(), ..self }
     }
 
     /// The rules in force.
@@ -108,9 +129,13 @@ impl Detector {
     pub fn scan_until(&self, text: &str, is_over: &dyn Fn() -> bool) -> Scan {
         let rules = self.rules();
         let mut meter = Meter::new(text.len(), is_over);
-        let mut search = Search { rules: &rules, meter: &mut meter, passages: Vec::new() };
-        let hits = merge(search.text(text, 0));
+        let mut search = Search { rules: &rules, own: &self.own, meter: &mut meter, passages: Vec::new() };
+        let mut hits = search.text(text, 0);
+        // As written too: folding may read an odd value as something else.
+        hits.extend(own(&self.own, text));
         let passages = merge(search.passages);
+        hits.retain(|hit| hit.class == Class::Own || !self.allowed.contains(&text[hit.range.clone()]));
+        let hits = merge(hits);
         Scan { hits, passages, blocked: meter.end(), steps: meter.steps() }
     }
 
@@ -120,7 +145,7 @@ impl Detector {
         let rules = self.rules();
         let fires = |misfire: &Misfire, text: &str| {
             let mut meter = Meter::new(text.len(), &|| false);
-            let mut search = Search { rules: &rules, meter: &mut meter, passages: Vec::new() };
+            let mut search = Search { rules: &rules, own: &self.own, meter: &mut meter, passages: Vec::new() };
             let hits = search.text(text, 0);
             if misfire.is_near { !hits.is_empty() } else { hits.iter().any(|hit| hit.rule == *misfire.rule) }
         };
@@ -135,6 +160,7 @@ impl Detector {
 /// One scan on its way.
 struct Search<'a, 'm> {
     rules: &'a Rules,
+    own: &'a OwnSecrets,
     meter: &'a mut Meter<'m>,
     passages: Vec<Hit>,
 }
@@ -163,6 +189,12 @@ impl Search<'_, '_> {
 
     fn folded(&mut self, text: &str, depth: usize) -> Vec<Hit> {
         let mut hits = Pass::new(text, self.rules, self.meter).run();
+        self.meter.spend(2 * text.len());
+        if !self.meter.is_blocked() {
+            personal::find(text, &mut hits);
+            self.passages.extend(legal::passages(text));
+        }
+        hits.extend(own(self.own, text));
         self.runs(text, depth, &mut hits);
         self.joints(text, &mut hits);
         hits
@@ -187,7 +219,10 @@ impl Search<'_, '_> {
                 return;
             }
             // Which letters spell a part of it is not plain: all of it goes.
+            let before = self.passages.len();
             let found = self.text(&decoded, depth + 1).into_iter().max_by_key(|hit| hit.score);
+            let passage = self.passages.drain(before..).max_by_key(|hit| hit.score);
+            self.passages.extend(passage.map(|hit| Hit { range: run.clone(), ..hit }));
             hits.extend(found.map(|hit| Hit { range: run, ..hit }));
         }
     }
@@ -211,6 +246,10 @@ impl Search<'_, '_> {
             }
         }
     }
+}
+
+fn own(secrets: &OwnSecrets, text: &str) -> impl Iterator<Item = Hit> {
+    secrets.find(text).map(|range| Hit { range, class: Class::Own, rule: "own-secret".into(), score: 100 })
 }
 
 /// Hits in order, with those that overlap made one: as far as both reach, as the surer one says.
