@@ -8,6 +8,7 @@ pub mod config;
 pub mod home;
 pub mod job;
 pub mod plan;
+pub mod privacy;
 pub mod providers;
 pub mod report;
 pub mod run;

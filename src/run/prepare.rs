@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use empire_actors::gates::detect::Detector;
 use empire_actors::gates::privacy;
 use empire_actors::level::Level;
 use empire_actors::model::{Limits, Model, ProviderId};
@@ -21,6 +22,7 @@ use crate::config::{Config, system_env};
 use crate::home::Home;
 use crate::job::{AdmitError, ChunkRows, InputSource, JobScript, JobSpec, Pack, Totals, admit};
 use crate::plan::{PackChoice, Plan, PlanInput, ReduceSize, RouteStep, SampleStats, Thresholds, pack_for};
+use crate::privacy::rules;
 use crate::providers;
 use crate::sim::{Scenario, Simulator};
 use crate::store::{Admitted, Job, JobState, LedgerScope, Store};
@@ -45,6 +47,15 @@ impl Place {
     /// The effective configuration.
     pub fn load_config(&self) -> Result<Config, CommandError> {
         Ok(Config::load(self.home.dir(), self.config.as_deref(), &system_env)?)
+    }
+
+    /// The detector with the rules that are in force, the owner's own secrets among them.
+    pub fn detector(&self) -> Result<Detector, CommandError> {
+        let config = self.load_config()?;
+        let rules = rules::load(&rules::look(self.home.dir())?)?;
+        let own = config.own_secrets(&system_env).map_err(CommandError::bad_input)?;
+        let allow = config.privacy.allow.keys().cloned();
+        Ok(Detector::new(rules).with_own(own).with_allowed(allow))
     }
 
     /// The folder that holds the state of real or of simulated runs.
