@@ -2,6 +2,7 @@
 
 mod completions;
 mod doctor;
+mod privacy;
 mod results;
 mod run;
 mod sim;
@@ -19,7 +20,7 @@ use empire_actors::money::Micros;
 
 use crate::home::Home;
 use crate::run::error::{CommandError, Exit};
-use crate::run::prepare::{DEFAULT_SCENARIO, Place};
+use crate::run::prepare::{DEFAULT_SCENARIO, Place, blocking};
 use crate::text;
 
 const STYLES: Styles = Styles::styled()
@@ -68,6 +69,9 @@ enum Command {
     Swarm(Swarm),
     /// Run the simulator of the model vendors alone, on loopback.
     Sim(sim::SimArgs),
+    /// See and try what the privacy gate does with texts.
+    #[command(subcommand)]
+    Privacy(privacy::Privacy),
     /// Check what is reachable, configured and missing, and say what to do about each.
     Doctor,
     /// Print the JSON Schema of a file that people write.
@@ -234,6 +238,7 @@ pub async fn main(cli: Cli) -> Result<Exit, CommandError> {
         Command::Swarm(Swarm::Pause(args)) => steer::pause(&context, &args.id).await,
         Command::Swarm(Swarm::Cancel(args)) => steer::cancel(&context, &args.id).await,
         Command::Sim(args) => sim::sim(&context, args).await,
+        Command::Privacy(command) => blocking(move || privacy::privacy(&context, &command)).await?,
         Command::Doctor => doctor::doctor(&context).await,
         Command::Schema(_) | Command::Completions(_) => Ok(Exit::Done),
     }

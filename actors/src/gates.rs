@@ -8,5 +8,6 @@ pub mod budget;
 pub mod call;
 pub mod detect;
 pub mod meter;
+pub mod own;
 pub mod privacy;
 pub mod rate;

@@ -103,7 +103,9 @@ pub(super) async fn resume(context: &Context, args: ResumeArgs, dead: bool) -> R
     let config = context.place.load_config()?;
     let budget = args.budget.or(job.setup.budget);
     // The input was read in when the job was created, so whatever it names now is not read.
-    let loaded = Loaded::new(with_inline_input(spec), config, None, sim.as_deref(), budget).await?;
+    let detector = Arc::new(context.place.detector(&config)?);
+    let spec = with_inline_input(spec);
+    let loaded = Loaded::new(spec, config, detector, None, sim.as_deref(), budget).await?;
     if let Some(given) = &loaded.simulated {
         write_scenario(&store, &job.id, &given.given)?;
     }
@@ -218,8 +220,9 @@ impl Opened {
         let config: Config = context.place.load_config()?;
         let spec = read_spec(&args.job)?;
         let home = context.place.home_of(args.sim.is_some())?;
-        let mut loaded =
-            Loaded::new(spec, config, args.input.as_deref(), args.sim.as_deref(), args.budget).await?;
+        let detector = Arc::new(context.place.detector(&config)?);
+        let (input, sim) = (args.input.as_deref(), args.sim.as_deref());
+        let mut loaded = Loaded::new(spec, config, detector, input, sim, args.budget).await?;
         let store = Store::open(home.lock()?, Arc::new(SystemClock)).await?;
         tell_recovered(&store);
         loaded.spool(store.dir()).await?;

@@ -7,7 +7,8 @@ use empire_actors::gates::detect::{Detector, Redactor};
 
 use super::*;
 
-static DETECTOR: LazyLock<Arc<Detector>> = LazyLock::new(|| Arc::new(Detector::new(shipped().unwrap())));
+static DETECTOR: LazyLock<Arc<Detector>> =
+    LazyLock::new(|| Arc::new(Detector::new(load(&Look::default()).unwrap())));
 
 fn cut(text: &str) -> String {
     let mut redactor = Redactor::new(DETECTOR.clone());

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use empire_actors::gates::book::Scope;
 use empire_actors::gates::budget::Cap;
-use empire_actors::gates::detect::Detector;
 use empire_actors::model::{Model, ProviderId, ProviderSpec};
 use empire_actors::ports::{Answers, ItemKey, Items, Part, Provider, Results, StoreError, Verdict};
 use empire_actors::swarm::meters::MeterReading;
@@ -21,7 +20,6 @@ use super::prepare::{Loaded, highest_level, scope_of};
 use super::progress::{Fixed, Progress, say};
 use super::system::{SystemClock, SystemRandom};
 use crate::job::Totals;
-use crate::privacy;
 use crate::providers;
 use crate::store::{Desired, Job, JobState, Store};
 
@@ -161,7 +159,7 @@ impl Run<'_> {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
             caps: self.caps(),
-            detector: Arc::new(Detector::new(privacy::shipped()?)),
+            detector: loaded.detector.clone(),
             privacy_workers: std::thread::available_parallelism().map_or(1, usize::from),
         })
     }

@@ -5,7 +5,7 @@ use empire_actors::ports::StoreError;
 use crate::config::ConfigError;
 use crate::home::HomeError;
 use crate::job::{InputError, SpecError};
-use crate::privacy::PrivacyRulesError;
+use crate::privacy::rules::RulesError;
 use crate::providers::ClientError;
 use crate::sim::{ScenarioError, SimError};
 use crate::store::{FindError, OpenError};
@@ -73,7 +73,7 @@ bad_input!(
     ClientError,
     ScenarioError,
     SimError,
-    PrivacyRulesError
+    RulesError
 );
 
 impl From<FindError> for CommandError {

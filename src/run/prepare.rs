@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use empire_actors::gates::detect::Detector;
 use empire_actors::gates::privacy;
 use empire_actors::level::Level;
 use empire_actors::model::{Limits, Model, ProviderId};
@@ -16,11 +17,13 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 
 use super::error::CommandError;
+use super::progress::say;
 use super::system::SystemClock;
 use crate::config::{Config, system_env};
 use crate::home::Home;
 use crate::job::{AdmitError, ChunkRows, InputSource, JobScript, JobSpec, Pack, Totals, admit};
 use crate::plan::{PackChoice, Plan, PlanInput, ReduceSize, RouteStep, SampleStats, Thresholds, pack_for};
+use crate::privacy::rules;
 use crate::providers;
 use crate::sim::{Scenario, Simulator};
 use crate::store::{Admitted, Job, JobState, LedgerScope, Store};
@@ -45,6 +48,14 @@ impl Place {
     /// The effective configuration.
     pub fn load_config(&self) -> Result<Config, CommandError> {
         Ok(Config::load(self.home.dir(), self.config.as_deref(), &system_env)?)
+    }
+
+    /// The detector with the rules that are in force, the owner's own secrets among them.
+    pub fn detector(&self, config: &Config) -> Result<Detector, CommandError> {
+        let rules = rules::load(&rules::look(self.home.dir())?)?;
+        let own = config.own_secrets(&system_env).map_err(CommandError::bad_input)?;
+        let allow = config.privacy.allow.keys().cloned();
+        Ok(Detector::new(rules).with_own(own).with_allowed(allow))
     }
 
     /// The folder that holds the state of real or of simulated runs.
@@ -81,6 +92,8 @@ impl Simulated {
 
 /// A job as far as its spec and the configuration say, before its input is read.
 pub struct Loaded {
+    /// Finds what may not leave.
+    pub detector: Arc<Detector>,
     /// The spec.
     pub spec: JobSpec,
     /// Where its items come from.
@@ -122,13 +135,20 @@ pub fn read_spec(path: &Path) -> Result<JobSpec, CommandError> {
 impl Loaded {
     /// Checks a spec against the configuration.
     pub async fn new(
-        spec: JobSpec,
+        mut spec: JobSpec,
         config: Config,
+        detector: Arc<Detector>,
         input: Option<&Path>,
         sim: Option<&str>,
         budget: Option<Micros>,
     ) -> Result<Loaded, CommandError> {
-        let source = InputSource::resolve(&spec, input)?;
+        let mut source = InputSource::resolve(&spec, input)?;
+        if let Some((level, why)) = level_by_place(&config, &spec, &source)? {
+            say(&format!("note: {why}: the job is treated as {level}"));
+            // The rows carry it too: the job may be resumed without its file.
+            source = source.at_least(level);
+            spec.privacy = level;
+        }
         let route = config.resolve_route(spec.route.as_deref().unwrap_or(&config.route)).map_err(
             |error| match &spec.route {
                 Some(_) => CommandError::bad_input(format!("{}: `route`: {error}", spec.route_place)),
@@ -146,7 +166,7 @@ impl Loaded {
             None => config,
         };
         let script = Arc::new(JobScript::new(&spec, simulated.is_some()));
-        Ok(Loaded { spec, source, script, config, simulated, route, left_out, budget })
+        Ok(Loaded { detector, spec, source, script, config, simulated, route, left_out, budget })
     }
 
     /// Standard input is kept in `folder`, so that it can be read again.
@@ -204,6 +224,28 @@ impl Loaded {
         let confirm = &self.config.confirm;
         Thresholds { cost_above: Some(confirm.cost_above), time_above: Some(confirm.time_above) }
     }
+}
+
+/// The level of the files that a job is made from, where that is above what it says, and why.
+fn level_by_place(
+    config: &Config,
+    spec: &JobSpec,
+    source: &InputSource,
+) -> Result<Option<(Level, String)>, CommandError> {
+    let mut highest = None;
+    for path in source.path().into_iter().chain([spec.path.as_path()]) {
+        let rule = config.privacy.sources.level_of(path).map_err(|error| {
+            CommandError::bad_input(format!(
+                "{} cannot be followed ({error}), so its privacy level is not known: correct the path",
+                path.display()
+            ))
+        })?;
+        if let Some(rule) = rule.filter(|rule| rule.level > spec.privacy) {
+            let why = format!("{} is {} by [privacy.sources] {}", path.display(), rule.level, rule.path);
+            highest = highest.max(Some((rule.level, why)));
+        }
+    }
+    Ok(highest)
 }
 
 /// Drops models whose provider has no key, if the route is the default one; a route that the

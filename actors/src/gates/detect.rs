@@ -145,7 +145,8 @@ impl Detector {
         let rules = self.rules();
         let fires = |misfire: &Misfire, text: &str| {
             let mut meter = Meter::new(text.len(), &|| false);
-            let mut search = Search { rules: &rules, own: &self.own, meter: &mut meter, passages: Vec::new() };
+            let mut search =
+                Search { rules: &rules, own: &self.own, meter: &mut meter, passages: Vec::new() };
             let hits = search.text(text, 0);
             if misfire.is_near { !hits.is_empty() } else { hits.iter().any(|hit| hit.rule == *misfire.rule) }
         };
@@ -248,7 +249,7 @@ impl Search<'_, '_> {
     }
 }
 
-fn own(secrets: &OwnSecrets, text: &str) -> impl Iterator<Item = Hit> {
+fn own<'t>(secrets: &'t OwnSecrets, text: &'t str) -> impl Iterator<Item = Hit> + 't {
     secrets.find(text).map(|range| Hit { range, class: Class::Own, rule: "own-secret".into(), score: 100 })
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::call::{Call, Draft, Request, Screened};
-use super::detect::{Blocked, Detector, Redactor, Rules};
+use super::detect::{Blocked, Class, Detector, Redactor, Rules};
 use crate::kernel::control::{Address, Control, Down, Failure};
 use crate::kernel::supervisor::ChildSpec;
 use crate::level::{Level, Zone};
@@ -32,6 +32,17 @@ pub enum PrivacyRefusal {
         zone: Zone,
         /// The most that may go there.
         ceiling: Level,
+    },
+    /// A passage of it reads like a legal document, which is P2 whatever the job says.
+    #[error(
+        "a passage reads like a legal document, which is {} data: it may not go to {provider} in {zone}",
+        Level::P2
+    )]
+    Legal {
+        /// Who would have got it.
+        provider: ProviderId,
+        /// Where that is.
+        zone: Zone,
     },
     /// It could not be looked at to its end; nothing leaves unseen.
     #[error("the call could not be looked at: {0}")]
@@ -102,12 +113,12 @@ impl PrivacyActor {
         let request = call.request();
         permit(request.level, &request.model.provider, zone)?;
         let mut request = call.into_request();
-        let redactions = if zone.redacts() { self.redact(&mut request)? } else { 0 };
+        let redactions = if zone.redacts() { self.redact(&mut request, zone)? } else { 0 };
         Ok(Call::screened(request, redactions))
     }
 
     /// Cuts what may not leave out of every part of the request that is sent.
-    fn redact(&mut self, request: &mut Request) -> Result<u32, Blocked> {
+    fn redact(&mut self, request: &mut Request, zone: Zone) -> Result<u32, PrivacyRefusal> {
         let mut redactor = self.redactor();
         request.system.iter().try_for_each(|text| redactor.learn(text))?;
         request.turns.iter().try_for_each(|turn| redactor.learn(&turn.text))?;
@@ -115,6 +126,9 @@ impl PrivacyActor {
             && !self.is_clean(schema)?
         {
             redactor.learn_json(schema)?;
+        }
+        if redactor.classes().contains(&Class::Legal) {
+            return Err(PrivacyRefusal::Legal { provider: request.model.provider.clone(), zone });
         }
         if redactor.found() == 0 {
             return Ok(0);

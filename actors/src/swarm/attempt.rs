@@ -357,9 +357,9 @@ async fn pass(
     use crate::gates::privacy::PrivacyRefusal;
     let screened = job.privacy.screen(draft, lane.spec.zone).await.map_err(|refusal| match refusal {
         PrivacyRefusal::Down(_) => Refusal::GateDown,
-        denied @ (PrivacyRefusal::Denied { .. } | PrivacyRefusal::Unseen(_)) => {
-            Refusal::Denied(denied.to_string())
-        }
+        denied @ (PrivacyRefusal::Denied { .. }
+        | PrivacyRefusal::Legal { .. }
+        | PrivacyRefusal::Unseen(_)) => Refusal::Denied(denied.to_string()),
     })?;
     let redactions = screened.redactions();
     let funded = job.budget.fund(screened).await.map_err(|refusal| match refusal {

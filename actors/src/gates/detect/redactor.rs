@@ -1,6 +1,6 @@
 //! Cuts what was found out of the texts of one conversation, and puts it back for its owner.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -52,6 +52,7 @@ pub struct Redactor {
     /// Placeholders that stood in the texts themselves.
     taken: HashSet<String>,
     needles: Needles,
+    classes: BTreeSet<Class>,
 }
 
 impl fmt::Debug for Redactor {
@@ -78,6 +79,7 @@ impl Redactor {
             counts: HashMap::new(),
             taken: HashSet::new(),
             needles: Needles::default(),
+            classes: BTreeSet::new(),
         }
     }
 
@@ -85,6 +87,12 @@ impl Redactor {
     #[must_use]
     pub fn found(&self) -> u32 {
         u32::try_from(self.placeholders.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The kinds of what was found, legal passages among them, each once.
+    #[must_use]
+    pub fn classes(&self) -> Vec<Class> {
+        self.classes.iter().copied().collect()
     }
 
     /// Finds what has to go from `text` and remembers it.
@@ -145,6 +153,7 @@ impl Redactor {
         if let Some(reason) = scan.blocked {
             return Err(reason);
         }
+        self.classes.extend(scan.hits.iter().chain(&scan.passages).map(|hit| hit.class));
         for hit in &scan.hits {
             self.remember(&text[hit.range.clone()], hit.class);
         }
