@@ -22,6 +22,7 @@ mod run;
 mod tests;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::ops::Range;
 
 use super::found::{Class, Hit};
@@ -37,7 +38,8 @@ const LONGEST_HEAD: usize = 34;
 /// Finds personal data in folded text. The hits are sorted and disjoint, and lie on character
 /// boundaries.
 pub fn find(text: &str, hits: &mut Vec<Hit>) {
-    let mut scan = Scan { text, bytes: text.as_bytes(), floor: 0, context: Context::new() };
+    let mut scan =
+        Scan { text, bytes: text.as_bytes(), floor: 0, context: Context::new(), colons: Cell::new(0) };
     let mut from = 0;
     while let Some(digit) = next_digit(scan.bytes, from) {
         let token = scan.token(digit);
@@ -64,6 +66,9 @@ fn judge(scan: &Scan<'_>, token: &Token) -> Option<Hit> {
             .or_else(|| network::lettered(scan, token));
     }
     let run = Run::read(scan.bytes, token.start);
+    if run.is_table() {
+        return None;
+    }
     bank::iban(scan, token)
         .or_else(|| network::numbered(scan, token, &run))
         .or_else(|| birth::date(scan, token))
@@ -95,6 +100,8 @@ struct Scan<'t> {
     /// One past the last hit: nothing before belongs to another one.
     floor: usize,
     context: Context,
+    /// Up to where a chain of hex digits and colons was looked at.
+    colons: Cell<usize>,
 }
 
 /// A run of ASCII letters and digits with at least one digit.
