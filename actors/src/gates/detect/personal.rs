@@ -42,10 +42,11 @@ pub fn find(text: &str, hits: &mut Vec<Hit>) {
         Scan { text, bytes: text.as_bytes(), floor: 0, context: Context::new(), colons: Cell::new(0) };
     let mut from = 0;
     while let Some(digit) = next_digit(scan.bytes, from) {
-        let token = scan.token(digit);
+        let mut token = scan.token(digit);
         scan.context.advance(scan.bytes, token.start);
+        let found = judge(&scan, &mut token);
         from = token.end;
-        if let Some(hit) = judge(&scan, &token).filter(|hit| hit.score >= REPORTED) {
+        if let Some(hit) = found.filter(|hit| hit.score >= REPORTED) {
             scan.floor = hit.range.end;
             from = from.max(hit.range.end);
             hits.push(hit);
@@ -53,8 +54,8 @@ pub fn find(text: &str, hits: &mut Vec<Hit>) {
     }
 }
 
-/// Asks each family in turn; those that are surest come first.
-fn judge(scan: &Scan<'_>, token: &Token) -> Option<Hit> {
+/// Asks each family in turn; those that are surest come first. A table of numbers is one token.
+fn judge(scan: &Scan<'_>, token: &mut Token) -> Option<Hit> {
     // A long blob is a hash or base64; the secrets' detector looks at those.
     if token.end - token.start > 2 * LONGEST_HEAD {
         return None;
@@ -67,6 +68,8 @@ fn judge(scan: &Scan<'_>, token: &Token) -> Option<Hit> {
     }
     let run = Run::read(scan.bytes, token.start);
     if run.is_table() {
+        // Its last group may begin something else.
+        token.end = run.end(run.groups() - 1);
         return None;
     }
     bank::iban(scan, token)
