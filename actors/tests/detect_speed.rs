@@ -6,7 +6,7 @@
 use empire_actors::gates::detect::{legal, personal};
 use tokio::time::Instant;
 
-const SIZE: usize = 8 << 20;
+const SIZE: usize = 2 << 20;
 
 /// Prose of the kind that prompts are made of, without anything to find.
 const PROSE: &str = "The garden lies behind the old mill, where the river bends and slows. In the morning \

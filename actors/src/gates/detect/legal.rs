@@ -26,14 +26,16 @@ pub const REPORTED: u8 = 50;
 const WINDOW: usize = 1_600;
 /// Weight of single words that a text needs before its structure is looked at.
 const WORTH_A_LOOK: i32 = 18;
+/// Lines that begin with the number of a clause before they count.
+const LEAST_CLAUSES: usize = 2;
 /// What speaks against a passage counts up to here, so that a contract about software stays one.
 const MOST_AGAINST: i32 = 60;
 /// Features with this weight are formulas; those with less are what the news write, too.
 const FORMULA: i32 = 10;
 /// What the other features may count together, beside as much again as the formulas do.
-const MOST_TOPICAL: i32 = 26;
+const MOST_TOPICAL: i32 = 15;
 /// The sum that makes a passage; it becomes a score of [`REPORTED`].
-const ENOUGH: i32 = 32;
+const ENOUGH: i32 = 18;
 
 /// The list of words, and the automaton that finds them.
 struct Words {
@@ -43,9 +45,12 @@ struct Words {
 
 #[allow(clippy::expect_used, reason = "the list is a constant, and a test reads it")]
 static WORDS: LazyLock<Words> = LazyLock::new(|| {
-    let entries = words::entries().expect("the list is written as its head says");
+    let mut entries = words::entries().expect("the list is written as its head says");
     // An underscore at the end of a word stands for a space.
-    let texts: Vec<String> = entries.iter().map(|entry| entry.word.replace('_', " ")).collect();
+    let mut texts: Vec<String> = entries.iter().map(|entry| entry.word.replace('_', " ")).collect();
+    let (anchors, places): (Vec<_>, Vec<_>) = structure::entries().into_iter().unzip();
+    entries.extend(anchors);
+    texts.extend(places);
     let words = (0_u16..).zip(entries.iter().zip(&texts));
     let words: Vec<_> = words.map(|(index, (entry, text))| (index, entry.bound, text.as_str())).collect();
     let lexicon = Lexicon::new(&words).expect("some hundred short words make a small automaton");
@@ -56,10 +61,24 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| {
 #[derive(Debug, Clone, Copy)]
 struct Mark {
     start: usize,
-    end: usize,
-    group: Group,
-    weight: i32,
-    name: &'static str,
+    /// Bytes of it; words are short.
+    length: u16,
+    /// Which entry of the list it is.
+    entry: u16,
+}
+
+impl Mark {
+    fn entry(&self) -> &'static Entry {
+        &WORDS.entries[usize::from(self.entry)]
+    }
+
+    fn end(&self) -> usize {
+        self.start + usize::from(self.length)
+    }
+
+    fn is_against(&self) -> bool {
+        self.entry().group == Group::Against
+    }
 }
 
 /// A window, its score and what counted.
@@ -105,8 +124,7 @@ const fn rule(kind: Group) -> &'static str {
 fn judged(text: &str) -> Vec<Verdict> {
     let marks = marks(text);
     let mut passages: Vec<Verdict> = Vec::new();
-    let total: i32 = marks.iter().filter(|mark| mark.group != Group::Against).map(|mark| mark.weight).sum();
-    if total < WORTH_A_LOOK {
+    if weight(&marks) < WORTH_A_LOOK {
         return passages;
     }
     let mut first = 0;
@@ -127,16 +145,27 @@ fn judged(text: &str) -> Vec<Verdict> {
     passages
 }
 
-/// All words that count, in the order of their ends.
+/// All features, in the order of their starts.
 fn marks(text: &str) -> Vec<Mark> {
     let Words { entries, lexicon } = &*WORDS;
-    let mut marks = Vec::new();
+    let mut marks: Vec<Mark> = Vec::new();
     lexicon.read(text.as_bytes(), 0, text.len(), lexicon.start(), |index, start, end| {
-        let Entry { group, weight, word: name, .. } = entries[usize::from(index)];
-        marks.push(Mark { start, end, group, weight, name });
+        let name = entries[usize::from(index)].word;
+        if structure::holds(text, name, &(start..end)) {
+            let length = u16::try_from(end - start).unwrap_or(u16::MAX);
+            marks.push(Mark { start, length, entry: index });
+        }
     });
-    marks.sort_by_key(|mark| mark.start);
+    marks.sort_unstable_by_key(|mark| mark.start);
     marks
+}
+
+/// What the features count that speak for a legal text, each as often as it occurs.
+fn weight(marks: &[Mark]) -> i32 {
+    marks
+        .iter()
+        .filter(|mark| !mark.is_against())
+        .fold(0, |sum, mark| sum.saturating_add(mark.entry().weight))
 }
 
 /// Windows of whole paragraphs. Each begins half a window after the one before, so that no passage
@@ -182,27 +211,26 @@ fn paragraphs(text: &str) -> Vec<usize> {
 }
 
 /// Scores one window. The passage reaches from its first line with a feature to its last.
-fn judge(text: &str, window: &Range<usize>, words: &[Mark]) -> Option<Verdict> {
-    let speaks: i32 = words.iter().filter(|mark| mark.group != Group::Against).map(|mark| mark.weight).sum();
-    if speaks < WORTH_A_LOOK {
+fn judge(text: &str, window: &Range<usize>, marks: &[Mark]) -> Option<Verdict> {
+    if weight(marks) < WORTH_A_LOOK {
         return None;
     }
-    let mut marks = words.to_vec();
-    structure::marks(text, window, &mut marks);
-    let sums = Sums::of(&mut marks);
+    let (clauses, clause_range) = structure::clauses(&text[window.clone()]);
+    let sums = Sums::of(marks, clauses);
     let score = sums.score();
     if score < i32::from(REPORTED) {
         return None;
     }
-    let first = marks.iter().filter(|mark| mark.group != Group::Against).map(|mark| mark.start).min()?;
-    let last = marks.iter().filter(|mark| mark.group != Group::Against).map(|mark| mark.end).max()?;
+    let speaking = || marks.iter().filter(|mark| !mark.is_against());
+    let (mut first, mut last) = (speaking().map(|mark| mark.start).min()?, speaking().map(Mark::end).max()?);
+    if clauses >= LEAST_CLAUSES {
+        first = first.min(window.start + clause_range.start);
+        last = last.max(window.start + clause_range.end);
+    }
+    // Whole lines.
     let start = text[window.start..first].rfind('\n').map_or(window.start, |line| window.start + line + 1);
-    let end = last.max(start);
-    let end = text[end..]
-        .bytes()
-        .take(WINDOW)
-        .position(|byte| byte == b'\n')
-        .map_or_else(|| window.end.max(end), |line| end + line);
+    let rest = &text[last..window.end.max(last)];
+    let end = rest.find('\n').map_or(last + rest.len(), |line| last + line);
     Some(Verdict {
         range: start..end,
         score: u8::try_from(score).unwrap_or(100),
@@ -214,6 +242,16 @@ fn judge(text: &str, window: &Range<usize>, words: &[Mark]) -> Option<Verdict> {
 /// What the features of a window add up to.
 struct Sums {
     features: Vec<Feature>,
+}
+
+/// The second time counts half, the third a quarter, and then it is enough.
+const fn counts(weight: i32, times: usize) -> i32 {
+    match times {
+        0 => 0,
+        1 => weight,
+        2 => weight + weight / 2,
+        _ => weight + weight / 2 + weight / 4,
+    }
 }
 
 /// What one feature adds to a window.
@@ -232,19 +270,25 @@ impl Feature {
 }
 
 impl Sums {
-    fn of(marks: &mut [Mark]) -> Self {
-        marks.sort_by(|a, b| (a.group, a.name, a.start).cmp(&(b.group, b.name, b.start)));
-        let features = marks
-            .chunk_by(|a, b| (a.group, a.name) == (b.group, b.name))
+    /// Adds up the marks of a window in which so many lines begin with the number of a clause.
+    fn of(marks: &[Mark], clauses: usize) -> Self {
+        let mut entries: Vec<u16> = marks.iter().map(|mark| mark.entry).collect();
+        entries.sort_unstable();
+        let same = |a: &u16, b: &u16| {
+            a == b || WORDS.entries[usize::from(*a)].word == WORDS.entries[usize::from(*b)].word
+        };
+        let mut features: Vec<Feature> = entries
+            .chunk_by(same)
             .map(|same| {
-                let weight = same[0].weight;
-                // The second time counts half, the third a quarter, and then it is enough.
-                let counts = weight
-                    + if same.len() > 1 { weight / 2 } else { 0 }
-                    + if same.len() > 2 { weight / 4 } else { 0 };
-                Feature { group: same[0].group, name: same[0].name, weight, times: same.len(), counts }
+                let Entry { group, weight, word: name, .. } = WORDS.entries[usize::from(same[0])];
+                Feature { group, name, weight, times: same.len(), counts: counts(weight, same.len()) }
             })
             .collect();
+        if clauses >= LEAST_CLAUSES {
+            let weight = if clauses >= 2 * LEAST_CLAUSES { 14 } else { 10 };
+            let (group, name) = (Group::Structure, structure::CLAUSES);
+            features.push(Feature { group, name, weight, times: clauses, counts: weight });
+        }
         Self { features }
     }
 

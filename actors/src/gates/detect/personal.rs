@@ -22,6 +22,7 @@ mod run;
 mod tests;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::ops::Range;
 
 use super::found::{Class, Hit};
@@ -37,13 +38,15 @@ const LONGEST_HEAD: usize = 34;
 /// Finds personal data in folded text. The hits are sorted and disjoint, and lie on character
 /// boundaries.
 pub fn find(text: &str, hits: &mut Vec<Hit>) {
-    let mut scan = Scan { text, bytes: text.as_bytes(), floor: 0, context: Context::new() };
+    let mut scan =
+        Scan { text, bytes: text.as_bytes(), floor: 0, context: Context::new(), colons: Cell::new(0) };
     let mut from = 0;
     while let Some(digit) = next_digit(scan.bytes, from) {
-        let token = scan.token(digit);
+        let mut token = scan.token(digit);
         scan.context.advance(scan.bytes, token.start);
+        let found = judge(&scan, &mut token);
         from = token.end;
-        if let Some(hit) = judge(&scan, &token).filter(|hit| hit.score >= REPORTED) {
+        if let Some(hit) = found.filter(|hit| hit.score >= REPORTED) {
             scan.floor = hit.range.end;
             from = from.max(hit.range.end);
             hits.push(hit);
@@ -51,8 +54,8 @@ pub fn find(text: &str, hits: &mut Vec<Hit>) {
     }
 }
 
-/// Asks each family in turn; those that are surest come first.
-fn judge(scan: &Scan<'_>, token: &Token) -> Option<Hit> {
+/// Asks each family in turn; those that are surest come first. A table of numbers is one token.
+fn judge(scan: &Scan<'_>, token: &mut Token) -> Option<Hit> {
     // A long blob is a hash or base64; the secrets' detector looks at those.
     if token.end - token.start > 2 * LONGEST_HEAD {
         return None;
@@ -64,6 +67,11 @@ fn judge(scan: &Scan<'_>, token: &Token) -> Option<Hit> {
             .or_else(|| network::lettered(scan, token));
     }
     let run = Run::read(scan.bytes, token.start);
+    if run.is_table() {
+        // Its last group may begin something else.
+        token.end = run.end(run.groups() - 1);
+        return None;
+    }
     bank::iban(scan, token)
         .or_else(|| network::numbered(scan, token, &run))
         .or_else(|| birth::date(scan, token))
@@ -95,6 +103,8 @@ struct Scan<'t> {
     /// One past the last hit: nothing before belongs to another one.
     floor: usize,
     context: Context,
+    /// Up to where a chain of hex digits and colons was looked at.
+    colons: Cell<usize>,
 }
 
 /// A run of ASCII letters and digits with at least one digit.

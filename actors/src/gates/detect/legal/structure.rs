@@ -1,222 +1,194 @@
 //! The structure of legal texts: clauses with numbers, sections with statutes, terms defined in
-//! quotes, duties of somebody with a role, lines for signatures. Only looked at where words of such
-//! texts are.
+//! quotes, duties of somebody with a role, lines for signatures. The lexicon finds where to look;
+//! what stands there decides, with bounded work at each place.
 
 use std::ops::Range;
 
-use super::Mark;
-use super::words::{Group, STATUTES};
+use super::words::{Entry, Group, STATUTES};
+use crate::gates::detect::lexicon::Bound::{self, Part, Word};
 
-/// Marks that one kind of structure may leave in a window.
-const MOST_OF_A_KIND: usize = 8;
+pub(super) const CLAUSES: &str = "numbered clauses";
+const STATUTE: &str = "section of a statute";
+const HEADING: &str = "clause under a section sign";
+const TERM: &str = "defined term";
+const MEANING: &str = "meaning of a term";
+const DUTY: &str = "duty of a party";
+const STRONG_DUTY: &str = "what a party shall do";
+const SIGNATURE: &str = "signature line";
+const REQUIREMENT: &str = "requirement in capitals";
+const QUESTION: &str = "question";
 
-/// Adds the structural features of a window.
-pub(super) fn marks(text: &str, window: &Range<usize>, marks: &mut Vec<Mark>) {
-    let part = &text[window.clone()];
-    let mut add = |name, weight, found: Range<usize>, group| {
-        marks.push(Mark {
-            start: window.start + found.start,
-            end: window.start + found.end,
-            group,
-            weight,
-            name,
-        });
-    };
-    let clauses = clauses(part);
-    if clauses.len() >= 2 {
-        let first = clauses.first().map_or(0, |clause| clause.start);
-        let last = clauses.last().map_or(0, |clause| clause.end);
-        add("numbered clauses", if clauses.len() >= 4 { 14 } else { 10 }, first..last, Group::Structure);
-    }
-    for section in sections(part).into_iter().take(MOST_OF_A_KIND) {
-        add("section of a statute", 10, section, Group::Structure);
-    }
-    for heading in section_headings(part).into_iter().take(MOST_OF_A_KIND) {
-        add("clause under a section sign", 12, heading, Group::Structure);
-    }
-    for term in defined_terms(part).into_iter().take(MOST_OF_A_KIND) {
-        add("defined term", 12, term, Group::Structure);
-    }
-    for duty in duties(part).into_iter().take(MOST_OF_A_KIND) {
-        add("duty of a party", 9, duty, Group::Structure);
-    }
-    for line in signatures(part).into_iter().take(2) {
-        add("signature line", 10, line, Group::Structure);
-    }
-    for rule in requirements(part).into_iter().take(MOST_OF_A_KIND) {
-        add("requirement in capitals", 12, rule, Group::Against);
-    }
-    let questions = part.matches('?').take(3).count();
-    for _ in 0..questions {
-        add("question", 6, 0..0, Group::Against);
-    }
-}
+/// What a structure counts, its name, and where it may be; one word is one place to look at.
+const ANCHORS: &[(Group, i32, &str, Bound, &[&str])] = &[
+    (Group::Structure, 10, STATUTE, Part, &["§", "art. ", "u.s.c."]),
+    (Group::Structure, 12, HEADING, Part, &["§ "]),
+    (Group::Structure, 12, MEANING, Part, &[" means ", " shall mean ", " bezeichnet "]),
+    (
+        Group::Structure,
+        10,
+        STRONG_DUTY,
+        Word,
+        &[
+            "shall",
+            "hereby",
+            "ist verpflichtet",
+            "ist berechtigt",
+            "haftet",
+            "verpflichtet sich",
+            "ist befugt",
+        ],
+    ),
+    (
+        Group::Structure,
+        9,
+        DUTY,
+        Word,
+        &["agrees", "agree", "represents", "undertakes", "may not", "is entitled", "will not"],
+    ),
+    (
+        Group::Structure,
+        10,
+        SIGNATURE,
+        Part,
+        &["_____", "ort, datum", "/s/", "unterschrift:", "(unterschrift", "gez. "],
+    ),
+    (
+        Group::Against,
+        12,
+        REQUIREMENT,
+        Bound::Capitals,
+        &["must", "should", "may", "required", "recommended", "optional"],
+    ),
+    (Group::Against, 6, QUESTION, Part, &["?"]),
+];
 
-/// Lines with where they begin.
-fn lines(part: &str) -> impl Iterator<Item = (usize, &str)> {
-    part.split_inclusive('\n').scan(0, |at, line| {
-        let start = *at;
-        *at += line.len();
-        Some((start, line))
-    })
-}
+/// What stands before a term in quotes that is being defined.
+const OPENINGS: &[&str] = &[
+    "(",
+    "(the ",
+    "(each, a ",
+    "(each a ",
+    "(collectively, the ",
+    "(together, the ",
+    "(a ",
+    "(an ",
+    "nachfolgend ",
+    "nachfolgend: ",
+    "im folgenden ",
+    "im folgenden: ",
+    "nachstehend ",
+    "hereinafter ",
+    "hereinafter the ",
+    "as the ",
+    "referred to as ",
+    "(der ",
+    "(die ",
+    "(das ",
+];
+const QUOTES: &[&str] = &["\"", "“", "„", "«"];
 
-/// Lines that begin with the number of a clause: `1.`, `2.3`, `(4)`, `§ 5`, `Section 6`.
-fn clauses(part: &str) -> Vec<Range<usize>> {
-    let is_clause = |line: &str| {
-        let line = line.trim_start();
-        let rest = ["§", "Section", "SECTION", "Article", "ARTICLE", "Artikel", "Clause", "Ziffer", "Art."]
-            .iter()
-            .find_map(|word| line.strip_prefix(word));
-        if let Some(rest) = rest {
-            return rest
-                .trim_start_matches([' ', '\u{a0}'])
-                .starts_with(|c: char| c.is_ascii_digit() || matches!(c, 'I' | 'V' | 'X'));
-        }
-        let inner = line.strip_prefix('(').unwrap_or(line);
-        let number = inner.bytes().take(6).take_while(|c| c.is_ascii_digit() || *c == b'.').count();
-        let after = inner[number..].chars().next();
-        let is_number = number > 0 && inner.starts_with(|c: char| c.is_ascii_digit());
-        let closes = inner[..number].contains('.') || after == Some(')');
-        is_number && closes && matches!(after, Some(' ' | ')' | '\t' | '\u{a0}'))
-    };
-    lines(part).filter(|(_, line)| is_clause(line)).map(|(at, line)| at..at + line.trim_end().len()).collect()
-}
+/// Bytes that are looked at around a place.
+const NEAR: usize = 60;
 
-/// Section signs (or `Art.`) with a number and a statute that lawyers cite.
-fn sections(part: &str) -> Vec<Range<usize>> {
-    let mut sections = Vec::new();
-    for sign in ["§", "Art. ", "U.S.C. "] {
-        for (at, _) in part.match_indices(sign).take(2 * MOST_OF_A_KIND) {
-            let rest = &part[at + sign.len()..];
-            let near: usize = rest.chars().take(60).take_while(|c| *c != '\n').map(char::len_utf8).sum();
-            let near = &rest[..near];
-            let has_number =
-                near.trim_start_matches(['§', ' ', '\u{a0}']).starts_with(|c: char| c.is_ascii_digit());
-            let statute = near
-                .split(|c: char| !c.is_alphanumeric() && !matches!(c, '.' | '-'))
-                .find(|word| STATUTES.contains(&word.trim_end_matches(['.', ','])) || *word == "U.S.C.");
-            if has_number && (statute.is_some() || sign == "U.S.C. ") {
-                sections.push(at..at + sign.len() + near.len());
-            }
-        }
-    }
-    sections
-}
-
-/// Lines such as `§ 3 Vertragsstrafe`: a section sign, a number, a title or a clause.
-fn section_headings(part: &str) -> Vec<Range<usize>> {
-    let is_heading = |line: &str| {
-        let rest = line.trim_start().strip_prefix('§')?.trim_start_matches([' ', '\u{a0}']);
-        let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == 'a');
-        rest.trim_start_matches([' ', '.', ':', '-', '–']).starts_with(char::is_uppercase).then_some(())
-    };
-    lines(part)
-        .filter(|(_, line)| is_heading(line).is_some())
-        .map(|(at, line)| at..at + line.trim_end().len())
-        .collect()
-}
-
-/// A term that is given its meaning in quotes: `(the "Agreement")`, `– nachfolgend „Mieter“ –`.
-fn defined_terms(part: &str) -> Vec<Range<usize>> {
-    let is_quote = |c: char| matches!(c, '"' | '“' | '”' | '„' | '\'' | '‘' | '«' | '»');
-    let mut terms = Vec::new();
-    for (at, quote) in part.char_indices().filter(|(_, c)| is_quote(*c)).take(64) {
-        let before = part[..at].trim_end();
-        let opens = [
-            "(",
-            "(the",
-            "(each, a",
-            "(each a",
-            "(collectively, the",
-            "(together, the",
-            "(„",
-            "nachfolgend",
-            "im Folgenden",
-            "nachstehend",
-            "Nachfolgend",
-            "(hereinafter",
-            "hereinafter",
-            "(a",
-            "(an",
-            "as the",
-            "referred to as",
-            "(im Folgenden:",
-            "nachfolgend:",
-            "(nachfolgend",
-            "(hereinafter the",
-            "– im Folgenden",
-            "(der",
-            "(die",
-            "(das",
-        ]
+/// The places that the lexicon finds for this module.
+pub(super) fn entries() -> Vec<(Entry, String)> {
+    let anchors = ANCHORS.iter().flat_map(|(group, weight, name, bound, words)| {
+        let entry = Entry { group: *group, weight: *weight, bound: *bound, word: name };
+        words.iter().map(move |word| (entry, (*word).to_owned()))
+    });
+    let term = Entry { group: Group::Structure, weight: 12, bound: Part, word: TERM };
+    let terms = OPENINGS
         .iter()
-        .any(|opening| before.ends_with(opening));
-        let term = &part[at + quote.len_utf8()..];
-        if opens && term.starts_with(char::is_uppercase) {
-            terms.push(at..at + quote.len_utf8());
-        }
-    }
-    // `"Confidential Information" means …`
-    for verb in [" means ", " shall mean ", " bezeichnet ", " bedeutet "] {
-        for (at, _) in part.match_indices(verb).take(MOST_OF_A_KIND) {
-            if part[..at].ends_with(is_quote) {
-                terms.push(at..at + verb.len());
-            }
-        }
-    }
-    terms
+        .flat_map(|opening| QUOTES.iter().map(move |quote| (term, format!("{opening}{quote}"))));
+    anchors.chain(terms).collect()
 }
 
-/// `the Tenant shall`, `Receiving Party shall`, `Der Auftragnehmer verpflichtet sich`: somebody with
-/// a role, in capitals as such texts write it, has to do something.
-fn duties(part: &str) -> Vec<Range<usize>> {
-    let mut duties = Vec::new();
-    for verb in [
-        " shall ",
-        " hereby ",
-        " agrees ",
-        " agree ",
-        " represents ",
-        " undertakes ",
-        " may not ",
-        " is entitled ",
-        " will not ",
-    ] {
-        for (at, _) in part.match_indices(verb).take(2 * MOST_OF_A_KIND) {
-            let word = part[..at].rsplit([' ', '\n']).next().unwrap_or_default();
-            let has_role = word.starts_with(char::is_uppercase)
-                && word.chars().skip(1).any(char::is_lowercase)
-                && word.len() >= 4
-                && !matches!(word, "This" | "That" | "They" | "There" | "These" | "Which" | "Both" | "Who");
-            let is_strong = verb == " shall " || verb == " hereby ";
-            // Without `shall`, only a word that is no sentence's beginning is a role.
-            let in_sentence =
-                part[..at - word.len()].trim_end().ends_with(|c: char| c.is_alphanumeric() || c == ',');
-            if has_role && (is_strong || in_sentence) {
-                duties.push(at..at + verb.len());
-            }
+/// Whether what stands at `place` is what `name` says. Words of the list need nothing more.
+pub(super) fn holds(text: &str, name: &str, place: &Range<usize>) -> bool {
+    match name {
+        STATUTE => is_section(behind(text, place.end)),
+        HEADING => is_heading(text, place),
+        TERM => behind(text, place.end).starts_with(char::is_uppercase),
+        MEANING => text[..place.start].ends_with(['"', '“', '”', '«', '»']),
+        STRONG_DUTY => role(text, place.start).is_some(),
+        DUTY => role(text, place.start).is_some_and(|at| !begins_sentence(text, at)),
+        SIGNATURE => !text[..place.start].ends_with('_'),
+        _ => true,
+    }
+}
+
+/// The text behind `at`, at most [`NEAR`] characters of its line.
+fn behind(text: &str, at: usize) -> &str {
+    let rest = &text[at..];
+    let length: usize = rest.chars().take(NEAR).take_while(|c| *c != '\n').map(char::len_utf8).sum();
+    &rest[..length]
+}
+
+/// Whether a number and a statute that lawyers cite follow a section sign.
+fn is_section(behind: &str) -> bool {
+    let is_statute = |word: &str| STATUTES.contains(&word.trim_end_matches(['.', ',']));
+    let has_number =
+        behind.trim_start_matches(['§', ' ', '\u{a0}']).starts_with(|c: char| c.is_ascii_digit());
+    has_number && behind.split(|c: char| !c.is_alphanumeric() && !matches!(c, '.' | '-')).any(is_statute)
+}
+
+/// Whether a line begins here such as `§ 3 Vertragsstrafe`.
+fn is_heading(text: &str, place: &Range<usize>) -> bool {
+    let is_first = text[..place.start].trim_end_matches(' ').ends_with('\n') || place.start == 0;
+    let rest = behind(text, place.end).trim_start_matches(|c: char| c.is_ascii_digit() || c == 'a');
+    is_first && rest.trim_start_matches([' ', '.', ':', '-', '–']).starts_with(char::is_uppercase)
+}
+
+/// Where the word before `at` begins, if it is a role in capitals: `the Tenant shall`. At the
+/// beginning of a sentence only a pronoun would mislead.
+fn role(text: &str, at: usize) -> Option<usize> {
+    let head = text[..at].strip_suffix(' ')?;
+    let length: usize =
+        head.chars().rev().take(NEAR).take_while(|c| c.is_alphanumeric()).map(char::len_utf8).sum();
+    let word = &head[head.len() - length..];
+    let is_role = word.len() >= 4
+        && word.starts_with(char::is_uppercase)
+        && word.chars().skip(1).any(char::is_lowercase)
+        && !matches!(
+            word,
+            "This" | "That" | "They" | "There" | "These" | "Those" | "Which" | "Both" | "What" | "Each"
+        );
+    is_role.then_some(head.len() - length)
+}
+
+fn begins_sentence(text: &str, at: usize) -> bool {
+    !text[..at].trim_end_matches(' ').ends_with(|c: char| c.is_alphanumeric() || c == ',')
+}
+
+/// Where the lines of `part` are that begin with the number of a clause: `1.`, `2.3`, `(4)`,
+/// `§ 5`, `Section 6`. How many there are, the beginning of the first and the end of the last.
+pub(super) fn clauses(part: &str) -> (usize, Range<usize>) {
+    let (mut count, mut range, mut at) = (0, 0..0, 0);
+    for line in part.split_inclusive('\n') {
+        if is_clause(line) {
+            range = if count == 0 { at } else { range.start }..at + line.len();
+            count += 1;
         }
+        at += line.len();
     }
-    duties
+    (count, range)
 }
 
-/// Lines to sign on, and the words beside them.
-fn signatures(part: &str) -> Vec<Range<usize>> {
-    let mut found: Vec<_> =
-        part.match_indices("_____").take(2).map(|(at, line)| at..at + line.len()).collect();
-    for words in
-        ["Ort, Datum", "By: _", "Name: _", "/s/", "Unterschrift:", "Title: _", "(Unterschrift", "gez. "]
-    {
-        found.extend(part.match_indices(words).take(1).map(|(at, line)| at..at + line.len()));
+fn is_clause(line: &str) -> bool {
+    let line = line.trim_start_matches([' ', '\t']);
+    let first = line.as_bytes().first().copied().unwrap_or_default();
+    if !matches!(first, b'0'..=b'9' | b'(' | b'S' | b'A' | b'C' | b'Z' | 0xC2) {
+        return false;
     }
-    found
-}
-
-/// Words of specifications: `MUST`, `SHALL NOT`, `SHOULD` (RFC 2119).
-fn requirements(part: &str) -> Vec<Range<usize>> {
-    ["MUST", "SHOULD", "MAY ", "REQUIRED", "RECOMMENDED", "OPTIONAL"]
-        .iter()
-        .flat_map(|word| part.match_indices(word).take(2).map(|(at, word)| at..at + word.len()))
-        .collect()
+    let heads = ["§", "Section", "SECTION", "Article", "ARTICLE", "Artikel", "Clause", "Ziffer", "Art."];
+    if let Some(rest) = heads.iter().find_map(|word| line.strip_prefix(word)) {
+        let number = rest.trim_start_matches([' ', '\u{a0}']);
+        return number.starts_with(|c: char| c.is_ascii_digit() || matches!(c, 'I' | 'V' | 'X'));
+    }
+    let inner = line.strip_prefix('(').unwrap_or(line);
+    let number = inner.bytes().take(6).take_while(|c| c.is_ascii_digit() || *c == b'.').count();
+    let after = inner[number..].chars().next();
+    let is_number = inner.starts_with(|c: char| c.is_ascii_digit());
+    let closes = inner[..number].contains('.') || after == Some(')');
+    is_number && closes && matches!(after, Some(' ' | ')' | '\t' | '\u{a0}'))
 }

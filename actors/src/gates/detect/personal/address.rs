@@ -8,8 +8,14 @@ use super::run::Run;
 use super::{Scan, Token, hit};
 use crate::gates::detect::found::{Class, Hit};
 
+/// Bytes of the longest token that may be a house number or a postal code.
+const LONGEST_NUMBER: usize = 6;
+
 /// An address around the token.
 pub(super) fn find(scan: &Scan<'_>, token: &Token) -> Option<Hit> {
+    if token.end - token.start > LONGEST_NUMBER {
+        return None;
+    }
     post_box(scan, token)
         .or_else(|| german::street(scan, token))
         .or_else(|| american::street(scan, token))

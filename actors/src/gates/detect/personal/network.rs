@@ -60,6 +60,14 @@ fn dotted(scan: &Scan<'_>, run: &Run) -> Option<Hit> {
 /// An IPv6 address or that of a network card, around the token.
 fn colons(scan: &Scan<'_>, token: &Token) -> Option<Hit> {
     const LONGEST: usize = 45;
+    let joins = |byte: u8| matches!(byte, b':' | b'-');
+    if !joins(scan.at(token.end)) && !joins(scan.before(token.start)) {
+        return None;
+    }
+    // What begins earlier was looked at there, unless there was no digit yet.
+    if scan.before(token.start) == b':' && token.start < scan.colons.get() {
+        return None;
+    }
     let is_part = |byte: u8| byte.is_ascii_hexdigit() || byte == b':';
     let mut start = token.start;
     while start > scan.floor && token.start - start < LONGEST && is_part(scan.before(start)) {
@@ -69,6 +77,7 @@ fn colons(scan: &Scan<'_>, token: &Token) -> Option<Hit> {
     while end - token.start < LONGEST && is_part(scan.at(end)) {
         end += 1;
     }
+    scan.colons.set(end);
     // A colon that ends a sentence or begins a port is none of it.
     while end > token.end && scan.before(end) == b':' && !scan.bytes[..end].ends_with(b"::") {
         end -= 1;

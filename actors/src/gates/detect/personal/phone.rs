@@ -9,6 +9,9 @@ use crate::gates::detect::found::{Class, Hit};
 /// Digits of a number with its country code: at most fifteen (E.164).
 const MOST_DIGITS: usize = 15;
 
+/// Digits that any number has at least.
+const LEAST_DIGITS: usize = 6;
+
 /// Country codes of two digits. Those of one are 1 and 7; all others have three.
 const TWO_DIGIT_CODES: &[u8] = &[
     20, 27, 30, 31, 32, 33, 34, 36, 39, 40, 41, 43, 44, 45, 46, 47, 48, 49, 51, 52, 53, 54, 55, 56, 57, 58,
@@ -21,23 +24,22 @@ const THREE_DIGIT_HEADS: &[u8] =
 
 /// A telephone number that starts the run.
 pub(super) fn find(scan: &Scan<'_>, run: &Run) -> Option<Hit> {
-    if run.groups() == 0 || is_date(run) || is_amount(scan, run) {
+    if run.groups() == 0 || run.total(run.groups()) < LEAST_DIGITS {
         return None;
     }
-    let is_plus = scan.before(run.start) == b'+';
-    if is_plus {
-        return international(scan, run, 0, run.start - 1);
-    }
-    let is_named = scan.context.nearest(Kind::Phone, 48);
-    if run.digits(run.groups()).starts_with(&[0, 0]) && !scan.context.is_other() {
-        return international(scan, run, 2, run.start);
-    }
-    if scan.context.is_other() {
-        return None;
-    }
-    german(scan, run, is_named)
-        .or_else(|| american(scan, run, is_named))
-        .or_else(|| named(scan, run, is_named))
+    let found = if scan.before(run.start) == b'+' {
+        international(scan, run, 0, run.start - 1)
+    } else if scan.context.is_other() {
+        None
+    } else if run.digits(run.groups()).starts_with(&[0, 0]) {
+        international(scan, run, 2, run.start)
+    } else {
+        let is_named = scan.context.nearest(Kind::Phone, 48);
+        german(scan, run, is_named)
+            .or_else(|| american(scan, run, is_named))
+            .or_else(|| named(scan, run, is_named))
+    };
+    found.filter(|_| !is_date(run) && !is_amount(scan, run))
 }
 
 /// Groups that belong to one number: the run up to `most` digits, without what is a number of its

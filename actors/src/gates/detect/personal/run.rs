@@ -9,10 +9,10 @@ pub(super) struct Run {
     /// The first digit.
     pub(super) start: usize,
     digits: [u8; MOST_DIGITS],
-    /// One past each group.
-    ends: [usize; MOST_DIGITS],
+    /// One past each group, from the start.
+    ends: [u16; MOST_DIGITS],
     /// Digits in the groups up to this one.
-    totals: [usize; MOST_DIGITS],
+    totals: [u8; MOST_DIGITS],
     /// What stands after each group: one of ` -./()`, or 0 after the last.
     gaps: [u8; MOST_DIGITS],
     groups: usize,
@@ -43,8 +43,9 @@ impl Run {
             if bytes.get(at).is_some_and(|next| next.is_ascii_alphanumeric() || *next == b'_') {
                 return run;
             }
-            run.ends[run.groups] = at;
-            run.totals[run.groups] = count;
+            // Both fit: there are few digits and short gaps.
+            run.ends[run.groups] = u16::try_from(at - start).unwrap_or(u16::MAX);
+            run.totals[run.groups] = u8::try_from(count).unwrap_or(u8::MAX);
             run.groups += 1;
             match gap(bytes, at) {
                 Some((kind, next)) if count < MOST_DIGITS => {
@@ -56,6 +57,11 @@ impl Run {
         }
     }
 
+    /// Whether these are the numbers of a table: more digits than any number has, by ones and twos.
+    pub(super) fn is_table(&self) -> bool {
+        self.groups >= MOST_DIGITS / 2 && self.total(self.groups) == MOST_DIGITS
+    }
+
     /// How many groups there are.
     pub(super) const fn groups(&self) -> usize {
         self.groups
@@ -63,7 +69,7 @@ impl Run {
 
     /// How many digits the first `groups` groups have.
     pub(super) fn total(&self, groups: usize) -> usize {
-        if groups == 0 { 0 } else { self.totals[groups - 1] }
+        if groups == 0 { 0 } else { usize::from(self.totals[groups - 1]) }
     }
 
     /// The digits of the first `groups` groups, as values.
@@ -78,7 +84,7 @@ impl Run {
 
     /// One past the last digit of the first `groups` groups.
     pub(super) fn end(&self, groups: usize) -> usize {
-        self.ends[groups.max(1) - 1]
+        self.start + usize::from(self.ends[groups.max(1) - 1])
     }
 
     /// What separates group `index` from the next.

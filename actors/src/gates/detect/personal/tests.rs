@@ -147,11 +147,7 @@ fn national_phones_by_shape_or_word() {
             "call me: [212 555 0123]",
         ],
     );
-    assert_found(
-        "phone-named",
-        &["Tel. [12 34 56]", "Call [555-0123].", "Telefon [123456-78]", "phone: [01 23 45 67 89]"][..3]
-            .as_ref(),
-    );
+    assert_found("phone-named", &["Tel. [12 34 56]", "Call [555-0123].", "Telefon [123456-78]"]);
     assert_silent(&[
         "2125550123 rows",
         "order 0171-1234567",
@@ -386,7 +382,7 @@ fn addresses_in_networks() {
         &[
             "[2001:db8::8a2e:370:7334]",
             "[fe80::1]%eth0",
-            "http://[2001:db8:0:0:0:0:2:1]/".replace("//[", "//[").as_str(),
+            "http://[2001:db8:0:0:0:0:2:1]/",
             "addr [fd12:3456:789a::1], up",
         ],
     );

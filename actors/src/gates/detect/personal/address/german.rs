@@ -163,13 +163,27 @@ const NO_TOWNS: &[&str] = &[
 
 /// A street with the house number at the token, and the town behind it.
 pub(super) fn street(scan: &Scan<'_>, token: &Token) -> Option<Hit> {
+    // A word ends there, perhaps an abbreviated one.
+    let before = scan.before(token.start);
+    if !(before == b'.'
+        || before == b' ' && !scan.before(token.start.saturating_sub(1)).is_ascii_digit()
+        || before >= 0x80)
+    {
+        return None;
+    }
     let number_end = house_number(scan, token)?;
     let gap = space_before(scan, token.start).unwrap_or(token.start);
     let last = word_before(scan, gap)?;
+    if !last.text.contains(char::is_alphabetic) {
+        return None;
+    }
     let lower = last.text.to_lowercase();
     let glued = gap == token.start;
     // Without a space only an abbreviation ends before a number: `Hauptstr.5`.
     if glued && !lower.ends_with("str.") {
+        return None;
+    }
+    if !last.text.starts_with(char::is_uppercase) && !APART.contains(&lower.as_str()) {
         return None;
     }
     let town_end = town_after(scan, number_end);
