@@ -10,3 +10,4 @@ pub mod detect;
 pub mod meter;
 pub mod privacy;
 pub mod rate;
+mod throttle;
