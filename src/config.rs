@@ -8,6 +8,7 @@ mod address;
 mod build;
 mod duration;
 mod error;
+mod guard;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -25,6 +26,7 @@ use secrecy::SecretString;
 
 pub use duration::{DurationError, HumaneDuration};
 pub use error::{ConfigError, Place};
+pub use guard::GuardSetting;
 
 use error::hint;
 use tree::{Node, Table, Value};
@@ -136,6 +138,8 @@ pub struct Config {
     pub budget: Budget,
     /// When to ask first.
     pub confirm: Confirm,
+    /// When the machine holds a run back.
+    pub guard: GuardSetting,
 }
 
 impl Config {

@@ -11,6 +11,7 @@ pub mod plan;
 pub mod providers;
 pub mod report;
 pub mod run;
+pub mod sampler;
 pub mod sim;
 pub mod store;
 pub mod text;

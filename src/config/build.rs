@@ -76,9 +76,10 @@ pub(super) fn config(merged: Table, env: &Env<'_>) -> Result<Config, ConfigError
     let (route, route_field) = route(&mut root)?;
     let budget = budget(&mut root)?;
     let confirm = confirm(&mut root)?;
+    let guard = super::guard::guard(&mut root)?;
     root.finish()?;
     let providers = providers.into_iter().map(|(id, setting)| (id, Arc::new(setting))).collect();
-    let config = Config { providers, models, model_facts, route, budget, confirm };
+    let config = Config { providers, models, model_facts, route, budget, confirm, guard };
     config.resolve_route(&config.route).map_err(|error| route_field.invalid("cannot be followed", error))?;
     Ok(config)
 }
