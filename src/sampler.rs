@@ -64,13 +64,22 @@ impl Whose {
     }
 }
 
+/// How much may be used, and who says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Allowed<T> {
+    /// How much.
+    pub amount: T,
+    /// By whose limit.
+    pub whose: Whose,
+}
+
 /// What may be used.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MachineLimits {
-    /// Processors, by whose limit.
-    pub cores: (f64, Whose),
-    /// Bytes of memory, by whose limit.
-    pub memory: Option<(u64, Whose)>,
+    /// Processors.
+    pub cores: Allowed<f64>,
+    /// Bytes of memory.
+    pub memory: Option<Allowed<u64>>,
     /// File handles.
     pub open_files: Option<u64>,
 }
@@ -231,22 +240,26 @@ impl Machine {
     }
 
     fn limits(&self) -> MachineLimits {
-        let on_host = self.system.as_ref().map_or(0, |system| system.cpus().len());
-        let own = self.own_cores.as_ref().map(|own| (own.len() as f64, Whose::Container));
-        let host_memory = self.system.as_ref().map(|system| (system.total_memory(), Whose::Host));
         #[cfg(target_os = "linux")]
-        let container = (self.container.cores(), self.container.memory().map(|(_, limit)| limit));
+        let (cores, memory) = (self.container.cores(), self.container.memory().map(|(_, limit)| limit));
         #[cfg(not(target_os = "linux"))]
-        let container = (None::<f64>, None::<u64>);
+        let (cores, memory) = (None, None);
+        let cores = cores.or(self.own_cores.as_ref().map(|own| own.len() as f64));
+        let system = self.system.as_ref();
+        let on_host = system.map_or(0, |system| system.cpus().len()) as f64;
         MachineLimits {
-            cores: container
-                .0
-                .map(|cores| (cores, Whose::Container))
-                .or(own)
-                .unwrap_or((on_host as f64, Whose::Host)),
-            memory: container.1.map(|limit| (limit, Whose::Container)).or(host_memory),
+            cores: Allowed::or_hosts(cores, Some(on_host))
+                .unwrap_or(Allowed { amount: 0.0, whose: Whose::Host }),
+            memory: Allowed::or_hosts(memory, system.map(System::total_memory)),
             open_files: self.open_files_limit,
         }
+    }
+}
+
+impl<T> Allowed<T> {
+    fn or_hosts(container: Option<T>, host: Option<T>) -> Option<Allowed<T>> {
+        let of = |whose| move |amount| Allowed { amount, whose };
+        container.map(of(Whose::Container)).or(host.map(of(Whose::Host)))
     }
 }
 

@@ -25,7 +25,7 @@ async fn the_real_machine_tells_what_it_has() {
     };
     assert!((0.0..=1_000.0).contains(&cpu), "{cpu}");
     let limits = sampler.limits();
-    assert!(limits.cores.0 > 0.0 && limits.memory.unwrap().0 > 1 << 20, "{limits:?}");
+    assert!(limits.cores.amount > 0.0 && limits.memory.unwrap().amount > 1 << 20, "{limits:?}");
 }
 
 #[test]

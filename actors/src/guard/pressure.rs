@@ -138,7 +138,7 @@ pub struct Thresholds {
 }
 
 /// How the guard decides.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Between two samples.
     pub every: Duration,

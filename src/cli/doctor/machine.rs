@@ -1,9 +1,10 @@
 //! What `doctor` tells of the machine: each reading, what it is measured against, and from where
 //! on it holds a job back.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use empire_actors::guard::pressure::{Gauge, LowDisk, Readings, Settings};
+use empire_actors::guard::pressure::{Gauge, LowDisk, Readings, Settings, Thresholds};
 use serde::Serialize;
 use sysinfo::MINIMUM_CPU_UPDATE_INTERVAL;
 
@@ -17,6 +18,9 @@ use crate::text;
 pub(super) struct Machine {
     readings: Readings,
     limits: MachineLimits,
+    thresholds: BTreeMap<Gauge, Thresholds>,
+    disk_floor: u64,
+    #[serde(skip)]
     settings: Settings,
 }
 
@@ -27,7 +31,15 @@ impl Machine {
         // CPU is told between two looks.
         let _ = sampler.read();
         tokio::time::sleep(MINIMUM_CPU_UPDATE_INTERVAL * 2).await;
-        Machine { readings: sampler.read(), limits: sampler.limits(), settings: config.guard.settings(false) }
+        let settings = config.guard.settings(false);
+        let thresholds = Gauge::ALL.into_iter().filter_map(|gauge| Some((gauge, settings.of(gauge)?)));
+        Machine {
+            readings: sampler.read(),
+            limits: sampler.limits(),
+            thresholds: thresholds.collect(),
+            disk_floor: settings.disk_floor,
+            settings,
+        }
     }
 
     pub(super) fn findings(&self) -> Vec<Finding> {
@@ -62,11 +74,11 @@ impl Machine {
 
     /// What the reading is a part of, and whose limit that is.
     fn against(&self, gauge: Gauge) -> String {
-        let MachineLimits { cores: (cores, whose), memory, open_files } = &self.limits;
+        let MachineLimits { cores, memory, open_files } = &self.limits;
         match gauge {
-            Gauge::Cpu => format!(" of {cores} cores ({})", whose.word()),
-            Gauge::Memory => memory.map_or(String::new(), |(memory, whose)| {
-                format!(" of {} ({})", text::bytes(memory), whose.word())
+            Gauge::Cpu => format!(" of {} cores ({})", cores.amount, cores.whose.word()),
+            Gauge::Memory => memory.map_or(String::new(), |memory| {
+                format!(" of {} ({})", text::bytes(memory.amount), memory.whose.word())
             }),
             Gauge::OwnMemory => format!(" of {}", text::bytes(self.settings.own_memory_ceiling)),
             Gauge::OpenFiles => {
@@ -77,7 +89,7 @@ impl Machine {
     }
 
     fn disks(&self) -> Vec<Finding> {
-        let floor = self.settings.disk_floor;
+        let floor = self.disk_floor;
         let disk = |disk| {
             let low = LowDisk::find(std::slice::from_ref(disk), floor);
             let found = format!("{} free; {} are kept free", text::bytes(disk.free), text::bytes(floor));
