@@ -68,15 +68,8 @@ impl Control for GuardActor {
         if incarnation != self.incarnation {
             return Ok(());
         }
-        let guard = &self.guard;
-        let sampled = tokio::time::timeout(SAMPLE_WITHIN, guard.sampler.sample()).await;
-        let readings = sampled.unwrap_or_else(|_| {
-            tracing::warn!("the machine did not tell how it is");
-            Readings::default()
-        });
-        let pressure = guard.observe(readings);
-        self.heed.heed(&pressure);
-        guard.address.send_after(guard.every, Sample(self.incarnation));
+        self.guard.look(self.heed.as_ref()).await;
+        self.guard.address.send_after(self.guard.every, Sample(self.incarnation));
         Ok(())
     }
 
@@ -145,6 +138,10 @@ impl Guard {
                     state.incarnations += 1;
                     state.incarnations
                 };
+                // Whoever starts after the guard finds the machine looked at.
+                if incarnation == 1 {
+                    guard.look(heed.as_ref()).await;
+                }
                 Ok(GuardActor { guard, heed, incarnation })
             })
         })
@@ -177,6 +174,16 @@ impl Guard {
     pub(crate) async fn below(&self, level: GuardLevel) {
         // The sender lives as long as this guard.
         let _ = self.subscribe().wait_for(|pressure| pressure.level < level).await;
+    }
+
+    /// Takes a sample and acts on it.
+    async fn look(&self, heed: &dyn Heed) {
+        let sampled = tokio::time::timeout(SAMPLE_WITHIN, self.sampler.sample()).await;
+        let readings = sampled.unwrap_or_else(|_| {
+            tracing::warn!("the machine did not tell how it is");
+            Readings::default()
+        });
+        heed.heed(&self.observe(readings));
     }
 
     fn observe(&self, readings: Readings) -> Pressure {

@@ -152,7 +152,7 @@ async fn without_an_emergency_the_route_falls_through_as_ever() {
 async fn a_job_that_begins_in_an_emergency_starts_no_agent_until_it_is_over() {
     let bench = Bench::new(items(100)).route(spec("cloud", Zone::Cloud, 10), paid(), FakeProvider::good());
     bench.machine.memory(99.0);
-    // Cohorts read their items from here; the first sample comes before.
+    // The guard looks before anybody else starts.
     let swarm = bench.start().await;
     seconds(60).await;
     assert_eq!(bench.provider("cloud").calls(), 0);

@@ -14,7 +14,9 @@ pub(super) fn free(folder: &Path) -> Option<u64> {
 #[cfg(unix)]
 fn free_at(folder: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(folder).ok()?;
-    disk.f_bavail.checked_mul(disk.f_frsize)
+    // What has no blocks at all is no disk; whoever writes there finds out why not.
+    let is_disk = disk.f_blocks > 0;
+    disk.f_bavail.checked_mul(disk.f_frsize).filter(|_| is_disk)
 }
 
 #[cfg(not(unix))]
