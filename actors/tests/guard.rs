@@ -5,7 +5,8 @@
 
 mod common;
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::*;
@@ -105,31 +106,34 @@ async fn an_emergency_starts_nothing_settles_what_is_out_checkpoints_and_ends_by
 #[tokio::test(start_paused = true)]
 async fn in_an_emergency_a_local_first_route_waits_instead_of_falling_through() {
     for kind in [FailureKind::Unreachable, FailureKind::TimedOut, FailureKind::ServerError] {
-        let bench = Bench::new(items(200));
-        let machine = bench.machine.clone();
-        // The local server starves with the machine: every call fails while memory is short.
-        let local = FakeProvider::new(SECOND, move |_, request| {
-            if machine.readings.lock().memory.is_some_and(|memory| memory > 90.0) {
-                Reaction::Fail(error(kind))
-            } else {
-                Reaction::Answer(good_answer(request))
-            }
+        let starves = Arc::new(AtomicBool::new(false));
+        let starving = starves.clone();
+        // The local server starves with the machine: what reaches it then fails in the end.
+        let local = FakeProvider::new(SECOND * 3, move |_, request| match starving.load(Ordering::Relaxed) {
+            true => Reaction::Fail(error(kind)),
+            false => Reaction::Answer(good_answer(request)),
         });
         let free = Some(empire_actors::money::Price::FREE);
-        let bench = bench.route(spec("local", Zone::Local, 8), free, local);
+        let bench = Bench::new(items(200)).route(spec("local", Zone::Local, 8), free, local);
         let bench = bench.route(spec("cloud", Zone::Cloud, 8), paid(), FakeProvider::good());
         let bench = bench.order(|order| order.retries = 0);
-        // At once: what is out when the emergency comes fails in it.
         let swarm = bench.start().await;
-        sleep(Duration::from_millis(2_500)).await;
+        seconds(2).await;
+        starves.store(true, Ordering::Relaxed);
+        // The calls that are sent at 3 s fail at 6 s, in the emergency that begins meanwhile.
+        seconds(2).await;
         bench.machine.memory(100_000.0);
         seconds(900).await;
         assert_eq!(level(&swarm), GuardLevel::Emergency);
+        assert_eq!(bench.provider("local").calls(), 16, "{kind:?}");
+        assert_eq!(swarm.meters().read().failed_calls, 8, "{kind:?}");
         assert_eq!(bench.provider("cloud").calls(), 0, "{kind:?}");
+        starves.store(false, Ordering::Relaxed);
         bench.machine.memory(10.0);
         bench.finish(swarm).await;
         bench.assert_all_done();
         assert_eq!(bench.provider("cloud").calls(), 0, "{kind:?}");
+        assert_eq!(bench.provider("local").calls(), 208, "{kind:?}: each failed one once more");
     }
 }
 
