@@ -8,6 +8,7 @@ mod address;
 mod build;
 mod duration;
 mod error;
+mod guard;
 mod privacy;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use secrecy::SecretString;
 
 pub use duration::{DurationError, HumaneDuration};
 pub use error::{ConfigError, Place};
+pub use guard::GuardSetting;
 pub use privacy::{Privacy, RegisterError};
 
 use error::hint;
@@ -140,6 +142,8 @@ pub struct Config {
     pub confirm: Confirm,
     /// What is private.
     pub privacy: Privacy,
+    /// When the machine holds a run back.
+    pub guard: GuardSetting,
 }
 
 impl Config {

@@ -12,6 +12,7 @@ pub mod privacy;
 pub mod providers;
 pub mod report;
 pub mod run;
+pub mod sampler;
 pub mod sim;
 pub mod store;
 pub mod text;

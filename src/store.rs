@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use empire_actors::ports::{Results, StoreError, UnixMillis, WallClock};
+use empire_actors::ports::{Checkpoint, Results, StoreError, UnixMillis, WallClock};
 use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{ConnectOptions, SqliteConnection, SqlitePool};
 
@@ -110,6 +110,12 @@ impl Store {
     /// Where results go.
     #[must_use]
     pub fn recorder(&self) -> Arc<dyn Results> {
+        Arc::new(self.writer.clone())
+    }
+
+    /// Makes durable what was given so far.
+    #[must_use]
+    pub fn checkpoint(&self) -> Arc<dyn Checkpoint> {
         Arc::new(self.writer.clone())
     }
 

@@ -79,6 +79,7 @@ const PURE: &[&str] = &[
     "actors/src/gates/book.rs",
     "actors/src/gates/detect.rs",
     "actors/src/gates/meter.rs",
+    "actors/src/guard/pressure.rs",
     "actors/src/kernel/policy.rs",
     "actors/src/level.rs",
     "actors/src/money.rs",

@@ -11,3 +11,4 @@ pub mod meter;
 pub mod own;
 pub mod privacy;
 pub mod rate;
+mod throttle;

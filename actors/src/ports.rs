@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::call::{Call, Cleared, Receipt};
 use crate::failure::{CallError, FailureKind};
+use crate::guard::pressure::Readings;
 use crate::level::Level;
 use crate::model::ProviderId;
 use crate::money::{Micros, Usage};
@@ -344,6 +345,20 @@ pub trait Answers: Send + Sync {
 
     /// The answer of a reduce step that was done before.
     fn reduced(&self, key: ItemKey) -> BoxFuture<'_, Result<Option<Box<str>>, StoreError>>;
+}
+
+// --- The machine -------------------------------------------------------------------------------
+
+/// Reads how the machine is.
+pub trait Sampler: Send + Sync {
+    /// One sample: cheap, and soon there.
+    fn sample(&self) -> BoxFuture<'_, Readings>;
+}
+
+/// Makes durable what was given to the store so far.
+pub trait Checkpoint: Send + Sync {
+    /// Resolves once it is.
+    fn checkpoint(&self) -> BoxFuture<'static, Result<(), StoreError>>;
 }
 
 // --- The job's own logic -----------------------------------------------------------------------

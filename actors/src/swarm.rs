@@ -4,6 +4,7 @@ mod agent;
 mod attempt;
 mod cohort;
 mod context;
+mod heed;
 mod job;
 pub mod meters;
 pub mod order;
@@ -17,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use self::context::{ChunkCache, JobContext, LaneHandle};
+use self::heed::HeedOfJob;
 use self::job::{JobActor, JobMemory};
 use self::meters::JobMeters;
 use self::order::{JobEnd, JobOrder, StopReason};
@@ -26,6 +28,7 @@ use crate::gates::budget::{BudgetGate, Cap};
 use crate::gates::detect::Detector;
 use crate::gates::privacy::PrivacyGate;
 use crate::gates::rate::{LaneReading, RateGate};
+use crate::guard::{Guard, GuardParts};
 use crate::kernel::control::{Address, Down, Failure};
 use crate::kernel::policy::{Policy, Restart, Strategy};
 use crate::kernel::supervisor::{ChildSpec, Root, StopReport, TreeView};
@@ -62,6 +65,8 @@ pub struct SwarmParts {
     pub privacy_workers: usize,
     /// What the privacy gate looks with.
     pub detector: Arc<Detector>,
+    /// Who watches the machine.
+    pub guard: GuardParts,
 }
 
 /// A running job under its tree.
@@ -72,7 +77,7 @@ pub struct Swarm {
 }
 
 impl Swarm {
-    /// Starts gates, lanes and the job. A model of the route whose provider is not among the
+    /// Starts the guard, gates, lanes and the job. A model of the route whose provider is not among the
     /// parts is an error.
     ///
     /// # Errors
@@ -80,6 +85,8 @@ impl Swarm {
     pub async fn start(parts: SwarmParts, order: JobOrder) -> Result<Swarm, Failure> {
         let budget = BudgetGate::new(parts.ledger.clone(), parts.clock.clone());
         let privacy = PrivacyGate::new(parts.privacy_workers, parts.detector.clone());
+        let GuardParts { sampler, settings, checkpoint } = parts.guard;
+        let guard = Guard::new(sampler, settings);
         let lanes: HashMap<ProviderId, LaneHandle> = parts
             .providers
             .iter()
@@ -87,6 +94,7 @@ impl Swarm {
                 let (ledger, clock, random) =
                     (parts.ledger.clone(), parts.clock.clone(), parts.random.clone());
                 let rate = RateGate::new(spec.clone(), ledger, clock, random);
+                let rate = rate.throttled_by(guard.subscribe());
                 (spec.id.clone(), lane_handle(spec, rate, provider))
             })
             .collect();
@@ -107,6 +115,7 @@ impl Swarm {
             privacy: privacy.clone(),
             budget: budget.clone(),
             lanes,
+            guard: guard.clone(),
             twins: Mutex::default(),
             chunks: ChunkCache::default(),
             stop: watch::channel(None).0,
@@ -114,10 +123,11 @@ impl Swarm {
             order,
         });
         let (end_sender, end) = watch::channel(None);
+        let guard = guard.child(Arc::new(HeedOfJob::new(context.clone(), checkpoint)));
         let gates = gates_spec(&context, privacy, caps, parts.random.clone());
         let swarm = swarm_spec(&context, end_sender, parts.random.clone());
         let policy = Policy::default().with_strategy(Strategy::OneForOne);
-        let root = Root::start(policy, vec![gates, swarm], parts.random).await?;
+        let root = Root::start(policy, vec![guard, gates, swarm], parts.random).await?;
         Ok(Swarm { root, context, end })
     }
 
@@ -173,6 +183,12 @@ impl Swarm {
             }
         }
         readings
+    }
+
+    /// Who watches the machine.
+    #[must_use]
+    pub fn guard(&self) -> &Guard {
+        &self.context.guard
     }
 
     /// The tree of control actors.

@@ -17,6 +17,7 @@ use crate::plan::{Plan, SampleCall, SampleStats, Verdict as PlanVerdict};
 use crate::run::engine::{Run, Shape};
 use crate::run::error::{CommandError, Exit};
 use crate::run::finish::{Finished, finish};
+use crate::run::machine::check_disks;
 use crate::run::outputs::Outputs;
 use crate::run::prepare::{
     Loaded, Past, Survey, admit_into, finished_keys, highest_level, plan as make_plan, read_spec, survey,
@@ -65,6 +66,7 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Comman
         opened.existing = None;
     }
     let out = out_folder(args.out.as_deref(), &opened.loaded);
+    check_disks(&opened.loaded, &opened.store, Some(&out))?;
     let outputs = Outputs::open(&out)?;
     let finished = Arc::new(opened.finished().await?);
     let survey = survey(&opened.loaded, args.spec.limit, finished.clone()).await?;
@@ -106,6 +108,7 @@ pub(super) async fn resume(context: &Context, args: ResumeArgs, dead: bool) -> R
     let detector = Arc::new(context.place.detector(&config)?);
     let spec = with_inline_input(spec);
     let loaded = Loaded::new(spec, config, detector, None, sim.as_deref(), budget).await?;
+    check_disks(&loaded, &store, Some(Path::new(&job.setup.out_dir)))?;
     if let Some(given) = &loaded.simulated {
         write_scenario(&store, &job.id, &given.given)?;
     }
@@ -225,6 +228,9 @@ impl Opened {
         let mut loaded = Loaded::new(spec, config, detector, input, sim, args.budget).await?;
         let store = Store::open(home.lock()?, Arc::new(SystemClock)).await?;
         tell_recovered(&store);
+        if loaded.source.is_stdin() {
+            check_disks(&loaded, &store, None)?;
+        }
         loaded.spool(store.dir()).await?;
         let jobs = store.list_jobs().await?;
         let mut named = jobs.into_iter().filter(|job| job.setup.name == loaded.spec.name);
@@ -292,7 +298,9 @@ impl Opened {
 
     /// Works a random part of the items and plans from what they took.
     async fn sampled(&self, args: &SpecArgs, size: u32) -> Result<Plan, CommandError> {
-        let outputs = Outputs::open(&out_folder(None, &self.loaded))?;
+        let out = out_folder(None, &self.loaded);
+        check_disks(&self.loaded, &self.store, Some(&out))?;
+        let outputs = Outputs::open(&out)?;
         let finished = self.finished().await?;
         let before = survey(&self.loaded, args.limit, Arc::new(finished.clone())).await?;
         let (job, totals) = self.admit(args.limit, &outputs, &before).await?;

@@ -97,17 +97,15 @@ struct Shown {
 
 impl Shown {
     async fn of(job: &Job, home: &Home, store: &Store) -> Result<Shown, CommandError> {
-        let state = match job.state {
-            // Whoever ran it is gone without a word.
-            JobState::Running if !home.is_locked()? => JobState::Interrupted,
-            state => state,
-        };
+        // Whoever ran it is gone without a word.
+        let is_gone = job.state == JobState::Running && !home.is_locked()?;
+        let state = if is_gone { JobState::Interrupted } else { job.state };
         Ok(Shown {
             id: job.id.clone(),
             name: job.setup.name.clone(),
             simulated: job.simulated,
             state: state.as_str(),
-            reason: job.reason.clone(),
+            reason: if is_gone { String::new() } else { job.reason.clone() },
             counts: job.counts,
             pending: job.counts.pending(),
             spent_micros: store.ledger_sum(&job.id).await?.0,

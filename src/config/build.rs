@@ -77,9 +77,10 @@ pub(super) fn config(merged: Table, env: &Env<'_>) -> Result<Config, ConfigError
     let budget = budget(&mut root)?;
     let confirm = confirm(&mut root)?;
     let privacy = super::privacy::privacy(&mut root, env)?;
+    let guard = super::guard::guard(&mut root)?;
     root.finish()?;
     let providers = providers.into_iter().map(|(id, setting)| (id, Arc::new(setting))).collect();
-    let config = Config { providers, models, model_facts, route, budget, confirm, privacy };
+    let config = Config { providers, models, model_facts, route, budget, confirm, privacy, guard };
     config.resolve_route(&config.route).map_err(|error| route_field.invalid("cannot be followed", error))?;
     Ok(config)
 }

@@ -34,6 +34,8 @@ pub struct ProgressFacts {
     pub eta: Option<Duration>,
     /// What limits the pace right now, in words.
     pub binds: Option<String>,
+    /// How the machine holds it back, in words, if it does.
+    pub machine: Option<String>,
 }
 
 /// The facts on one line of at most `width` characters (100 at most). What matters least goes
@@ -58,6 +60,9 @@ fn parts(facts: &ProgressFacts) -> Vec<(u8, String)> {
     let share = text::percent(facts.done, facts.total);
     let (done, total) = (text::thousands(facts.done), text::thousands(facts.total));
     let mut parts = vec![(0, format!("{done}/{total} done ({share})"))];
+    if let Some(machine) = &facts.machine {
+        parts.push((1, text::one_line(machine, 45)));
+    }
     if facts.failed > 0 {
         parts.push((3, format!("{} failed", text::thousands(facts.failed))));
     }
@@ -134,7 +139,15 @@ mod tests {
             shares: vec![("ollama".into(), 9_000), ("kimi".into(), 3_357)],
             eta: Some(Duration::from_secs(12_000)),
             binds: Some("100/min".into()),
+            machine: None,
         }
+    }
+
+    #[test]
+    fn that_the_machine_is_pressed_is_said_first() {
+        let pressed = ProgressFacts { machine: Some("emergency: memory at 97 %".into()), ..facts() };
+        let line = progress_line(&pressed, 80);
+        assert!(line.starts_with("12,345/500,000 done (2.5 %) · emergency: memory at 97 % · "), "{line}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use empire_actors::gates::book::Scope;
 use empire_actors::gates::budget::Cap;
+use empire_actors::guard::pressure::Held;
 use empire_actors::model::{Model, ProviderId, ProviderSpec};
 use empire_actors::ports::{Answers, ItemKey, Items, Part, Provider, Results, StoreError, Verdict};
 use empire_actors::swarm::meters::MeterReading;
@@ -15,6 +16,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::error::CommandError;
+use super::machine::{self, Teller};
 use super::outputs::{Appender, Outputs};
 use super::prepare::{Loaded, highest_level, scope_of};
 use super::progress::{Fixed, Progress, say};
@@ -80,6 +82,8 @@ pub struct Ran {
     pub took: Duration,
     /// The most memory that was seen in use, in bytes.
     pub peak_memory: Option<u64>,
+    /// How long the machine held it back.
+    pub held: Held,
     /// Actors that did not stop in time and were killed.
     pub killed: Vec<String>,
 }
@@ -101,13 +105,13 @@ impl Run<'_> {
         let watched = watch(&mut swarm, store, &job.id, &mut progress).await;
         progress.finish();
         let took = started.elapsed();
-        let meters = swarm.meters().read();
+        let (meters, held) = (swarm.meters().read(), swarm.guard().held());
         let killed = swarm.shutdown().await.killed;
         let (end, peak_memory) = watched?;
         if let Err(error) = appender.finish().await {
             say(&format!("warning: {error}"));
         }
-        Ok(Ran { end, meters, took, peak_memory, killed })
+        Ok(Ran { end, meters, took, peak_memory, held, killed })
     }
 
     fn order(&self) -> JobOrder {
@@ -160,6 +164,7 @@ impl Run<'_> {
             random: Arc::new(SystemRandom),
             caps: self.caps(),
             detector: loaded.detector.clone(),
+            guard: machine::guard(loaded, self.store, self.outputs.folder()),
             privacy_workers: std::thread::available_parallelism().map_or(1, usize::from),
         })
     }
@@ -205,6 +210,7 @@ async fn watch(
     let mut draw = tokio::time::interval(DRAW_EVERY);
     let mut ask = tokio::time::interval(ASK_EVERY);
     let mut memory = Memory::new();
+    let mut teller = Teller::default();
     let mut signals = Signals::new()?;
     let mut interrupts = 0;
     loop {
@@ -215,7 +221,9 @@ async fn watch(
             }
             _ = draw.tick() => {
                 let lanes = swarm.lanes().await;
-                progress.show(&meters.read(), &lanes);
+                let pressure = swarm.guard().pressure();
+                progress.show(&meters.read(), &lanes, &pressure);
+                teller.tell(&pressure, store, job).await;
                 memory.look_sometimes();
             }
             _ = ask.tick() => match store.desired(job).await {

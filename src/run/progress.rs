@@ -8,6 +8,7 @@ use std::time::Duration;
 use comfy_table::Table;
 use empire_actors::gates::meter::Binding;
 use empire_actors::gates::rate::LaneReading;
+use empire_actors::guard::pressure::{GuardLevel, Pressure};
 use empire_actors::model::{Limits, Model, ProviderId};
 use empire_actors::money::Micros;
 use empire_actors::swarm::meters::MeterReading;
@@ -69,8 +70,9 @@ impl Progress {
     }
 
     /// Shows how things stand.
-    pub fn show(&mut self, meters: &MeterReading, lanes: &[(ProviderId, LaneReading)]) {
-        let facts = self.facts(meters, lanes);
+    pub fn show(&mut self, meters: &MeterReading, lanes: &[(ProviderId, LaneReading)], pressure: &Pressure) {
+        let machine = (pressure.level > GuardLevel::Normal).then(|| pressure.to_string());
+        let facts = ProgressFacts { machine, ..self.facts(meters, lanes) };
         if let Some(bar) = &self.bar {
             // One message with bar and line: each change of a bar is drawn, and drawing twice flickers.
             let width = Table::new().use_stderr().width().map_or(PLAIN_WIDTH, usize::from);
@@ -118,6 +120,7 @@ impl Progress {
             shares: shares(&fixed.route, &meters.by_model),
             eta,
             binds: busy.map(|(provider, lane, binding)| binding_words(provider, lane, binding)),
+            machine: None,
         }
     }
 }
@@ -177,6 +180,7 @@ fn binding_words(provider: &ProviderId, lane: &LaneReading, binding: Binding) ->
         Binding::RequestsPerHour => format!("{provider}: calls/h"),
         Binding::RequestsPerDay => format!("{provider}: calls/day"),
         Binding::TokensPerMinute => format!("{provider}: tokens/min"),
+        Binding::Machine => "the machine".to_owned(),
         Binding::ClosedByProvider => match lane.meters.closed_for {
             Some(seconds) => format!("{provider}: closed {seconds:.0} s"),
             None => format!("{provider}: probing"),

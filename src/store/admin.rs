@@ -29,6 +29,11 @@ pub(super) enum Admin {
         job: String,
         desired: Desired,
     },
+    /// What a running job is about, in words.
+    Note {
+        job: String,
+        note: String,
+    },
     PutChunk {
         job: String,
         cohort: u32,
@@ -75,6 +80,11 @@ impl Admin {
                     .bind(job.as_str())
                     .bind(desired.as_str())
                     .bind(now.0);
+                Ok(query.execute(connection).await?.rows_affected())
+            }
+            Admin::Note { job, note } => {
+                let sql = "UPDATE jobs SET reason = $2, updated_at = $3 WHERE id = $1 AND state = 'running'";
+                let query = sqlx::query(sql).bind(job.as_str()).bind(note.as_str()).bind(now.0);
                 Ok(query.execute(connection).await?.rows_affected())
             }
             Admin::PutChunk { job, cohort, chunk } => put_chunk(connection, job, *cohort, chunk).await,

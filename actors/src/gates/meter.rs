@@ -53,6 +53,8 @@ pub enum Binding {
     TokensPerMinute,
     /// The provider asked everybody to wait.
     ClosedByProvider,
+    /// The machine is pressed.
+    Machine,
 }
 
 /// May a call go?

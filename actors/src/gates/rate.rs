@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::call::{Call, Cleared, Funded};
 use super::meter::{Admission, Binding, Health, Lane, Now, Reading, Trip};
+use super::throttle::Throttle;
+use crate::guard::pressure::Pressure;
 use crate::kernel::control::{Address, Control, Down, Failure};
 use crate::kernel::supervisor::ChildSpec;
 use crate::model::{Limits, ProviderSpec};
@@ -39,7 +41,7 @@ pub(crate) enum Message {
         tokens: u64,
         reply: oneshot::Sender<Result<Permit, Trip>>,
     },
-    /// A permit came back.
+    /// A permit came back, or more may be out.
     Freed,
     /// The time has come that the first in line waited for.
     Look,
@@ -118,6 +120,10 @@ impl LaneActor {
                 continue;
             }
             let (now, in_flight) = (self.gate.now(), self.gate.in_flight());
+            if self.gate.throttle.holds(in_flight, self.gate.spec.limits.concurrency) {
+                self.binding = Some(Binding::Machine);
+                return;
+            }
             let (admission, epoch) = {
                 let mut lane = self.gate.shared.lane.lock();
                 (lane.admit(now, in_flight, waiter.tokens), lane.epoch())
@@ -171,6 +177,7 @@ pub struct RateGate {
     clock: Arc<dyn WallClock>,
     random: Arc<dyn Random>,
     started: Instant,
+    throttle: Throttle,
     shared: Arc<Shared>,
 }
 
@@ -201,8 +208,22 @@ impl RateGate {
             clock,
             random,
             started: Instant::now(),
+            throttle: Throttle::default(),
             shared: Arc::new(shared),
         }
+    }
+
+    /// The same lane, narrower while the machine is pressed. [`look`](Self::look) tells it of a
+    /// change.
+    #[must_use]
+    pub fn throttled_by(self, pressure: watch::Receiver<Pressure>) -> RateGate {
+        RateGate { throttle: Throttle::new(pressure), ..self }
+    }
+
+    /// Looks whether more calls may be out than before.
+    pub(crate) fn look(&self) {
+        // An actor that is down has nobody in line.
+        let _ = self.address.send(Message::Freed);
     }
 
     /// The lane's actor. Its first incarnation reads what was sent in the last day.
@@ -276,6 +297,7 @@ impl Permit {
     /// Gives the permit back with what the call told about the provider.
     pub(crate) fn report(mut self, health: Health) {
         let (now, jitter) = (self.gate.now(), self.gate.random.unit());
+        let health = self.gate.throttle.excuse(self.gate.spec.zone, health);
         // Told to the lane itself: nobody gets a permit after this that it should prevent.
         self.gate.shared.lane.lock().report(now, self.epoch, health, jitter);
         self.reported = true;
@@ -284,8 +306,7 @@ impl Permit {
 
     fn free(&self) {
         self.gate.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
-        // An actor that is down has nobody in line.
-        let _ = self.gate.address.send(Message::Freed);
+        self.gate.look();
     }
 }
 

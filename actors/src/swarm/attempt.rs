@@ -14,6 +14,7 @@ use crate::call::{Call, Cleared, Draft, Request, Turn};
 use crate::failure::{FailureKind, RetryClass};
 use crate::gates::budget::BudgetRefusal;
 use crate::gates::rate::RateRefusal;
+use crate::guard::pressure::GuardLevel;
 use crate::level::Level;
 use crate::model::{Model, ProviderId};
 use crate::money::{Micros, Usage};
@@ -110,7 +111,7 @@ pub(crate) async fn ask<T>(
     let mut all_parked = true;
     let mut outcome = None;
     for (place, model) in job.order.route.iter().enumerate() {
-        match ask_model(job, question, place, model, &check, log).await {
+        match ask_in_calm(job, question, place, model, &check, log).await {
             Tried::Answered(answer) => outcome = Some(Outcome::Answered(answer)),
             Tried::Never => outcome = Some(Outcome::Dead(log.last_words())),
             Tried::Stopped => outcome = Some(Outcome::Stopped),
@@ -136,6 +137,30 @@ pub(crate) async fn ask<T>(
             Outcome::Parked(reason)
         }
         None => Outcome::Dead(log.last_words()),
+    }
+}
+
+/// As [`ask_model`]; a failure that came with an emergency of the machine moves nothing to
+/// another model: once the emergency is over, the same one is asked again.
+async fn ask_in_calm<T>(
+    job: &JobContext,
+    question: &Question,
+    place: usize,
+    model: &Arc<Model>,
+    check: &impl Fn(&str) -> Result<T, String>,
+    log: &mut Log,
+) -> Tried<T> {
+    loop {
+        let emergencies = job.guard.emergencies();
+        let tried = ask_model(job, question, place, model, check, log).await;
+        let moves_on = matches!(tried, Tried::NextModel | Tried::Park(StopReason::Tripped { .. }));
+        if !moves_on || !job.starved(model, emergencies) {
+            return tried;
+        }
+        let over = job.guard.below(GuardLevel::Emergency);
+        if job.unless_stopped(over).await.is_none() {
+            return Tried::Stopped;
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use super::turnstile::Turnstile;
 use crate::gates::budget::BudgetGate;
 use crate::gates::privacy::PrivacyGate;
 use crate::gates::rate::RateGate;
+use crate::guard::Guard;
 use crate::kernel::control::Address;
 use crate::model::{Model, ProviderId, ProviderSpec};
 use crate::ports::{
@@ -80,6 +81,7 @@ pub(crate) struct JobContext {
     pub(crate) privacy: PrivacyGate,
     pub(crate) budget: BudgetGate,
     pub(crate) lanes: HashMap<ProviderId, LaneHandle>,
+    pub(crate) guard: Guard,
     pub(crate) turnstile: Arc<Turnstile>,
     pub(crate) meters: Arc<JobMeters>,
     pub(crate) twins: Mutex<HashMap<ItemKey, Twin>>,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::gates::meter::Trip;
+use crate::guard::pressure::LowDisk;
 use crate::level::Level;
 use crate::model::{Model, ProviderId};
 use crate::ports::{ItemKey, StoreError};
@@ -94,6 +95,8 @@ pub enum StopReason {
     },
     /// Its deadline is over.
     Deadline,
+    /// A disk that is written to is nearly full.
+    Disk(LowDisk),
     /// Results can no longer be made durable.
     Store(StoreError),
 }
@@ -111,6 +114,7 @@ impl std::fmt::Display for StopReason {
                 write!(f, "{failed} of the first {of} agents died")
             }
             StopReason::Deadline => f.write_str("the job's deadline is over"),
+            StopReason::Disk(low) => write!(f, "{low}"),
             StopReason::Store(error) => write!(f, "{error}"),
         }
     }

@@ -10,6 +10,7 @@
     reason = "test support"
 )]
 
+mod machine;
 mod provider;
 mod stores;
 
@@ -30,6 +31,7 @@ use empire_actors::swarm::meters::MeterReading;
 use empire_actors::swarm::order::{CohortPlan, JobEnd, JobOrder};
 use empire_actors::swarm::{Swarm, SwarmParts};
 
+pub use machine::{FakeMachine, guard_parts, guard_settings};
 pub use provider::{FakeProvider, Reaction, good_answer, usage_of};
 pub use stores::{FakeItems, FakeLedger, FakeResults, FakeScript, Hooks, TokioClock, Wobble};
 
@@ -44,6 +46,7 @@ pub struct Bench {
     pub hooks: Arc<Hooks>,
     pub providers: Vec<(Arc<ProviderSpec>, Arc<FakeProvider>)>,
     pub caps: Vec<Cap>,
+    pub machine: Arc<FakeMachine>,
     pub order: JobOrder,
 }
 
@@ -143,6 +146,7 @@ impl Bench {
             hooks,
             providers: Vec::new(),
             caps: Vec::new(),
+            machine: Arc::default(),
             order,
         }
     }
@@ -186,6 +190,7 @@ impl Bench {
             caps: self.caps.clone(),
             privacy_workers: 2,
             detector: Arc::new(Detector::new(Rules::compile(&[]).unwrap())),
+            guard: guard_parts(&self.machine),
         }
     }
 
