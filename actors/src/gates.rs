@@ -5,8 +5,14 @@
 
 pub mod book;
 pub mod budget;
+pub mod calendar;
 pub mod call;
+pub mod children;
 pub mod detect;
+pub mod forecast;
+pub mod hold;
 pub mod meter;
 pub mod privacy;
 pub mod rate;
+pub mod scope;
+mod vault;

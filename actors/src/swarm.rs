@@ -12,6 +12,7 @@ mod turnstile;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -21,7 +22,7 @@ use self::job::{JobActor, JobMemory};
 use self::meters::JobMeters;
 use self::order::{JobEnd, JobOrder, StopReason};
 use self::turnstile::Turnstile;
-use crate::gates::book::{Account, Scope};
+use crate::gates::book::{Account, Alert, Scope};
 use crate::gates::budget::{BudgetGate, Cap};
 use crate::gates::privacy::PrivacyGate;
 use crate::gates::rate::{LaneReading, RateGate};
@@ -76,6 +77,8 @@ impl Swarm {
     /// An actor did not start.
     pub async fn start(parts: SwarmParts, order: JobOrder) -> Result<Swarm, Failure> {
         let budget = BudgetGate::new(parts.ledger.clone(), parts.clock.clone());
+        budget.enroll(order.id.clone(), order.terms.clone());
+        budget.alert_at(order.alerts.clone());
         let privacy = PrivacyGate::new(parts.privacy_workers);
         let lanes: HashMap<ProviderId, LaneHandle> = parts
             .providers
@@ -106,6 +109,7 @@ impl Swarm {
             lanes,
             twins: Mutex::default(),
             chunks: ChunkCache::default(),
+            unaffordable: AtomicU32::new(0),
             stop: watch::channel(None).0,
             job: Address::new(format!("/empire/swarm/job-{}", order.id)),
             order,
@@ -156,6 +160,20 @@ impl Swarm {
     /// The budget gate is being restarted.
     pub async fn accounts(&self) -> Result<Vec<(Scope, Account)>, Down> {
         self.context.budget.accounts().await
+    }
+
+    /// Sets a cap from now on.
+    ///
+    /// # Errors
+    /// The budget gate is being restarted.
+    pub fn set_cap(&self, cap: Cap) -> Result<(), Down> {
+        self.context.budget.set_cap(cap)
+    }
+
+    /// Thresholds of caps that were passed since this was asked last.
+    #[must_use]
+    pub fn take_alerts(&self) -> Vec<Alert> {
+        self.context.budget.take_alerts()
     }
 
     /// How each provider's lane stands, in route order.

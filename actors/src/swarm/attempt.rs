@@ -130,7 +130,7 @@ pub(crate) async fn ask<T>(
     }
     match parked {
         Some(reason) => {
-            if all_parked {
+            if all_parked && job.holds_for_all(&reason) {
                 job.stop(reason.clone());
             }
             Outcome::Parked(reason)
@@ -154,7 +154,7 @@ async fn ask_model<T>(
             Ok(passed) => passed,
             Err(tried) => return tried.into(),
         };
-        let started = Instant::now();
+        let (started, granted) = (Instant::now(), call.request().max_tokens);
         let underway = Underway::begin(&job.meters, &call, question.items > 1, taken);
         let exchange = job.lane(model).provider.send(call).await;
         let bill = exchange.receipt.settle(&exchange.outcome);
@@ -175,6 +175,12 @@ async fn ask_model<T>(
                 Err(why) => {
                     job.meters.answer_rejected();
                     log.note(model, TryOutcome::Rejected { why: why.clone() }, took);
+                    let wanted = question.max_tokens.min(model.max_output);
+                    if reply.finish == Finish::Length && granted < wanted {
+                        return Tried::Park(StopReason::Budget(format!(
+                            "what is left covered {granted} of {wanted} output tokens, and the answer was cut off"
+                        )));
+                    }
                     // A refusal is not mended by asking again, nor is a whole pack.
                     if repaired || question.items > 1 || reply.finish == Finish::Refusal {
                         return Tried::NextModel;
@@ -363,9 +369,13 @@ async fn pass(
     let funded = job.budget.fund(screened).await.map_err(|refusal| match refusal {
         BudgetRefusal::Down(_) => Refusal::GateDown,
         BudgetRefusal::Store(error) => Refusal::Store(error),
-        short @ BudgetRefusal::Short(_) => Refusal::Park(StopReason::Budget(short.to_string())),
+        short @ (BudgetRefusal::Short(_) | BudgetRefusal::NeedsApproval { .. }) => {
+            Refusal::Park(StopReason::Budget(short.to_string()))
+        }
+        open @ BudgetRefusal::Open(_) => Refusal::Denied(open.to_string()),
         no_price @ BudgetRefusal::NoPrice(_) => Refusal::Denied(no_price.to_string()),
     })?;
+    job.funded();
     let cleared = lane.rate.clear(funded).await.map_err(|refusal| match refusal {
         RateRefusal::Down(_) => Refusal::GateDown,
         RateRefusal::Store(error) => Refusal::Store(error),
