@@ -1,7 +1,10 @@
 //! The command line. Data goes to standard output, talk to standard error.
 
+mod approvals;
+mod budget;
 mod completions;
 mod doctor;
+mod money;
 mod results;
 mod run;
 mod sim;
@@ -66,6 +69,11 @@ enum Command {
     /// Plan, run and steer swarm jobs.
     #[command(subcommand)]
     Swarm(Swarm),
+    /// See and set what may be spent, and compare the ledger with what vendors say.
+    #[command(subcommand)]
+    Budget(budget::Budget),
+    /// See and answer what waits for a yes or a no.
+    Approvals(approvals::ApprovalArgs),
     /// Run the simulator of the model vendors alone, on loopback.
     Sim(sim::SimArgs),
     /// Check what is reachable, configured and missing, and say what to do about each.
@@ -233,6 +241,8 @@ pub async fn main(cli: Cli) -> Result<Exit, CommandError> {
         Command::Swarm(Swarm::Results(args)) => results::results(&context, args).await,
         Command::Swarm(Swarm::Pause(args)) => steer::pause(&context, &args.id).await,
         Command::Swarm(Swarm::Cancel(args)) => steer::cancel(&context, &args.id).await,
+        Command::Budget(command) => budget::budget(&context, command).await,
+        Command::Approvals(args) => approvals::approvals(&context, args).await,
         Command::Sim(args) => sim::sim(&context, args).await,
         Command::Doctor => doctor::doctor(&context).await,
         Command::Schema(_) | Command::Completions(_) => Ok(Exit::Done),

@@ -60,12 +60,7 @@ impl Store {
             LedgerScope::All => "".into(),
             LedgerScope::Job(job) => job,
         };
-        Arc::new(StoredLedger {
-            writer: self.writer().clone(),
-            readers: self.readers().clone(),
-            clock: self.clock(),
-            job,
-        })
+        Arc::new(StoredLedger { job, ..StoredLedger::of_all(self) })
     }
 
     /// What the job spent, by provider, in the providers' order. Free calls are not in it.
@@ -131,7 +126,7 @@ impl Store {
     }
 }
 
-struct StoredLedger {
+pub(super) struct StoredLedger {
     writer: Writer,
     readers: SqlitePool,
     clock: Arc<dyn WallClock>,
@@ -140,7 +135,16 @@ struct StoredLedger {
 }
 
 impl StoredLedger {
-    async fn state(&self) -> Result<LedgerState, sqlx::Error> {
+    pub(super) fn of_all(store: &Store) -> StoredLedger {
+        StoredLedger {
+            writer: store.writer().clone(),
+            readers: store.readers().clone(),
+            clock: store.clock(),
+            job: "".into(),
+        }
+    }
+
+    pub(super) async fn state(&self) -> Result<LedgerState, sqlx::Error> {
         // One transaction: what is moved from one table to the other must not be missed or seen
         // twice.
         let mut tx = self.readers.begin().await?;
