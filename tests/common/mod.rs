@@ -24,6 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(4);
 pub(crate) const UNLIMITED: &str = "\
 [budget]
 total = \"1000\"
+approval_above = \"none\"
 [confirm]
 cost_above = \"500\"
 time_above = \"90d\"
