@@ -14,7 +14,8 @@ const ITEMS: u32 = 10_000;
 /// part of that.
 const TEN_CENTS: &str = "[models.\"kimi-k2.6\"]\n\
     price = {input = \"0\", cached_input = \"0\", cache_write = \"0\", output = \"1000\"}\n";
-const QUICK: &str = "name: quick\nkimi: {latency: {fixed: 10}, output_tokens: {from: 20, to: 90}}\nkeep_bodies: 0";
+const QUICK: &str =
+    "name: quick\nkimi: {latency: {fixed: 10}, output_tokens: {from: 20, to: 90}}\nkeep_bodies: 0";
 
 fn set_up(scenario: &str, rows: u32, config: &str, more: &str) -> (World, Sim, String) {
     let world = World::new(config);
@@ -181,7 +182,10 @@ fn a_cap_set_by_hand_overrides_the_configuration_at_once_and_is_audited() {
     let account = scope(&world, "provider:kimi");
     assert_eq!((micros(&account["cap_micros"]), &account["set_by_hand"]), (cap, &"enough for today".into()));
     let changes = json(&world, &["budget", "show", "--sim"])["changes"].clone();
-    assert_eq!((&changes[0]["scope"], &changes[0]["reason"]), (&"provider:kimi".into(), &"enough for today".into()));
+    assert_eq!(
+        (&changes[0]["scope"], &changes[0]["reason"]),
+        (&"provider:kimi".into(), &"enough for today".into())
+    );
 
     world.run(&["swarm", "resume", "job"]).exits(4);
     assert!(sim.billed("kimi") <= cap);
@@ -206,8 +210,10 @@ fn prices_are_shown_with_their_date_and_fixed_ones_too() {
     assert_eq!((&of("x.post")["fixed"], &of("x.post-with-link")["fixed"]), (&15_000.into(), &200_000.into()));
     let kimi = of("kimi-k2.6");
     assert_eq!((&kimi["price"]["cached_input"], &kimi["batch_percent"]), (&160_000.into(), &60.into()));
-    assert!(prices.as_array().unwrap().iter().all(|price| price["price"]["output"] == 0
-        || (price["date"].is_string() && price["source"].is_string())));
+    assert!(
+        prices.as_array().unwrap().iter().all(|price| price["price"]["output"] == 0
+            || (price["date"].is_string() && price["source"].is_string()))
+    );
     world.run(&["budget", "show"]).exits(0).shows("x.post-with-link").shows("BATCH");
 }
 
@@ -250,7 +256,8 @@ fn much_in_one_go_needs_an_approval_that_holds_for_one_job_and_once() {
 
 #[test]
 fn an_approval_that_nobody_gives_in_time_is_denied() {
-    let config = format!("[budget]\napproval_above = \"10 EUR\"\napproval_timeout = \"1ms\"\n{}", with_slots(16));
+    let config =
+        format!("[budget]\napproval_above = \"10 EUR\"\napproval_timeout = \"1ms\"\n{}", with_slots(16));
     let (world, sim, job) = set_up(QUICK, 120, &config, "budget: 100");
     world.run(&["swarm", "run", &job, "--sim", &sim.url, "--yes"]).exits(4);
     let asked = json(&world, &["approvals", "list"])[0].clone();

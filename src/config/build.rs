@@ -11,7 +11,9 @@ use secrecy::SecretString;
 
 use super::error::{ConfigError, Place, hint};
 use super::tree::{Field, Fields, Node, Table, Value};
-use super::{BalanceKind, Config, Confirm, Dialect, Env, EuroRate, ModelFacts, ProviderSetting, address, budget};
+use super::{
+    BalanceKind, Config, Confirm, Dialect, Env, EuroRate, ModelFacts, ProviderSetting, address, budget,
+};
 
 const DIALECTS: [(&str, Dialect); 3] =
     [("ollama", Dialect::Ollama), ("openai", Dialect::OpenAi), ("anthropic", Dialect::Anthropic)];
@@ -122,8 +124,17 @@ fn provider(
     let default_field = fields.take("default_model");
     let default_model = default_field.as_ref().map(|field| field.text().map(str::to_owned)).transpose()?;
     fields.finish()?;
-    let setting =
-        ProviderSetting { spec, dialect, base_url, key_env, key, connect_timeout, timeout, default_model, balance };
+    let setting = ProviderSetting {
+        spec,
+        dialect,
+        base_url,
+        key_env,
+        key,
+        connect_timeout,
+        timeout,
+        default_model,
+        balance,
+    };
     Ok((setting, default_field))
 }
 

@@ -28,13 +28,9 @@ pub fn caps(config: &Config, by_hand: &[StoredCap]) -> Vec<Cap> {
         Cap { scope: Scope::EachDay, cap: budget.day },
     ];
     let roles = budget.roles.iter();
-    caps.extend(
-        roles.map(|(role, cap)| Cap { scope: Scope::Role(role.as_str().into()), cap: Some(*cap) }),
-    );
+    caps.extend(roles.map(|(role, cap)| Cap { scope: Scope::Role(role.as_str().into()), cap: Some(*cap) }));
     let providers = config.providers.values().map(|setting| &setting.spec);
-    caps.extend(
-        providers.map(|spec| Cap { scope: Scope::Provider(spec.id.clone()), cap: spec.cap }),
-    );
+    caps.extend(providers.map(|spec| Cap { scope: Scope::Provider(spec.id.clone()), cap: spec.cap }));
     let is_of_job = |cap: &&StoredCap| matches!(cap.cap.scope, Scope::Job(_));
     for stored in by_hand.iter().filter(|cap| !is_of_job(cap)) {
         caps.retain(|cap| cap.scope != stored.cap.scope);

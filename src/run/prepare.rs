@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use empire_actors::gates::privacy;
-use empire_actors::level::Level;
 use empire_actors::gates::scope::Scope;
+use empire_actors::level::Level;
 use empire_actors::model::{Limits, Model, ProviderId, ProviderSpec};
 use empire_actors::money::Micros;
 use empire_actors::ports::{Chunk, Item, ItemKey, Part, StoreError, UnixMillis, WallClock};
@@ -22,7 +22,9 @@ use super::system::SystemClock;
 use crate::config::{Config, system_env};
 use crate::home::Home;
 use crate::job::{AdmitError, ChunkRows, InputSource, JobScript, JobSpec, Pack, Totals, admit};
-use crate::plan::{MoneyLimit, PackChoice, Plan, PlanInput, ReduceSize, RouteStep, SampleStats, Thresholds, pack_for};
+use crate::plan::{
+    MoneyLimit, PackChoice, Plan, PlanInput, ReduceSize, RouteStep, SampleStats, Thresholds, pack_for,
+};
 use crate::providers;
 use crate::sim::{Scenario, Simulator};
 use crate::store::{Admitted, Job, JobState, LedgerScope, Store};

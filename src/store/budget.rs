@@ -110,9 +110,21 @@ pub struct SinceBaseline {
 #[derive(Debug)]
 pub(super) enum BudgetOp {
     /// `None` takes a cap that was set by hand back.
-    SetCap { scope: String, cap: Option<Option<Micros>>, reason: String },
-    Reconcile { provider: String, calls: Vec<(HoldId, Micros)>, detail: String, reason: String },
-    Baseline { provider: String, baseline: Baseline },
+    SetCap {
+        scope: String,
+        cap: Option<Option<Micros>>,
+        reason: String,
+    },
+    Reconcile {
+        provider: String,
+        calls: Vec<(HoldId, Micros)>,
+        detail: String,
+        reason: String,
+    },
+    Baseline {
+        provider: String,
+        baseline: Baseline,
+    },
 }
 
 impl BudgetOp {
@@ -166,7 +178,9 @@ async fn set_cap(
         .await?;
     let before = match before {
         None => None,
-        Some(row) => Some(row.try_get::<Option<i64>, _>("amount")?.map(|_| amount(&row, "amount")).transpose()?),
+        Some(row) => {
+            Some(row.try_get::<Option<i64>, _>("amount")?.map(|_| amount(&row, "amount")).transpose()?)
+        }
     };
     match cap {
         Some(cap) => {
@@ -203,14 +217,13 @@ async fn audit(
     reason: &str,
     now: UnixMillis,
 ) -> Result<u64, sqlx::Error> {
-    let query = sqlx::query(
-        "INSERT INTO budget_audit (at, what, scope, detail, reason) VALUES ($1, $2, $3, $4, $5)",
-    )
-    .bind(now.0)
-    .bind(what)
-    .bind(scope)
-    .bind(detail)
-    .bind(reason);
+    let query =
+        sqlx::query("INSERT INTO budget_audit (at, what, scope, detail, reason) VALUES ($1, $2, $3, $4, $5)")
+            .bind(now.0)
+            .bind(what)
+            .bind(scope)
+            .bind(detail)
+            .bind(reason);
     Ok(query.execute(connection).await?.rows_affected())
 }
 
@@ -290,8 +303,7 @@ impl Store {
             .map_err(store_error)?;
         let cap = |row: &sqlx::sqlite::SqliteRow| {
             let scope: &str = row.try_get("scope")?;
-            let scope =
-                read_scope_word(scope).ok_or_else(|| unreadable(format_args!("scope `{scope}`")))?;
+            let scope = read_scope_word(scope).ok_or_else(|| unreadable(format_args!("scope `{scope}`")))?;
             let cap = row.try_get::<Option<i64>, _>("amount")?.map(|_| amount(row, "amount")).transpose()?;
             let (set_at, reason) = (time(row, "set_at")?, row.try_get("reason")?);
             Ok(StoredCap { cap: Cap { scope, cap }, set_at, reason })
@@ -428,11 +440,12 @@ impl Store {
         provider: &ProviderId,
         baseline: &Baseline,
     ) -> Result<SinceBaseline, StoreError> {
-        let rows = sqlx::query("SELECT hold, billed, certainty FROM ledger WHERE provider = $1 ORDER BY hold")
-            .bind(provider.as_str())
-            .fetch_all(self.readers())
-            .await
-            .map_err(store_error)?;
+        let rows =
+            sqlx::query("SELECT hold, billed, certainty FROM ledger WHERE provider = $1 ORDER BY hold")
+                .bind(provider.as_str())
+                .fetch_all(self.readers())
+                .await
+                .map_err(store_error)?;
         let mut since = SinceBaseline::default();
         for row in &rows {
             let read = || {

@@ -155,14 +155,17 @@ pub(super) async fn operations_take_effect_in_the_order_given(fixture: &impl Fix
     }
     let state = ledger.load().await.unwrap();
     assert_eq!(state.open, [hold("j", 2, 10)]);
-    assert_eq!(state.spent, [SpendRow {
-        job: "j".into(),
-        role: None,
-        child: None,
-        provider: "kimi".into(),
-        day: state.spent[0].day,
-        billed: Micros(4),
-    }]);
+    assert_eq!(
+        state.spent,
+        [SpendRow {
+            job: "j".into(),
+            role: None,
+            child: None,
+            provider: "kimi".into(),
+            day: state.spent[0].day,
+            billed: Micros(4),
+        }]
+    );
     assert_eq!(state.next_hold, 3);
     store.close().await.unwrap();
     assert_eq!(recorder.record(done("j", 2)).await, Err(StoreError::Closed));

@@ -304,8 +304,7 @@ impl Book {
     /// Every account, in a stable order.
     #[must_use]
     pub fn accounts(&self) -> Vec<(Scope, Account)> {
-        let mut all: Vec<_> =
-            self.entries.iter().map(|entry| (entry.scope.clone(), entry.account)).collect();
+        let mut all: Vec<_> = self.entries.iter().map(|entry| (entry.scope.clone(), entry.account)).collect();
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
         all
     }

@@ -59,8 +59,13 @@ pub enum BudgetRefusal {
 }
 
 pub(super) enum Message {
-    Ask { request: Request, reply: Reply },
+    Ask {
+        request: Request,
+        reply: Reply,
+    },
     SetCap(Cap),
+    /// Money got free.
+    Serve,
     Accounts(oneshot::Sender<Vec<(Scope, Account)>>),
 }
 
@@ -91,11 +96,16 @@ impl Control for BudgetActor {
                     vault.serve_waiters(now)
                 });
             }
+            Message::Serve => self.gate.change(|vault| vault.serve_waiters(now)),
             Message::Accounts(reply) => {
                 let _ = reply.send(self.gate.shared.vault.lock().book.accounts());
             }
         }
         Ok(())
+    }
+
+    fn first_message(&self) -> Option<Message> {
+        Some(Message::Serve)
     }
 
     fn observe(&self) -> Observed {
@@ -170,17 +180,27 @@ impl BudgetGate {
 
     /// Ends a reservation in the book, whether the actor runs or not.
     pub(super) fn free(&self, line: &Line, reserved: Micros, billed: Micros) {
-        let now = self.now();
-        self.change(|vault| vault.settle(line, reserved, billed, now));
+        self.change(|vault| {
+            vault.book.settle(line, reserved, billed);
+            Answers::new()
+        });
+        self.serve_waiters();
     }
 
     /// Ends an allowance in the book.
     pub(super) fn close(&self, child: &Scope) {
-        let now = self.now();
         self.change(|vault| {
             vault.book.close(child);
-            vault.serve_waiters(now)
+            Answers::new()
         });
+        self.serve_waiters();
+    }
+
+    /// The actor serves who waits; one that is down does so when it starts.
+    fn serve_waiters(&self) {
+        if self.shared.vault.lock().has_waiters() {
+            let _ = self.address.send(Message::Serve);
+        }
     }
 
     /// Does something to the vault, and tells what follows once it is unlocked again.

@@ -151,16 +151,8 @@ impl Vault {
         }
     }
 
-    /// Ends a reservation, and serves who waited for that.
-    pub(super) fn settle(
-        &mut self,
-        line: &Line,
-        reserved: Micros,
-        billed: Micros,
-        now: UnixMillis,
-    ) -> Answers {
-        self.book.settle(line, reserved, billed);
-        self.serve_waiters(now)
+    pub(super) fn has_waiters(&self) -> bool {
+        !self.lines.is_empty()
     }
 
     /// Looks at the head of every line.

@@ -202,11 +202,13 @@ fn words(compared: &Compared) -> String {
     ));
     match &compared.verdict {
         None => {}
-        Some(Verdict::PaidIn) => line(
-            "more is left than then: money was paid in. --baseline begins anew from here".to_owned(),
-        ),
+        Some(Verdict::PaidIn) => {
+            line("more is left than then: money was paid in. --baseline begins anew from here".to_owned())
+        }
         Some(Verdict::Behind) => {
-            line("that is less than it counted itself: it has not billed everything yet; try later".to_owned());
+            line(
+                "that is less than it counted itself: it has not billed everything yet; try later".to_owned(),
+            );
         }
         Some(Verdict::Explained { unknown, unexplained }) => {
             if compared.unknown_calls > 0 {
@@ -214,7 +216,9 @@ fn words(compared: &Compared) -> String {
                 line(format!("so the calls of unknown outcome cost {unknown}: {done}"));
             }
             if *unexplained > Micros::ZERO {
-                line(format!("{unexplained} more were taken than the ledger knows of: somebody else uses the account"));
+                line(format!(
+                    "{unexplained} more were taken than the ledger knows of: somebody else uses the account"
+                ));
             }
         }
     }

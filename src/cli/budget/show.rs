@@ -204,7 +204,7 @@ fn render(shown: &Shown) -> String {
     rows.extend(shown.scopes.iter().map(|line| {
         let mut notes = Vec::new();
         notes.extend(line.alert_percent.map(|percent| format!("over {percent} %")));
-        notes.extend(line.reached_at.map(|at| format!("at this rate reached at {}", clock(at))));
+        notes.extend(line.reached_at.map(|at| format!("at this rate reached at {}", text::time_of_day(at))));
         notes.extend(line.set_by_hand.as_ref().map(|reason| match reason.as_str() {
             "" => "set by hand".to_owned(),
             reason => format!("set by hand: {}", text::one_line(reason, 40)),
@@ -258,10 +258,4 @@ fn price_rows(prices: &[PriceLine]) -> Vec<Vec<String>> {
         ]
     }));
     rows
-}
-
-/// A time of the day, UTC.
-fn clock(at: UnixMillis) -> String {
-    jiff::Timestamp::from_millisecond(at.0)
-        .map_or_else(|_| "?".to_owned(), |at| format!("{} UTC", at.strftime("%H:%M")))
 }

@@ -456,5 +456,8 @@ fn a_threshold_is_told_once_until_the_cap_is_raised() {
     assert_eq!(book.take_alerts(), []);
     book.take(&line, Micros(22));
     book.settle(&line, Micros(22), Micros(22));
-    assert_eq!(book.take_alerts()[0].to_string(), "80 % of the total budget of $0.000150 is spent: $0.000120");
+    assert_eq!(
+        book.take_alerts()[0].to_string(),
+        "80 % of the total budget of $0.000150 is spent: $0.000120"
+    );
 }
