@@ -49,12 +49,18 @@ fn budgets_are_read_in_dollars_and_euros_and_errors_name_the_field() {
     assert_eq!(provider(&config, "kimi").spec.cap, Some(Micros(6_000_000)));
     assert_eq!(config.actions["x.post"].price, Micros(15_000));
     for (own, said) in [
-        ("[budget]\nday = \"five\"", "`budget.day` is \"five\", which is no amount of money: write dollars or euros"),
+        (
+            "[budget]\nday = \"five\"",
+            "`budget.day` is \"five\", which is no amount of money: write dollars or euros",
+        ),
         ("[budget]\neur_usd = 0", "`budget.eur_usd` is $0.00"),
         ("[budget.roles]\nchef = 1", "`budget.roles.chef` names no role: the roles are research"),
         ("[budget]\nalerts = [0]", "`budget.alerts` holds something else than numbers from 1 to 100"),
         ("[actions.\"x.like\"]\nprovider = \"x\"\nprice = 1", "`actions.\"x.like\".price_date` is missing"),
-        ("[providers.kimi]\nbalance = \"guess\"", "`providers.kimi.balance` is \"guess\": it must be \"moonshot\""),
+        (
+            "[providers.kimi]\nbalance = \"guess\"",
+            "`providers.kimi.balance` is \"guess\": it must be \"moonshot\"",
+        ),
     ] {
         let complaint = complaint(own);
         assert!(complaint.contains(said), "{complaint}");
@@ -139,7 +145,7 @@ fn every_mistake_names_file_line_field_and_remedy() {
     let table = [
         (
             "[providers.kimi]\n\nconcurency = 5",
-            "empire.toml:3: unknown field `providers.kimi.concurency`: did you mean `concurrency`? known are dialect, base_url, key_env, zone, timeout, connect_timeout, concurrency, requests_per_minute, requests_per_hour, requests_per_day, tokens_per_minute, cap, default_model",
+            "empire.toml:3: unknown field `providers.kimi.concurency`: did you mean `concurrency`? known are dialect, base_url, key_env, zone, timeout, connect_timeout, concurrency, requests_per_minute, requests_per_hour, requests_per_day, tokens_per_minute, cap, balance, default_model",
         ),
         (
             "[providers.kimi]\nconcurrency = 0",

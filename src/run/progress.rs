@@ -11,8 +11,8 @@ use empire_actors::gates::meter::Binding;
 use empire_actors::gates::rate::LaneReading;
 use empire_actors::model::{Limits, Model, ProviderId};
 use empire_actors::money::Micros;
-use empire_actors::swarm::meters::MeterReading;
 use empire_actors::ports::WallClock;
+use empire_actors::swarm::meters::MeterReading;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
 use empire_actors::failure::FailureKind;
+use empire_actors::gates::calendar::Day;
 use empire_actors::level::Level;
 use empire_actors::money::{Micros, Usage};
 use empire_actors::ports::*;
@@ -79,8 +80,8 @@ pub(super) fn hold(job: &str, id: u64, reserved: u64) -> HoldRecord {
     HoldRecord {
         id: HoldId(id),
         job: job.into(),
-        role: None,
-        child: None,
+        role: Some("dev".into()),
+        child: Some("a/b".into()),
         item: 3,
         provider: "kimi".into(),
         model: "kimi-k2.6".into(),
@@ -159,10 +160,10 @@ pub(super) async fn operations_take_effect_in_the_order_given(fixture: &impl Fix
         state.spent,
         [SpendRow {
             job: "j".into(),
-            role: None,
-            child: None,
+            role: Some("dev".into()),
+            child: Some("a/b".into()),
             provider: "kimi".into(),
-            day: state.spent[0].day,
+            day: Day::of(NOW),
             billed: Micros(4),
         }]
     );

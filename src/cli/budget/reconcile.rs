@@ -203,7 +203,7 @@ fn words(compared: &Compared) -> String {
     match &compared.verdict {
         None => {}
         Some(Verdict::PaidIn) => {
-            line("more is left than then: money was paid in. --baseline begins anew from here".to_owned())
+            line("more is left than then: money was paid in. --baseline begins anew from here".to_owned());
         }
         Some(Verdict::Behind) => {
             line(
