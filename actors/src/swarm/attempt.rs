@@ -154,7 +154,8 @@ async fn ask_model<T>(
             Ok(passed) => passed,
             Err(tried) => return tried.into(),
         };
-        let (started, granted) = (Instant::now(), call.request().max_tokens);
+        let started = Instant::now();
+        let (granted, wanted) = (call.request().max_tokens, question.max_tokens.min(model.max_output));
         let underway = Underway::begin(&job.meters, &call, question.items > 1, taken);
         let exchange = job.lane(model).provider.send(call).await;
         let bill = exchange.receipt.settle(&exchange.outcome);
@@ -168,6 +169,19 @@ async fn ask_model<T>(
 
         let error = match exchange.outcome {
             Ok(reply) => match judge(&reply, check) {
+                // Nothing tells how much of a text is missing; what fits a schema is whole.
+                judged
+                    if reply.finish == Finish::Length
+                        && granted < wanted
+                        && (judged.is_err() || question.schema.is_none()) =>
+                {
+                    let why = format!(
+                        "what is left covered {granted} of {wanted} output tokens, and the answer was cut off"
+                    );
+                    job.meters.answer_rejected();
+                    log.note(model, TryOutcome::Rejected { why: why.clone() }, took);
+                    return Tried::Park(StopReason::Budget(why));
+                }
                 Ok(answer) => {
                     log.note(model, TryOutcome::Answered, took);
                     return Tried::Answered(answer);
@@ -175,12 +189,6 @@ async fn ask_model<T>(
                 Err(why) => {
                     job.meters.answer_rejected();
                     log.note(model, TryOutcome::Rejected { why: why.clone() }, took);
-                    let wanted = question.max_tokens.min(model.max_output);
-                    if reply.finish == Finish::Length && granted < wanted {
-                        return Tried::Park(StopReason::Budget(format!(
-                            "what is left covered {granted} of {wanted} output tokens, and the answer was cut off"
-                        )));
-                    }
                     // A refusal is not mended by asking again, nor is a whole pack.
                     if repaired || question.items > 1 || reply.finish == Finish::Refusal {
                         return Tried::NextModel;
