@@ -1,7 +1,10 @@
 //! The command line. Data goes to standard output, talk to standard error.
 
+mod approvals;
+mod budget;
 mod completions;
 mod doctor;
+mod money;
 mod privacy;
 mod results;
 mod run;
@@ -67,6 +70,11 @@ enum Command {
     /// Plan, run and steer swarm jobs.
     #[command(subcommand)]
     Swarm(Swarm),
+    /// See and set what may be spent, and compare the ledger with what vendors say.
+    #[command(subcommand)]
+    Budget(budget::Budget),
+    /// See and answer what waits for a yes or a no.
+    Approvals(approvals::ApprovalArgs),
     /// Run the simulator of the model vendors alone, on loopback.
     Sim(sim::SimArgs),
     /// See and try what the privacy gate does with texts.
@@ -237,6 +245,8 @@ pub async fn main(cli: Cli) -> Result<Exit, CommandError> {
         Command::Swarm(Swarm::Results(args)) => results::results(&context, args).await,
         Command::Swarm(Swarm::Pause(args)) => steer::pause(&context, &args.id).await,
         Command::Swarm(Swarm::Cancel(args)) => steer::cancel(&context, &args.id).await,
+        Command::Budget(command) => budget::budget(&context, command).await,
+        Command::Approvals(args) => approvals::approvals(&context, args).await,
         Command::Sim(args) => sim::sim(&context, args).await,
         Command::Privacy(command) => blocking(move || privacy::privacy(&context, &command)).await?,
         Command::Doctor => doctor::doctor(&context).await,

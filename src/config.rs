@@ -5,10 +5,12 @@
 //! line and the field, and what to do.
 
 mod address;
+mod budget;
 mod build;
 mod duration;
 mod error;
 mod guard;
+mod money;
 mod privacy;
 #[cfg(test)]
 mod tests;
@@ -25,9 +27,11 @@ use empire_actors::model::{Model, ProviderId, ProviderSpec};
 use empire_actors::money::Micros;
 use secrecy::SecretString;
 
+pub use budget::{ActionPrice, Budget};
 pub use duration::{DurationError, HumaneDuration};
 pub use error::{ConfigError, Place};
 pub use guard::GuardSetting;
+pub use money::EuroRate;
 pub use privacy::{Privacy, RegisterError};
 
 use error::hint;
@@ -75,6 +79,13 @@ pub enum Dialect {
     Anthropic,
 }
 
+/// How a vendor tells what is left in the account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BalanceKind {
+    /// As Moonshot does: `GET /users/me/balance`.
+    Moonshot,
+}
+
 /// One provider: who it is for the gates, and how to reach it.
 #[derive(Debug, Clone)]
 pub struct ProviderSetting {
@@ -94,6 +105,8 @@ pub struct ProviderSetting {
     pub timeout: Duration,
     /// The model that its name stands for in a route.
     pub default_model: Option<String>,
+    /// How it tells what is left in the account, if it does.
+    pub balance: Option<BalanceKind>,
 }
 
 /// What is known of a model beside what the gates need.
@@ -105,15 +118,6 @@ pub struct ModelFacts {
     pub price_date: Option<jiff::civil::Date>,
     /// Where the price was read.
     pub price_source: Option<String>,
-}
-
-/// Caps on money that are not a provider's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Budget {
-    /// The most that may ever be spent from one data folder.
-    pub total: Micros,
-    /// For jobs that name no budget.
-    pub job_default: Micros,
 }
 
 /// Above what `run` asks before it starts.
@@ -138,6 +142,8 @@ pub struct Config {
     pub route: Vec<String>,
     /// The budgets.
     pub budget: Budget,
+    /// Actions of fixed price by name.
+    pub actions: BTreeMap<String, ActionPrice>,
     /// When to ask first.
     pub confirm: Confirm,
     /// What is private.

@@ -13,7 +13,9 @@ use sqlx::{ConnectOptions, SqliteConnection, SqlitePool};
 use crate::home::{Home, HomeLock};
 
 mod admin;
+mod approvals;
 mod batch;
+mod budget;
 mod chunks;
 mod error;
 mod jobs;
@@ -29,6 +31,10 @@ mod conformance;
 #[cfg(test)]
 mod tests;
 
+pub use approvals::{Approval, ApprovalState, NewApproval};
+pub use budget::{
+    AuditLine, Baseline, LedgerLine, RecentSpend, SinceBaseline, StoredCap, read_scope_word, scope_word,
+};
 pub use chunks::Admitted;
 pub use jobs::{Counts, Desired, FindError, Job, JobSetup, JobState, NewJob};
 pub use ledger::{LedgerScope, ProviderSpend, UnknownTotal};

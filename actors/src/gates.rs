@@ -5,10 +5,16 @@
 
 pub mod book;
 pub mod budget;
+pub mod calendar;
 pub mod call;
+pub mod children;
 pub mod detect;
+pub mod forecast;
+pub mod hold;
 pub mod meter;
 pub mod own;
 pub mod privacy;
 pub mod rate;
 mod throttle;
+pub mod scope;
+mod vault;

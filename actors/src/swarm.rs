@@ -13,6 +13,7 @@ mod turnstile;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -23,7 +24,7 @@ use self::job::{JobActor, JobMemory};
 use self::meters::JobMeters;
 use self::order::{JobEnd, JobOrder, StopReason};
 use self::turnstile::Turnstile;
-use crate::gates::book::{Account, Scope};
+use crate::gates::book::{Account, Alert, Scope};
 use crate::gates::budget::{BudgetGate, Cap};
 use crate::gates::detect::Detector;
 use crate::gates::privacy::PrivacyGate;
@@ -87,6 +88,8 @@ impl Swarm {
         let privacy = PrivacyGate::new(parts.privacy_workers, parts.detector.clone());
         let GuardParts { sampler, settings, checkpoint } = parts.guard;
         let guard = Guard::new(sampler, settings);
+        budget.enroll(order.id.clone(), order.terms.clone());
+        budget.alert_at(order.alerts.clone());
         let lanes: HashMap<ProviderId, LaneHandle> = parts
             .providers
             .iter()
@@ -118,6 +121,7 @@ impl Swarm {
             guard: guard.clone(),
             twins: Mutex::default(),
             chunks: ChunkCache::default(),
+            unaffordable: AtomicU32::new(0),
             stop: watch::channel(None).0,
             job: Address::new(format!("/empire/swarm/job-{}", order.id)),
             order,
@@ -169,6 +173,20 @@ impl Swarm {
     /// The budget gate is being restarted.
     pub async fn accounts(&self) -> Result<Vec<(Scope, Account)>, Down> {
         self.context.budget.accounts().await
+    }
+
+    /// Sets a cap from now on.
+    ///
+    /// # Errors
+    /// The budget gate is being restarted.
+    pub fn set_cap(&self, cap: Cap) -> Result<(), Down> {
+        self.context.budget.set_cap(cap)
+    }
+
+    /// Thresholds of caps that were passed since this was asked last.
+    #[must_use]
+    pub fn take_alerts(&self) -> Vec<Alert> {
+        self.context.budget.take_alerts()
     }
 
     /// How each provider's lane stands, in route order.

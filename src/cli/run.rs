@@ -10,10 +10,11 @@ use empire_actors::ports::{ItemKey, Part, Verdict};
 use futures_util::TryStreamExt;
 
 use super::status::{Found, find};
-use super::{Context, PlanArgs, ResumeArgs, RunArgs, SpecArgs, terminal};
+use super::{Context, PlanArgs, ResumeArgs, RunArgs, SpecArgs, money, terminal};
 use crate::config::Config;
 use crate::job::{JobSpec, Totals};
 use crate::plan::{Plan, SampleCall, SampleStats, Verdict as PlanVerdict};
+use crate::run::approval::exposure;
 use crate::run::engine::{Run, Shape};
 use crate::run::error::{CommandError, Exit};
 use crate::run::finish::{Finished, finish};
@@ -41,6 +42,7 @@ pub(super) async fn plan(context: &Context, args: PlanArgs) -> Result<Exit, Comm
         if let PlanVerdict::Impossible(reasons) = plan.verdict(&opened.loaded.thresholds()) {
             return Err(CommandError::refused(reasons.join("\n")));
         }
+        money::check_sample(&plan, &opened.loaded, size)?;
         plan = Box::pin(opened.sampled(&args.spec, size)).await?;
     }
     let verdict = plan.verdict(&opened.loaded.thresholds());
@@ -77,7 +79,15 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Comman
     }
     say(&plan.headline());
     agree(&plan, &opened, &survey, args.yes)?;
+    let input = survey.totals.input_fingerprint.clone();
+    let existing = opened.existing.as_ref().map(|job| job.id.clone());
+    let (store, loaded) = (&opened.store, &mut opened.loaded);
+    let given =
+        money::approve(store, loaded, &input, existing.as_deref(), exposure(&plan), !args.yes).await?;
     let (job, totals) = opened.admit(args.spec.limit, &outputs, &survey).await?;
+    if let Some(given) = given {
+        given.use_up(&opened.store, &job.id).await?;
+    }
     let shape = Shape::of(&opened.loaded, &totals, survey.pending_items);
     let finished = Arc::unwrap_or_clone(finished);
     Box::pin(work(context, opened.store, job, opened.loaded, shape, finished, outputs)).await
@@ -107,8 +117,9 @@ pub(super) async fn resume(context: &Context, args: ResumeArgs, dead: bool) -> R
     // The input was read in when the job was created, so whatever it names now is not read.
     let detector = Arc::new(context.place.detector(&config)?);
     let spec = with_inline_input(spec);
-    let loaded = Loaded::new(spec, config, detector, None, sim.as_deref(), budget).await?;
+    let mut loaded = Loaded::new(spec, config, detector, None, sim.as_deref(), budget).await?;
     check_disks(&loaded, &store, Some(Path::new(&job.setup.out_dir)))?;
+    money::take_up_job_cap(&store, &mut loaded, Some(&job.id)).await?;
     if let Some(given) = &loaded.simulated {
         write_scenario(&store, &job.id, &given.given)?;
     }
@@ -122,7 +133,14 @@ pub(super) async fn resume(context: &Context, args: ResumeArgs, dead: bool) -> R
     let finished = finished_keys(&store, &job.id, None).await?;
     let outputs = Outputs::open(Path::new(&job.setup.out_dir))?;
     ready_results(&outputs, false)?;
-    let shape = stored_shape(&store, &job, &loaded, &finished).await?;
+    let (shape, survey) = stored_shape(&store, &job, &loaded, &finished).await?;
+    let past = Past::read(&store, &loaded, Some(&job)).await?;
+    let amount = exposure(&make_plan(&loaded, &survey, &past, None));
+    let input = job.setup.fingerprint.clone();
+    let given = money::approve(&store, &mut loaded, &input, Some(&job.id), amount, true).await?;
+    if let Some(given) = given {
+        given.use_up(&store, &job.id).await?;
+    }
     Box::pin(work(context, store, job, loaded, shape, finished, outputs)).await
 }
 
@@ -191,7 +209,7 @@ async fn stored_shape(
     job: &Job,
     loaded: &Loaded,
     finished: &HashSet<ItemKey>,
-) -> Result<Shape, CommandError> {
+) -> Result<(Shape, Survey), CommandError> {
     let items = store.items(&job.id);
     let mut totals = Totals::default();
     let (mut pending, mut row_bytes) = (0, 0);
@@ -208,7 +226,16 @@ async fn stored_shape(
     totals.max_prompt_bytes = loaded.spec.prompt.len() as u64 + row_bytes;
     totals.max_system_bytes = loaded.spec.system.as_ref().map_or(0, |system| system.len() as u64 + row_bytes);
     let highest = highest_level(&totals, loaded.spec.privacy);
-    Ok(Shape { pending, pack: loaded.pack(&totals), highest })
+    let shape = Shape { pending, pack: loaded.pack(&totals), highest };
+    // As if every prompt were as long as the longest.
+    let counts = &job.counts;
+    let whole = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+    totals.items = whole(counts.items);
+    totals.distinct = whole(counts.distinct);
+    totals.distinct_prompt_bytes = counts.distinct.saturating_mul(totals.max_prompt_bytes);
+    totals.input_fingerprint.clone_from(&job.setup.fingerprint);
+    let pending_distinct = counts.distinct.saturating_sub(counts.done).min(pending);
+    Ok((shape, Survey { totals, pending_items: pending, pending_distinct }))
 }
 
 /// A job file with its store, and the job of its name if there is one.
@@ -235,6 +262,8 @@ impl Opened {
         let jobs = store.list_jobs().await?;
         let mut named = jobs.into_iter().filter(|job| job.setup.name == loaded.spec.name);
         let existing = named.find(|job| job.state != JobState::Cancelled);
+        let id = existing.as_ref().map(|job| job.id.as_str());
+        money::take_up_job_cap(&store, &mut loaded, id).await?;
         Ok(Opened { store, loaded, existing })
     }
 

@@ -39,7 +39,7 @@ pub(super) struct Found {
 }
 
 /// The data folders that hold jobs: of real runs, and of simulated ones.
-async fn stores(context: &Context) -> Result<Vec<(Home, Store)>, CommandError> {
+pub(super) async fn stores(context: &Context) -> Result<Vec<(Home, Store)>, CommandError> {
     let mut stores = Vec::new();
     for simulated in [false, true] {
         // A folder that nobody has used is not made just to look into it.
@@ -162,7 +162,7 @@ impl Shown {
     }
 }
 
-fn time(millis: i64) -> String {
+pub(super) fn time(millis: i64) -> String {
     jiff::Timestamp::from_millisecond(millis).map_or_else(|_| "?".to_owned(), |at| format!("{at:.0}"))
 }
 

@@ -36,6 +36,39 @@ fn provider<'a>(config: &'a Config, name: &str) -> &'a ProviderSetting {
 }
 
 #[test]
+fn budgets_are_read_in_dollars_and_euros_and_errors_name_the_field() {
+    let config = load(
+        "[budget]\neur_usd = \"1.2\"\nmonth = \"10 EUR\"\nday = 2\nalerts = [90]\n\
+         [budget.roles]\ngrowth = \"€1\"\n[providers.kimi]\ncap = \"5 EUR\"",
+    )
+    .unwrap();
+    let budget = &config.budget;
+    assert_eq!((budget.month, budget.day), (Some(Micros(12_000_000)), Some(Micros(2_000_000))));
+    assert_eq!(budget.roles[&crate::job::Role::Growth], Micros(1_200_000));
+    assert_eq!(budget.approval_above, Some(Micros(12_000_000)));
+    assert_eq!(budget.alerts, [90]);
+    assert_eq!(provider(&config, "kimi").spec.cap, Some(Micros(6_000_000)));
+    assert_eq!(config.actions["x.post"].price, Micros(15_000));
+    for (own, said) in [
+        (
+            "[budget]\nday = \"five\"",
+            "`budget.day` is \"five\", which is no amount of money: write dollars or euros",
+        ),
+        ("[budget]\neur_usd = 0", "`budget.eur_usd` is $0.00"),
+        ("[budget.roles]\nchef = 1", "`budget.roles.chef` names no role: the roles are research"),
+        ("[budget]\nalerts = [0]", "`budget.alerts` holds something else than numbers from 1 to 100"),
+        ("[actions.\"x.like\"]\nprovider = \"x\"\nprice = 1", "`actions.\"x.like\".price_date` is missing"),
+        (
+            "[providers.kimi]\nbalance = \"guess\"",
+            "`providers.kimi.balance` is \"guess\": it must be \"moonshot\"",
+        ),
+    ] {
+        let complaint = complaint(own);
+        assert!(complaint.contains(said), "{complaint}");
+    }
+}
+
+#[test]
 fn what_ships_is_what_the_design_says() {
     let home = TempDir::new().unwrap();
     let config = Config::load(home.path(), None, &no_env).unwrap();
@@ -113,7 +146,7 @@ fn every_mistake_names_file_line_field_and_remedy() {
     let table = [
         (
             "[providers.kimi]\n\nconcurency = 5",
-            "empire.toml:3: unknown field `providers.kimi.concurency`: did you mean `concurrency`? known are dialect, base_url, key_env, zone, timeout, connect_timeout, concurrency, requests_per_minute, requests_per_hour, requests_per_day, tokens_per_minute, cap, default_model",
+            "empire.toml:3: unknown field `providers.kimi.concurency`: did you mean `concurrency`? known are dialect, base_url, key_env, zone, timeout, connect_timeout, concurrency, requests_per_minute, requests_per_hour, requests_per_day, tokens_per_minute, cap, balance, default_model",
         ),
         (
             "[providers.kimi]\nconcurrency = 0",

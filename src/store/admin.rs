@@ -4,6 +4,8 @@ use empire_actors::ports::{ItemKey, Part, UnixMillis};
 use sqlx::sqlite::Sqlite;
 use sqlx::{QueryBuilder, SqliteConnection};
 
+use super::approvals::ApprovalOp;
+use super::budget::BudgetOp;
 use super::chunks::StoredChunk;
 use super::jobs::{Desired, JobSetup, JobState, NewJob};
 use super::results::Outcome;
@@ -61,6 +63,8 @@ pub(super) enum Admin {
         outcome: Outcome,
         keys: Vec<ItemKey>,
     },
+    Budget(Box<BudgetOp>),
+    Approval(Box<ApprovalOp>),
     #[cfg(test)]
     Pragma(String),
 }
@@ -110,6 +114,8 @@ impl Admin {
             Admin::Forget { job, part, outcome, keys } => {
                 forget(connection, job, *part, *outcome, keys, now).await
             }
+            Admin::Budget(op) => op.run(connection, now).await,
+            Admin::Approval(op) => op.run(connection, now).await,
             #[cfg(test)]
             Admin::Pragma(sql) => {
                 sqlx::raw_sql(sqlx::AssertSqlSafe(sql.clone())).execute(connection).await.map(|_| 0)

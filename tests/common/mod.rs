@@ -32,6 +32,7 @@ memory_full = \"none\"
 disk_floor_simulated = \"1 MiB\"
 [budget]
 total = \"1000\"
+approval_above = \"none\"
 [confirm]
 cost_above = \"500\"
 time_above = \"90d\"

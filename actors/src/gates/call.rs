@@ -166,9 +166,13 @@ impl Call<Screened> {
         self.stage.redactions
     }
 
-    /// Only the budget gate does this.
+    /// Only the budget gate does this. No more output is requested than the hold covers.
     pub(super) fn funded(self, hold: Hold) -> Call<Funded> {
-        Call { request: self.request, stage: Funded { redactions: self.stage.redactions, hold } }
+        let mut request = self.request;
+        if let Some(granted) = hold.granted_tokens() {
+            request.max_tokens = request.max_tokens.min(granted);
+        }
+        Call { request, stage: Funded { redactions: self.stage.redactions, hold } }
     }
 }
 

@@ -131,7 +131,7 @@ pub(crate) async fn ask<T>(
     }
     match parked {
         Some(reason) => {
-            if all_parked {
+            if all_parked && job.holds_for_all(&reason) {
                 job.stop(reason.clone());
             }
             Outcome::Parked(reason)
@@ -180,6 +180,7 @@ async fn ask_model<T>(
             Err(tried) => return tried.into(),
         };
         let started = Instant::now();
+        let (granted, wanted) = (call.request().max_tokens, question.max_tokens.min(model.max_output));
         let underway = Underway::begin(&job.meters, &call, question.items > 1, taken);
         let exchange = job.lane(model).provider.send(call).await;
         let bill = exchange.receipt.settle(&exchange.outcome);
@@ -193,6 +194,19 @@ async fn ask_model<T>(
 
         let error = match exchange.outcome {
             Ok(reply) => match judge(&reply, check) {
+                // Nothing tells how much of a text is missing; what fits a schema is whole.
+                judged
+                    if reply.finish == Finish::Length
+                        && granted < wanted
+                        && (judged.is_err() || question.schema.is_none()) =>
+                {
+                    let why = format!(
+                        "what is left covered {granted} of {wanted} output tokens, and the answer was cut off"
+                    );
+                    job.meters.answer_rejected();
+                    log.note(model, TryOutcome::Rejected { why: why.clone() }, took);
+                    return Tried::Park(StopReason::Budget(why));
+                }
                 Ok(answer) => {
                     log.note(model, TryOutcome::Answered, took);
                     return Tried::Answered(answer);
@@ -390,9 +404,13 @@ async fn pass(
     let funded = job.budget.fund(screened).await.map_err(|refusal| match refusal {
         BudgetRefusal::Down(_) => Refusal::GateDown,
         BudgetRefusal::Store(error) => Refusal::Store(error),
-        short @ BudgetRefusal::Short(_) => Refusal::Park(StopReason::Budget(short.to_string())),
+        short @ (BudgetRefusal::Short(_) | BudgetRefusal::NeedsApproval { .. }) => {
+            Refusal::Park(StopReason::Budget(short.to_string()))
+        }
+        open @ BudgetRefusal::Open(_) => Refusal::Denied(open.to_string()),
         no_price @ BudgetRefusal::NoPrice(_) => Refusal::Denied(no_price.to_string()),
     })?;
+    job.funded();
     let cleared = lane.rate.clear(funded).await.map_err(|refusal| match refusal {
         RateRefusal::Down(_) => Refusal::GateDown,
         RateRefusal::Store(error) => Refusal::Store(error),

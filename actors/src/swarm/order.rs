@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::gates::budget::Terms;
 use crate::gates::meter::Trip;
 use crate::guard::pressure::LowDisk;
 use crate::level::Level;
@@ -66,6 +67,10 @@ pub struct JobOrder {
     pub deadline: Option<Duration>,
     /// How many answers one reduce step sums up; `None` for no reduce.
     pub reduce_group: Option<usize>,
+    /// What holds for its money beside the caps.
+    pub terms: Terms,
+    /// When to tell that a cap is used up, in percent of it.
+    pub alerts: Vec<u8>,
     /// How long calls in flight may go on once the job is told to stop.
     pub drain_within: Duration,
 }

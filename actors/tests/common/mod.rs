@@ -136,6 +136,8 @@ impl Bench {
             failure_rule: None,
             deadline: None,
             reduce_group: None,
+            terms: Default::default(),
+            alerts: vec![50, 80, 95],
             drain_within: Duration::from_secs(60),
         };
         Bench {
