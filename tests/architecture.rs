@@ -78,6 +78,7 @@ const OUTSIDE_MODULES: &[&str] = &["fs", "env", "net", "process", "io", "signal"
 const PURE: &[&str] = &[
     "actors/src/gates/book.rs",
     "actors/src/gates/detect.rs",
+    "actors/src/gates/detect/",
     "actors/src/gates/meter.rs",
     "actors/src/kernel/policy.rs",
     "actors/src/level.rs",

@@ -141,7 +141,6 @@ pub(crate) const NAMING_WORDS: &[&str] = &[
     "schlüssel",
     "schluessel",
     "credential",
-    "auth",
     "zugang",
     "geheim",
     "bearer",

@@ -5,6 +5,7 @@ pub(crate) mod command;
 pub(crate) mod login;
 pub(crate) mod names;
 pub(crate) mod value;
+mod words;
 
 use std::ops::Range;
 
@@ -65,8 +66,30 @@ fn after(pass: &mut Pass<'_, '_>, place: &Place) -> Option<(Range<usize>, u8)> {
     if end - from > 2 * value::MOST_BARE {
         pass.name_to = end;
     }
+    if range.is_none() && style == Style::Said && place.kind == Kind::Password {
+        return further(pass, end);
+    }
     let score = if style == Style::Assigned { 90 } else { 80 };
     range.map(|range| (range, score))
+}
+
+/// "the password was once …": a later word of the sentence that can be none of the language.
+fn further(pass: &mut Pass<'_, '_>, from: usize) -> Option<(Range<usize>, u8)> {
+    const MOST: usize = 4;
+    let mut at = skip(pass.bytes, from, MOST_SPACE, is_blank);
+    for _ in 0..MOST {
+        let (word, next) = word_at(pass.text, at)?;
+        pass.meter.spend(next - at);
+        let bare = word.trim_end_matches(['.', ',', ';', ':', '?']);
+        if value::is_strong(bare) && bare.bytes().any(|byte| byte.is_ascii_digit()) && bare.len() >= 5 {
+            return Some((at..at + bare.len(), 70));
+        }
+        if word.ends_with(['.', ';', '!', '?']) {
+            return None;
+        }
+        at = next;
+    }
+    None
 }
 
 fn is_line_start(bytes: &[u8], at: usize) -> bool {
@@ -245,7 +268,7 @@ fn fillers(text: &str, mut at: usize, mut style: Style) -> (Style, usize) {
         let bare = word.trim_end_matches([':', ',']).to_lowercase();
         if word == ":" || word == "=" {
             style = Style::Announced;
-        } else if !FILLERS.contains(&bare.as_str()) {
+        } else if !FILLERS.contains(&bare.as_str()) && !CHANGES.contains(&bare.as_str()) {
             break;
         } else if word.ends_with(':') {
             style = Style::Announced;

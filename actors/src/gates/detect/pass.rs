@@ -199,7 +199,11 @@ pub(crate) fn reads_like_words(body: &str) -> bool {
     let is_word = |part: &str| {
         part.bytes().skip(1).all(|byte| byte.is_ascii_lowercase())
             || part.len() <= 4 && part.bytes().all(|byte| byte.is_ascii_digit())
-            || part.len() <= 3
+            || part
+                .trim_end_matches(|c: char| c.is_ascii_digit())
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase())
+                && part.bytes().filter(u8::is_ascii_digit).count() <= 2
             || (part.len() <= 8 && part.bytes().all(|byte| byte.is_ascii_uppercase()))
     };
     let mut parts = body.split(['-', '_', '.', '/']).filter(|part| !part.is_empty());
