@@ -155,7 +155,7 @@ const DOTS: &[&str] = &[
 fn spelt_host(text: &str) -> (usize, usize) {
     let (mut length, mut spelt) = (0, 0);
     for _ in 0..6 {
-        let label = head(&text[length..], 63, |letter| is_host(letter)).trim_end_matches(['.', '-']);
+        let label = head(&text[length..], 63, is_host).trim_end_matches(['.', '-']);
         // "-dot-" is made of a host's letters.
         let label = label.split("-dot-").next().unwrap_or(label);
         if label.is_empty() {

@@ -37,7 +37,7 @@ pub(crate) fn lines(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
         }
         let start = Alphabet::BEARER.run_back(bytes, end, MOST_PIECE).max(done);
         meter.spend(end - start + MOST_INDENT);
-        let mut pieces = vec![start..end];
+        let mut pieces: Vec<Range<usize>> = std::iter::once(start..end).collect();
         let mut line_end = at;
         while let Some(piece) = next_piece(bytes, line_end) {
             meter.spend(piece.len());

@@ -2,6 +2,7 @@
 //! `<password>…</password>`, "das Passwort lautet …", "… is the password".
 
 pub(crate) mod command;
+pub(crate) mod insert;
 pub(crate) mod login;
 pub(crate) mod names;
 pub(crate) mod value;
@@ -21,11 +22,11 @@ const MOST_SPACE: usize = 40;
 
 /// A name of a secret ends or begins somewhere in `at..end`.
 pub(crate) fn find(pass: &mut Pass<'_, '_>, at: usize, end: usize) {
-    if at < pass.name_to {
+    if at < pass.value_to || end <= pass.name_to {
         return;
     }
     let bytes = pass.bytes;
-    let start = Alphabet::DOTTED.run_back(bytes, at, MOST_NAME).max(pass.name_to);
+    let start = Alphabet::DOTTED.run_back(bytes, at, MOST_NAME).max(pass.value_to);
     let mut to = Alphabet::DOTTED.run(bytes, end, MOST_NAME);
     while to > end && matches!(bytes[to - 1], b'.' | b'-' | b'_') {
         to -= 1;
@@ -64,7 +65,7 @@ fn after(pass: &mut Pass<'_, '_>, place: &Place) -> Option<(Range<usize>, u8)> {
     pass.meter.spend(end - from + 8);
     // One long word without an end is read once, whatever names are in it.
     if end - from > 2 * value::MOST_BARE {
-        pass.name_to = end;
+        pass.value_to = end;
     }
     if range.is_none() && style == Style::Said && place.kind == Kind::Password {
         return further(pass, end);
@@ -241,7 +242,7 @@ fn sentence(text: &str, place: &Place) -> Option<(Style, usize)> {
     let mut at = begin;
     let mut last = String::new();
     for count in 0..MOST_WORDS {
-        let (word, next) = word_at(text, at)?;
+        let Some((word, next)) = word_at(text, at) else { break };
         let lower = word.trim_end_matches([':', ',']).to_lowercase();
         let is_verb = VERBS.contains(&lower.as_str());
         let is_link = LINKS.contains(&lower.as_str()) && CHANGES.contains(&last.as_str());
@@ -319,7 +320,8 @@ fn before(pass: &mut Pass<'_, '_>, place: &Place) -> Option<(Range<usize>, u8)> 
         matches!(c, '"' | '\'' | '`' | ',' | ':' | '„' | '“' | '”' | '(' | ')' | '*')
     });
     let is_quoted = bare.len() + 2 <= word.len();
-    if !value::is_strong(bare) && !(is_quoted && bare.len() >= 4) {
+    let is_value = value::is_strong(bare) || (is_quoted && bare.len() >= 4);
+    if !is_value {
         return None;
     }
     let start = bare.as_ptr() as usize - pass.text.as_ptr() as usize;

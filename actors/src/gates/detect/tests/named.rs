@@ -48,6 +48,8 @@ fn values_go_by_the_name_before_them() {
         r#"{"password":"{a\"b1c}"}"#,
         "CREATE USER x IDENTIFIED BY '{hunter2}'",
         "ALTER ROLE x WITH PASSWORD '{hunter2}';",
+        "INSERT INTO users (name, password) VALUES ('anna', '{Sommer26}');",
+        "insert into t(`pwd`,n) values ('{a,b)c9}',1)",
         "Server=db;User Id=sa;Password={abc123};Timeout=3",
         "postgres://app:{s3cr3tpw}@db/x",
         "redis://:{s3cr3tpw}@cache:6379",
