@@ -81,6 +81,7 @@ const PURE: &[&str] = &[
     "actors/src/gates/calendar.rs",
     "actors/src/gates/detect.rs",
     "actors/src/gates/forecast.rs",
+    "actors/src/gates/detect/",
     "actors/src/gates/meter.rs",
     "actors/src/guard/pressure.rs",
     "actors/src/gates/scope.rs",

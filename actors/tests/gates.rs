@@ -15,7 +15,6 @@ use common::*;
 use empire_actors::call::{Call, Cleared, Draft, Funded, Request, Screened, Turn};
 use empire_actors::gates::book::{Account, Scope};
 use empire_actors::gates::budget::{BudgetGate, BudgetRefusal, Cap};
-use empire_actors::gates::detect::{Detector, Rules};
 use empire_actors::gates::privacy::PrivacyGate;
 use empire_actors::gates::rate::{RateGate, RateRefusal};
 use empire_actors::kernel::control::{Address, Control, Failure};
@@ -55,7 +54,7 @@ impl Gates {
         let ledger = Arc::new(FakeLedger::default());
         let clock = Arc::new(TokioClock::new(Arc::default()));
         let random = Arc::new(Wobble::default());
-        let privacy = PrivacyGate::new(2, Arc::new(Detector::new(Rules::compile(&[]).unwrap())));
+        let privacy = PrivacyGate::new(2, detector());
         let budget = BudgetGate::new(ledger.clone(), clock.clone());
         let rate = RateGate::new(Arc::new(spec), ledger.clone(), clock, random.clone());
         let fuse = Address::new("fuse");

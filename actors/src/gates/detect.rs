@@ -179,7 +179,7 @@ impl Search<'_, '_> {
         let read = folds.last().map_or(text, |folded| folded.text.as_str());
         let mut hits = self.folded(read, depth);
         let back = |hit: &mut Hit| {
-            hit.range = folds.iter().rev().fold(hit.range.clone(), |range, folded| folded.back(&range))
+            hit.range = folds.iter().rev().fold(hit.range.clone(), |range, folded| folded.back(&range));
         };
         hits.iter_mut().for_each(back);
         if depth == 0 {
@@ -189,6 +189,7 @@ impl Search<'_, '_> {
     }
 
     fn folded(&mut self, text: &str, depth: usize) -> Vec<Hit> {
+        // Searches of other classes join here: each sees the text as it reads, and adds its hits.
         let mut hits = Pass::new(text, self.rules, self.meter).run();
         self.meter.spend(2 * text.len());
         if !self.meter.is_blocked() {

@@ -9,6 +9,8 @@ pub(crate) enum Built {
     Name,
     /// A word before a name and a password.
     Login,
+    /// Columns and values of a database.
+    Insert,
     /// A program that takes a password; its number in the table.
     Command(usize),
     /// `://`.
@@ -33,6 +35,7 @@ pub(crate) enum Built {
 pub(crate) fn anchors() -> impl Iterator<Item = (&'static str, Built)> {
     let fixed = [
         ("://", Built::Url),
+        ("insert into", Built::Insert),
         ("bearer ", Built::Bearer),
         ("basic ", Built::Basic),
         ("eyj", Built::Jwt),
@@ -141,7 +144,6 @@ pub(crate) const NAMING_WORDS: &[&str] = &[
     "schlüssel",
     "schluessel",
     "credential",
-    "auth",
     "zugang",
     "geheim",
     "bearer",

@@ -7,10 +7,10 @@ const PROBE: usize = 24;
 
 /// The text that these bytes spell, if it is one.
 pub(crate) fn text(run: &[u8]) -> Option<String> {
-    if run.len() >= 16 && run.iter().all(u8::is_ascii_hexdigit) {
-        if let Some(text) = hex(run) {
-            return Some(text);
-        }
+    if run.iter().all(u8::is_ascii_hexdigit)
+        && let Some(text) = hex(run)
+    {
+        return Some(text);
     }
     if run.iter().all(|byte| Alphabet::BASE32.has(*byte))
         && let Some(text) = base32(run)

@@ -100,18 +100,19 @@ fn checked_host(name: &str, host: &str) -> Option<usize> {
 
 /// A spelt-out sign stands in `at..end`: "anna (at) example (dot) org".
 pub(crate) fn at_word(pass: &mut Pass<'_, '_>, at: usize, end: usize) {
-    const MOST: usize = 160;
     let text = pass.text;
-    let is_marked = !text[at..end].starts_with(' ');
+    // A space or a joined word may mean anything: then a dot must be spelt out, too.
+    let is_marked = !text[at..end].starts_with([' ', '_', '-']);
     let before = text[..at].strip_suffix(' ').unwrap_or(&text[..at]);
     let dotted = spelt_name(before);
     let after = &text[end..];
     let gap = after.len() - after.trim_start_matches(' ').len();
-    pass.meter.spend(MOST);
+    pass.meter.spend(dotted.len() + 8);
     if dotted.is_empty() || gap > 2 {
         return;
     }
     let (host, spelt) = spelt_host(&after[gap..]);
+    pass.meter.spend(host + 8);
     let labels = after[gap..gap + host].matches('.').count() + spelt;
     let is_real = if is_marked { labels > 0 || host >= 4 } else { spelt > 0 };
     if is_real && host >= 3 {
@@ -154,7 +155,7 @@ const DOTS: &[&str] = &[
 fn spelt_host(text: &str) -> (usize, usize) {
     let (mut length, mut spelt) = (0, 0);
     for _ in 0..6 {
-        let label = head(&text[length..], 63, |letter| is_host(letter)).trim_end_matches(['.', '-']);
+        let label = head(&text[length..], 63, is_host).trim_end_matches(['.', '-']);
         // "-dot-" is made of a host's letters.
         let label = label.split("-dot-").next().unwrap_or(label);
         if label.is_empty() {

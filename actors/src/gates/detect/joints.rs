@@ -37,7 +37,7 @@ pub(crate) fn lines(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
         }
         let start = Alphabet::BEARER.run_back(bytes, end, MOST_PIECE).max(done);
         meter.spend(end - start + MOST_INDENT);
-        let mut pieces = vec![start..end];
+        let mut pieces: Vec<Range<usize>> = std::iter::once(start..end).collect();
         let mut line_end = at;
         while let Some(piece) = next_piece(bytes, line_end) {
             meter.spend(piece.len());
@@ -52,12 +52,12 @@ pub(crate) fn lines(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
         if pieces.len() < 2 {
             continue;
         }
+        done = pieces[pieces.len() - 2].end;
         let length: usize = pieces.iter().map(Range::len).sum();
         let goes_on = is_token(&bytes[pieces[1].clone()]);
         if length < LEAST || !pieces.iter().any(|piece| is_token(&bytes[piece.clone()])) {
             continue;
         }
-        done = pieces[pieces.len() - 2].end;
         joined.push(Joined {
             first: Some(pieces[0].len()),
             folded: Folded::of_pieces(text, &pieces),

@@ -2,9 +2,11 @@
 //! `<password>…</password>`, "das Passwort lautet …", "… is the password".
 
 pub(crate) mod command;
+pub(crate) mod insert;
 pub(crate) mod login;
 pub(crate) mod names;
 pub(crate) mod value;
+mod words;
 
 use std::ops::Range;
 
@@ -20,11 +22,11 @@ const MOST_SPACE: usize = 40;
 
 /// A name of a secret ends or begins somewhere in `at..end`.
 pub(crate) fn find(pass: &mut Pass<'_, '_>, at: usize, end: usize) {
-    if at < pass.name_to {
+    if at < pass.value_to || end <= pass.name_to {
         return;
     }
     let bytes = pass.bytes;
-    let start = Alphabet::DOTTED.run_back(bytes, at, MOST_NAME).max(pass.name_to);
+    let start = Alphabet::DOTTED.run_back(bytes, at, MOST_NAME).max(pass.value_to);
     let mut to = Alphabet::DOTTED.run(bytes, end, MOST_NAME);
     while to > end && matches!(bytes[to - 1], b'.' | b'-' | b'_') {
         to -= 1;
@@ -63,10 +65,32 @@ fn after(pass: &mut Pass<'_, '_>, place: &Place) -> Option<(Range<usize>, u8)> {
     pass.meter.spend(end - from + 8);
     // One long word without an end is read once, whatever names are in it.
     if end - from > 2 * value::MOST_BARE {
-        pass.name_to = end;
+        pass.value_to = end;
+    }
+    if range.is_none() && style == Style::Said && place.kind == Kind::Password {
+        return further(pass, end);
     }
     let score = if style == Style::Assigned { 90 } else { 80 };
     range.map(|range| (range, score))
+}
+
+/// "the password was once …": a later word of the sentence that can be none of the language.
+fn further(pass: &mut Pass<'_, '_>, from: usize) -> Option<(Range<usize>, u8)> {
+    const MOST: usize = 4;
+    let mut at = skip(pass.bytes, from, MOST_SPACE, is_blank);
+    for _ in 0..MOST {
+        let (word, next) = word_at(pass.text, at)?;
+        pass.meter.spend(next - at);
+        let bare = word.trim_end_matches(['.', ',', ';', ':', '?']);
+        if value::is_strong(bare) && bare.bytes().any(|byte| byte.is_ascii_digit()) && bare.len() >= 5 {
+            return Some((at..at + bare.len(), 70));
+        }
+        if word.ends_with(['.', ';', '!', '?']) {
+            return None;
+        }
+        at = next;
+    }
+    None
 }
 
 fn is_line_start(bytes: &[u8], at: usize) -> bool {
@@ -218,7 +242,7 @@ fn sentence(text: &str, place: &Place) -> Option<(Style, usize)> {
     let mut at = begin;
     let mut last = String::new();
     for count in 0..MOST_WORDS {
-        let (word, next) = word_at(text, at)?;
+        let Some((word, next)) = word_at(text, at) else { break };
         let lower = word.trim_end_matches([':', ',']).to_lowercase();
         let is_verb = VERBS.contains(&lower.as_str());
         let is_link = LINKS.contains(&lower.as_str()) && CHANGES.contains(&last.as_str());
@@ -245,7 +269,7 @@ fn fillers(text: &str, mut at: usize, mut style: Style) -> (Style, usize) {
         let bare = word.trim_end_matches([':', ',']).to_lowercase();
         if word == ":" || word == "=" {
             style = Style::Announced;
-        } else if !FILLERS.contains(&bare.as_str()) {
+        } else if !FILLERS.contains(&bare.as_str()) && !CHANGES.contains(&bare.as_str()) {
             break;
         } else if word.ends_with(':') {
             style = Style::Announced;
@@ -296,7 +320,8 @@ fn before(pass: &mut Pass<'_, '_>, place: &Place) -> Option<(Range<usize>, u8)> 
         matches!(c, '"' | '\'' | '`' | ',' | ':' | '„' | '“' | '”' | '(' | ')' | '*')
     });
     let is_quoted = bare.len() + 2 <= word.len();
-    if !value::is_strong(bare) && !(is_quoted && bare.len() >= 4) {
+    let is_value = value::is_strong(bare) || (is_quoted && bare.len() >= 4);
+    if !is_value {
         return None;
     }
     let start = bare.as_ptr() as usize - pass.text.as_ptr() as usize;

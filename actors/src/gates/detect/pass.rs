@@ -28,7 +28,10 @@ pub(crate) struct Pass<'t, 'm> {
     pub(crate) hits: Vec<Hit>,
     /// To where names have been read.
     pub(crate) name_to: usize,
+    /// To where values have been read that a name gave away.
+    pub(crate) value_to: usize,
     pub(crate) url_to: usize,
+    pub(crate) insert_to: usize,
     /// The `@` that ends a URL's name and password.
     pub(crate) url_sign: Option<usize>,
     pub(crate) block_to: usize,
@@ -48,7 +51,9 @@ impl<'t, 'm> Pass<'t, 'm> {
             meter,
             hits: Vec::new(),
             name_to: 0,
+            value_to: 0,
             url_to: 0,
+            insert_to: 0,
             url_sign: None,
             block_to: 0,
             token_to: 0,
@@ -90,6 +95,7 @@ impl<'t, 'm> Pass<'t, 'm> {
                 Built::Name => named::find(self, at, end),
                 Built::Login => named::login::find(self, at, end),
                 Built::Command(number) => named::command::find(self, number, at, end),
+                Built::Insert => named::insert::find(self, end),
                 Built::Url => url::authority(self, at, end),
                 Built::Bearer => url::bearer(self, at, end),
                 Built::Basic => url::basic(self, at, end),
@@ -141,7 +147,7 @@ impl<'t, 'm> Pass<'t, 'm> {
 
     /// Notes a value that its name gave away: names inside it name nothing.
     pub(crate) fn named_hit(&mut self, range: Range<usize>, class: Class, rule: &'static str, score: u8) {
-        self.name_to = self.name_to.max(range.end);
+        self.value_to = self.value_to.max(range.end);
         self.hit(range, class, rule, score);
     }
 }
@@ -199,7 +205,11 @@ pub(crate) fn reads_like_words(body: &str) -> bool {
     let is_word = |part: &str| {
         part.bytes().skip(1).all(|byte| byte.is_ascii_lowercase())
             || part.len() <= 4 && part.bytes().all(|byte| byte.is_ascii_digit())
-            || part.len() <= 3
+            || part
+                .trim_end_matches(|c: char| c.is_ascii_digit())
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase())
+                && part.bytes().filter(u8::is_ascii_digit).count() <= 2
             || (part.len() <= 8 && part.bytes().all(|byte| byte.is_ascii_uppercase()))
     };
     let mut parts = body.split(['-', '_', '.', '/']).filter(|part| !part.is_empty());

@@ -155,9 +155,11 @@ fn parts(bytes: &[u8], run: &Range<usize>, alphabet: Alphabet) -> Vec<Range<usiz
 /// Letters and digits mixed as words and numbers never are: at least three bits a character.
 pub(crate) fn is_random(token: &str) -> bool {
     const LEAST_BITS: f64 = 3.0;
-    let has_digit = token.bytes().filter(u8::is_ascii_digit).count() >= 2;
+    let digits = token.bytes().filter(u8::is_ascii_digit).count();
     let has_letter = token.bytes().any(|byte| byte.is_ascii_alphabetic());
-    if !has_digit || !has_letter || reads_like_words(token) {
+    let is_mixed = token.bytes().any(|byte| byte.is_ascii_uppercase())
+        && token.bytes().any(|byte| byte.is_ascii_lowercase());
+    if !has_letter || (digits < 2 && !(digits == 1 && is_mixed)) || reads_like_words(token) {
         return false;
     }
     let mut counts = [0_u32; 128];
@@ -179,5 +181,6 @@ fn is_name_of_a_thing(token: &str) -> bool {
     let words = letters.iter().filter(|part| part.bytes().all(|byte| byte.is_ascii_lowercase())).count();
     let is_path = token.contains('/') && words * 2 >= letters.len();
     let is_uuid = is_hex && token.len() == 36 && token.bytes().filter(|byte| *byte == b'-').count() == 4;
-    is_uuid || is_path || (words >= 2 && words * 2 >= letters.len())
+    let is_number = token.starts_with("0x");
+    is_uuid || is_number || is_path || (words >= 2 && words * 2 >= letters.len())
 }

@@ -256,6 +256,8 @@ fn no_text_costs_more_than_a_bounded_number_of_steps_a_byte() {
         "<b>",
         "a=\n",
         "PuTTY-User-Key-File-2",
+        "insert into ",
+        "insert into(",
         "token ",
         "<SECRET_1>",
         "a\u{301}",

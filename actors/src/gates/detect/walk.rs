@@ -139,7 +139,7 @@ fn look(value: &Value, path: &mut String, depth: usize, found: &mut Vec<Unread>)
     };
     match value {
         Value::Array(values) => {
-            values.iter().enumerate().for_each(|(at, value)| each(&at.to_string(), value))
+            values.iter().enumerate().for_each(|(at, value)| each(&at.to_string(), value));
         }
         Value::Object(map) => map.iter().for_each(|(key, value)| each(key, value)),
         _ => {}

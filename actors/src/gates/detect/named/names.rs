@@ -289,7 +289,7 @@ pub(crate) fn classify(name: &str) -> Option<Kind> {
         "pin" | "otp" | "tan" | "cvv" | "cvc" | "cvv2" | "sicherheitscode" | "bestätigungscode" => {
             Some(Kind::Digits)
         }
-        "code" if has("verification") => Some(Kind::Digits),
+        "code" | "nummer" | "number" if has("verification") || has("pin") || has("otp") => Some(Kind::Digits),
         "string" if has("connection") => Some(Kind::Bare),
         "by" => Some(Kind::Password),
         _ => None,

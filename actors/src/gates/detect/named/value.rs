@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::names::Kind;
+use super::words::{PROSE, STAND_INS};
 
 /// How name and value are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +146,14 @@ fn closing(text: &str, open: char, slashes: usize) -> Option<usize> {
 fn bare(text: &str, at: usize, look: &Look) -> Range<usize> {
     if look.kind == Kind::Phrase {
         return phrase(text, at);
+    }
+    if look.kind == Kind::Digits {
+        let digits = text[at..]
+            .bytes()
+            .take(16)
+            .take_while(|byte| byte.is_ascii_digit() || matches!(byte, b' ' | b'-'))
+            .count();
+        return at..at + text[at..at + digits].trim_end_matches([' ', '-']).len();
     }
     let is_query =
         at > 0 && look.name.start > 0 && matches!(text.as_bytes()[look.name.start - 1], b'?' | b'&');
@@ -324,9 +333,14 @@ fn is_plain_word(value: &str) -> bool {
 fn is_wordy_text(value: &str) -> bool {
     let words = value.split_whitespace().count();
     words >= 2
-        && (value.ends_with([':', '.', '?', '!', '…']) || value.starts_with(char::is_uppercase) || words > 6)
+        && (value.ends_with([':', '.', '?', '!', '…']) || words > 6 || has_stand_in(value))
         && value.split_whitespace().all(|word| !is_strong(word))
         || is_word_of_prose(value)
+}
+
+/// Whether a word of it is one that examples and labels are made of.
+fn has_stand_in(value: &str) -> bool {
+    value.to_lowercase().split([' ', '-', '_']).any(|word| STAND_INS.contains(&word) || word == "enter")
 }
 
 /// A reference to where the value is, not the value.
@@ -403,262 +417,6 @@ fn is_reference_start(value: &str) -> bool {
         || ["process.env", "os.environ", "getenv"].iter().any(|name| value.contains(name))
 }
 
-const STAND_INS: &[&str] = &[
-    "your",
-    "my",
-    "the",
-    "api",
-    "key",
-    "token",
-    "secret",
-    "password",
-    "passwd",
-    "here",
-    "example",
-    "placeholder",
-    "pass",
-    "changeme",
-    "change",
-    "me",
-    "insert",
-    "enter",
-    "replace",
-    "with",
-    "value",
-    "goes",
-    "some",
-    "sample",
-    "dummy",
-    "redacted",
-    "hidden",
-    "removed",
-    "passwort",
-    "kennwort",
-    "dein",
-    "ihr",
-    "hier",
-    "einfügen",
-    "xxx",
-    "none",
-    "null",
-    "true",
-    "false",
-    "required",
-    "optional",
-    "string",
-    "undefined",
-    "empty",
-    "nil",
-    "todo",
-    "tbd",
-    "foo",
-    "bar",
-    "auth",
-    "access",
-    "client",
-    "new",
-    "old",
-    "user",
-    "username",
-    "app",
-    "pwd",
-    "test",
-    "masked",
-    "filtered",
-    "unset",
-    "default",
-    "omitted",
-    "any",
-    "str",
-    "text",
-    "int",
-    "bool",
-    "number",
-    "varchar",
-    "char",
-    "yourpassword",
-    "mypassword",
-    "yourtoken",
-    "yourkey",
-    "yourapikey",
-    "geheim",
-    "bearer",
-    "basic",
-    "platzhalter",
-    "beispiel",
-    "secretstring",
-    "secretstr",
-    "bytes",
-    "stdin",
-    "prompt",
-];
-
-const PROSE: &[&str] = &[
-    "wrong",
-    "not",
-    "nicht",
-    "invalid",
-    "incorrect",
-    "correct",
-    "too",
-    "weak",
-    "strong",
-    "stored",
-    "the",
-    "a",
-    "an",
-    "my",
-    "your",
-    "set",
-    "never",
-    "only",
-    "also",
-    "sent",
-    "falsch",
-    "richtig",
-    "zu",
-    "kein",
-    "keine",
-    "noch",
-    "schon",
-    "und",
-    "and",
-    "or",
-    "oder",
-    "ein",
-    "eine",
-    "das",
-    "der",
-    "die",
-    "dem",
-    "in",
-    "on",
-    "at",
-    "for",
-    "für",
-    "same",
-    "safe",
-    "secure",
-    "sicher",
-    "unsicher",
-    "leer",
-    "lang",
-    "kurz",
-    "long",
-    "short",
-    "missing",
-    "something",
-    "there",
-    "this",
-    "that",
-    "what",
-    "known",
-    "unknown",
-    "bekannt",
-    "abgelaufen",
-    "expired",
-    "ungültig",
-    "gültig",
-    "valid",
-    "wichtig",
-    "important",
-    "ok",
-    "reset",
-    "must",
-    "muss",
-    "should",
-    "soll",
-    "will",
-    "wird",
-    "can",
-    "kann",
-    "has",
-    "hat",
-    "have",
-    "been",
-    "it",
-    "es",
-    "er",
-    "sie",
-    "used",
-    "when",
-    "wenn",
-    "if",
-    "from",
-    "von",
-    "to",
-    "by",
-    "per",
-    "via",
-    "none",
-    "null",
-    "true",
-    "false",
-    "fine",
-    "ready",
-    "lost",
-    "gone",
-    "mandatory",
-    "optional",
-    "required",
-    "yes",
-    "no",
-    "ja",
-    "nein",
-    "good",
-    "bad",
-    "old",
-    "new",
-    "here",
-    "hier",
-    "unique",
-    "simple",
-    "complex",
-    "enough",
-    "case",
-    "security",
-    "encryption",
-    "protection",
-    "management",
-    "manager",
-    "policy",
-    "reset?",
-    "change",
-    "login",
-    "user",
-    "users",
-    "string",
-    "undefined",
-    "empty",
-    "str",
-    "none,",
-    "option",
-    "private",
-    "public",
-    "static",
-    "void",
-    "self",
-    "other",
-    "input",
-    "output",
-    "field",
-    "available",
-    "always",
-    "mandatory.",
-    "please",
-    "bitte",
-    "siehe",
-    "see",
-    "below",
-    "above",
-    "unten",
-    "oben",
-    "immer",
-    "eines",
-    "einer",
-    "einem",
-];
-
 fn is_word_of_prose(value: &str) -> bool {
     PROSE.contains(&value.to_lowercase().as_str())
 }
@@ -677,8 +435,9 @@ fn is_code_of_a_program(text: &str, range: &Range<usize>, look: &Look) -> bool {
             .split('(')
             .next()
             .is_some_and(|head| head.split(['.', ':']).all(|p| p.is_empty() || is_identifier(p))));
-    let is_generic =
-        value.contains("::") || next == Some('<') && is_identifier(value) || value.starts_with('&');
+    let is_generic = value.contains("::")
+        || next == Some('<') && look.style != Style::Tagged && is_identifier(value)
+        || value.starts_with('&');
     let is_path = value.contains('.')
         && !value.bytes().any(|byte| byte.is_ascii_digit())
         && value.split('.').all(is_identifier);
