@@ -15,6 +15,6 @@ pub mod meter;
 pub mod own;
 pub mod privacy;
 pub mod rate;
-mod throttle;
 pub mod scope;
+mod throttle;
 mod vault;

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::call::{Call, Cleared, Receipt};
 use crate::failure::{CallError, FailureKind};
-use crate::guard::pressure::Readings;
 use crate::gates::calendar::Day;
+use crate::guard::pressure::Readings;
 use crate::level::Level;
 use crate::model::ProviderId;
 use crate::money::{Micros, Usage};

@@ -45,7 +45,7 @@ impl Gate {
     }
 
     async fn over(ledger: Arc<FakeLedger>, caps: &[(Scope, u64)], terms: Terms) -> Gate {
-        let privacy = PrivacyGate::new(1);
+        let privacy = PrivacyGate::new(1, detector());
         let clock = Arc::new(TokioClock::new(Arc::default()));
         let budget = BudgetGate::new(ledger.clone(), clock.clone());
         let lane = Arc::new(spec("cloud", Zone::Cloud, 100_000));

@@ -87,8 +87,7 @@ pub(super) fn config(merged: Table, env: &Env<'_>) -> Result<Config, ConfigError
     let guard = super::guard::guard(&mut root)?;
     root.finish()?;
     let providers = providers.into_iter().map(|(id, setting)| (id, Arc::new(setting))).collect();
-    let config =
-        Config { providers, models, model_facts, route, budget, actions, confirm, privacy, guard };
+    let config = Config { providers, models, model_facts, route, budget, actions, confirm, privacy, guard };
     config.resolve_route(&config.route).map_err(|error| route_field.invalid("cannot be followed", error))?;
     Ok(config)
 }

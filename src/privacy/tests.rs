@@ -18,8 +18,7 @@ fn every_sample_of_every_rule_does_what_it_should() {
 #[test]
 fn every_file_of_rules_ships() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/config/privacy");
-    let names =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let there: BTreeSet<String> = names.filter(|name| name.starts_with("secrets")).collect();
     let built_in: BTreeSet<String> = SHIPPED.iter().map(|(file, _)| (*file).to_owned()).collect();
     assert_eq!(there, built_in);

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::call::{Call, Draft, Request, Screened};
+use super::call::{Call, Cut, Draft, Request, Screened};
 use super::detect::{Blocked, Class, Detector, Redactor, Rules};
 use crate::kernel::control::{Address, Control, Down, Failure};
 use crate::kernel::supervisor::ChildSpec;
@@ -113,12 +113,12 @@ impl PrivacyActor {
         let request = call.request();
         permit(request.level, &request.model.provider, zone)?;
         let mut request = call.into_request();
-        let redactions = if zone.redacts() { self.redact(&mut request, zone)? } else { 0 };
-        Ok(Call::screened(request, redactions))
+        let cut = if zone.redacts() { self.redact(&mut request, zone)? } else { Cut::default() };
+        Ok(Call::screened(request, cut))
     }
 
     /// Cuts what may not leave out of every part of the request that is sent.
-    fn redact(&mut self, request: &mut Request, zone: Zone) -> Result<u32, PrivacyRefusal> {
+    fn redact(&mut self, request: &mut Request, zone: Zone) -> Result<Cut, PrivacyRefusal> {
         let mut redactor = self.redactor();
         request.system.iter().try_for_each(|text| redactor.learn(text))?;
         request.turns.iter().try_for_each(|turn| redactor.learn(&turn.text))?;
@@ -131,7 +131,7 @@ impl PrivacyActor {
             return Err(PrivacyRefusal::Legal { provider: request.model.provider.clone(), zone });
         }
         if redactor.found() == 0 {
-            return Ok(0);
+            return Ok(Cut::default());
         }
         for text in request.system.iter_mut().chain(request.turns.iter_mut().map(|turn| &mut turn.text)) {
             if let Some(cut) = redactor.cut(text)? {
@@ -141,7 +141,7 @@ impl PrivacyActor {
         if let Some(schema) = &mut request.schema {
             *schema = Arc::new(redactor.cut_json(schema)?);
         }
-        Ok(redactor.found())
+        Ok(Cut(Some(Box::new(redactor))))
     }
 
     fn redactor(&self) -> Redactor {

@@ -18,7 +18,7 @@ use crate::guard::pressure::GuardLevel;
 use crate::level::Level;
 use crate::model::{Model, ProviderId};
 use crate::money::{Micros, Usage};
-use crate::ports::{Finish, Rendered, Reply, Try, TryOutcome, backoff};
+use crate::ports::{Exchange, Finish, Rendered, Reply, Try, TryOutcome, backoff};
 
 /// How often a call is tried again that found no connection while others did.
 const UNREACHABLE_TRIES: u32 = 10;
@@ -182,17 +182,18 @@ async fn ask_model<T>(
         let started = Instant::now();
         let (granted, wanted) = (call.request().max_tokens, question.max_tokens.min(model.max_output));
         let underway = Underway::begin(&job.meters, &call, question.items > 1, taken);
-        let exchange = job.lane(model).provider.send(call).await;
-        let bill = exchange.receipt.settle(&exchange.outcome);
+        let Exchange { receipt, outcome } = job.lane(model).provider.send(call).await;
+        let outcome = outcome.map(|reply| receipt.restore(reply));
+        let bill = receipt.settle(&outcome);
         let took = started.elapsed();
-        let usage = exchange.outcome.as_ref().ok().and_then(|reply| reply.usage).unwrap_or_default();
-        underway.end(place, exchange.outcome.is_ok(), &usage, bill.billed);
+        let usage = outcome.as_ref().ok().and_then(|reply| reply.usage).unwrap_or_default();
+        underway.end(place, outcome.is_ok(), &usage, bill.billed);
         log.calls += 1;
         log.cost += bill.billed;
         log.usage += usage;
         log.model = Some((model.id.clone(), model.provider.clone()));
 
-        let error = match exchange.outcome {
+        let error = match outcome {
             Ok(reply) => match judge(&reply, check) {
                 // Nothing tells how much of a text is missing; what fits a schema is whole.
                 judged
