@@ -40,6 +40,7 @@ pub(crate) struct Pass<'t, 'm> {
     rules: &'t Rules,
     /// The last token that a rule found or turned down.
     shape: Range<usize>,
+    /// To where each rule has turned down what is there; as long as the last rule that did.
     turned_down: Vec<usize>,
 }
 
@@ -60,7 +61,7 @@ impl<'t, 'm> Pass<'t, 'm> {
             command_to: [0; COMMAND_MEMORY],
             rules,
             shape: 0..0,
-            turned_down: vec![0; rules.rules.len()],
+            turned_down: Vec::new(),
         }
     }
 
@@ -113,7 +114,10 @@ impl<'t, 'm> Pass<'t, 'm> {
         let rule = &self.rules.rules[number];
         // Inside a token that was found, another one begins only where it began.
         let is_inside = at > self.shape.start && at < self.shape.end;
-        if is_inside || at < self.turned_down[number] || !is_written(rule, anchor, &self.bytes[at..end]) {
+        if is_inside
+            || self.turned_down.get(number).is_some_and(|to| at < *to)
+            || !is_written(rule, anchor, &self.bytes[at..end])
+        {
             return;
         }
         if !rule.glued && anchor == 0 && at > 0 && is_glued(self.bytes[at - 1], self.bytes[at]) {
@@ -124,6 +128,8 @@ impl<'t, 'm> Pass<'t, 'm> {
         let Some(span) = span else { return };
         let body = &self.text[span.body..span.end];
         if is_example(body) || (!rule.words && reads_like_words(body)) {
+            let rules = self.turned_down.len().max(number + 1);
+            self.turned_down.resize(rules, 0);
             self.turned_down[number] = span.end;
             return;
         }
