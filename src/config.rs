@@ -159,7 +159,7 @@ impl Config {
     /// # Errors
     /// If a file cannot be read or a setting cannot be; the error says where and what to do.
     pub fn load(home: &Path, extra: Option<&Path>, env: &Env<'_>) -> Result<Config, ConfigError> {
-        let mut layers = vec![tree::parse(DEFAULTS, &Arc::from("built-in empire.toml"))?];
+        let mut layers = vec![tree::parse(DEFAULTS, &Arc::from(error::BUILT_IN))?];
         let own = home.join("empire.toml");
         // `try_exists` fails where the folder may not be looked into: then reading says why.
         if own.try_exists().unwrap_or(true) {

@@ -9,7 +9,7 @@ use empire_actors::model::{Limits, Model, ProviderId, ProviderSpec, Structured, 
 use empire_actors::money::Price;
 use secrecy::SecretString;
 
-use super::error::{ConfigError, Place, hint};
+use super::error::{BUILT_IN, ConfigError, Place, hint};
 use super::tree::{Field, Fields, Node, Table, Value};
 use super::{
     BalanceKind, Config, Confirm, Dialect, Env, EuroRate, ModelFacts, ProviderSetting, address, budget,
@@ -58,7 +58,7 @@ pub(super) fn drop_what_contradicts(merged: &mut Table, layer: &Table) {
 
 /// Reads the whole document.
 pub(super) fn config(merged: Table, env: &Env<'_>) -> Result<Config, ConfigError> {
-    let built_in = Place { source: "built-in empire.toml".into(), line: None };
+    let built_in = Place { source: BUILT_IN.into(), line: None };
     let mut root = Fields::root(merged, built_in);
     let mut money = root.need("budget", "add [budget] with total and job_default")?.table()?;
     let euro = budget::euro(&mut money)?;

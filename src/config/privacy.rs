@@ -69,6 +69,10 @@ pub(super) fn privacy(root: &mut Fields, env: &Env<'_>) -> Result<Privacy, Confi
         for (path, field) in sources.table()?.named() {
             let level: Level =
                 field.text()?.parse().map_err(|error| field.invalid("is no privacy level", error))?;
+            // What ships names folders of the home folder; where there is none, nor are they.
+            if home.is_none() && path.starts_with('~') && field.place().is_built_in() {
+                continue;
+            }
             let rule = SourceRule { path, level };
             // One by one, so that an error names its own line.
             SourceRules::new(std::slice::from_ref(&rule), home.as_deref())

@@ -46,6 +46,7 @@ pub enum OwnSecretError {
 }
 
 /// Values that must never leave, in every spelling. They are held in memory alone.
+#[derive(Default)]
 pub struct OwnSecrets {
     automaton: Option<AhoCorasick>,
     values: usize,
@@ -54,12 +55,6 @@ pub struct OwnSecrets {
 impl std::fmt::Debug for OwnSecrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "OwnSecrets({} values)", self.values)
-    }
-}
-
-impl Default for OwnSecrets {
-    fn default() -> Self {
-        OwnSecrets { automaton: None, values: 0 }
     }
 }
 

@@ -9,7 +9,8 @@ const TUNED: [&str; 2] = [
     include_str!("../../../../tests/corpus/legal.txt"),
     include_str!("../../../../tests/corpus/near_misses.txt"),
 ];
-/// Texts that were written afterwards, and that nothing was changed for.
+/// Texts that were written afterwards. The threshold was settled with their scores in sight, so
+/// they are no true hold-out.
 const KEPT_OUT: [&str; 2] = [
     include_str!("../../../../tests/corpus/kept_out_legal.txt"),
     include_str!("../../../../tests/corpus/kept_out_near_misses.txt"),
