@@ -6,7 +6,7 @@ mod common;
 
 use std::fs;
 
-use common::{Sim, World, csv_rows, kimi_job};
+use common::{Sim, World, csv_rows, kimi_job, wait_for};
 use serde_json::{Value, json};
 
 /// A contract in a row's words.
@@ -14,6 +14,10 @@ const CONTRACT: &str = "NON-DISCLOSURE AGREEMENT. This Agreement is made between
     \"Disclosing Party\") and Beispiel AG (the \"Receiving Party\"). WHEREAS the parties wish to share \
     Confidential Information: 1. The Receiving Party shall not disclose it. 2. This Agreement is governed by \
     the laws of Germany. IN WITNESS WHEREOF the parties hereto have executed this Agreement.";
+
+/// A rule of the owner's own.
+const HOUSE_KEY: &str = "[[rule]]\nid = \"house-key\"\nabout = \"ours\"\nshape = 'house-{alnum:12}'\n\
+    positive = ['house-{alnum:12}']\nnear = ['house-{alnum:3}']\n";
 
 fn all(bodies: &[Value]) -> String {
     bodies.iter().map(Value::to_string).collect()
@@ -145,16 +149,31 @@ fn findings_are_told_by_place_and_never_shown() {
 }
 
 #[test]
+fn a_rule_that_is_added_holds_for_the_calls_of_a_running_job() {
+    let world = World::new("");
+    let sim = Sim::start(&world, "name: slow\nkimi: {latency: {fixed: 100}}");
+    fs::create_dir_all(world.path("home/privacy")).unwrap();
+    let rows: String = (0..5_000).map(|n| format!("{n},it is house-a1B2c3D4e5F6\n")).collect();
+    world.write("rows.csv", &format!("id,name\n{rows}"));
+    let spec = kimi_job("reload", "rows.csv", "budget: 100").replace("{{ name }}", "{{ id }} {{ name }}");
+    let job = world.write("job.yaml", &spec).display().to_string();
+    let run = world.start(&["swarm", "run", &job, "--sim", &sim.url, "--yes"]);
+    wait_for("the first calls", || (sim.received("kimi") > 20).then_some(()));
+    assert!(!all(&sim.bodies("kimi")).contains("<SECRET_1>"));
+    world.write("home/privacy/own.toml", HOUSE_KEY);
+    wait_for("a call without the key", || all(&sim.bodies("kimi")).contains("<SECRET_1>").then_some(()));
+    run.kill();
+}
+
+#[test]
 fn the_owners_rules_are_read_and_a_broken_one_stops_everything() {
     let world = World::new("");
     let folder = world.path("home/privacy");
     fs::create_dir_all(&folder).unwrap();
-    let rule = "[[rule]]\nid = \"house-key\"\nabout = \"ours\"\nshape = 'house-{alnum:12}'\n\
-                positive = ['house-{alnum:12}']\nnear = ['house-{alnum:3}']\n";
-    fs::write(folder.join("own.toml"), rule).unwrap();
+    fs::write(folder.join("own.toml"), HOUSE_KEY).unwrap();
     let cut = world.run_with_stdin(&["privacy", "redact"], "it is house-a1B2c3D4e5F6, ok").exits(0);
     assert_eq!(cut.stdout, "it is <SECRET_1>, ok");
-    fs::write(folder.join("own.toml"), rule.replace("shape", "shappe")).unwrap();
+    fs::write(folder.join("own.toml"), HOUSE_KEY.replace("shape", "shappe")).unwrap();
     let sim = Sim::start(&world, "steady");
     world.write("rows.csv", &csv_rows(3));
     let job = world.write("job.yaml", &kimi_job("rules", "rows.csv", "budget: 1")).display().to_string();

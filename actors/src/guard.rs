@@ -112,7 +112,7 @@ impl std::fmt::Debug for Guard {
 }
 
 impl Guard {
-    /// The guard; its actor starts with [`child`](Self::child).
+    /// The guard; its actor starts with `child`.
     #[must_use]
     pub fn new(sampler: Arc<dyn Sampler>, settings: Settings) -> Guard {
         let every = settings.every;

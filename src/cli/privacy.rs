@@ -75,20 +75,21 @@ fn zone(text: &str) -> Result<Zone, String> {
 }
 
 pub(super) fn privacy(context: &Context, command: &Privacy) -> Result<Exit, CommandError> {
-    let detector = Arc::new(context.place.detector(&context.place.load_config()?)?);
+    let rules = context.place.rules(&context.place.load_config()?)?;
+    let detector = rules.detector();
     match command {
         Privacy::Scan(args) if args.lines.jsonl => {
-            args.each(|path| lines(&detector, path, args.lines.zone)).map(|()| Exit::Done)
+            args.each(|path| lines(detector, path, args.lines.zone)).map(|()| Exit::Done)
         }
-        Privacy::Scan(args) => scan(context, &detector, args),
+        Privacy::Scan(args) => scan(context, detector, args),
         Privacy::Redact(args) => {
             let path = args.file.as_deref().unwrap_or(Path::new("-"));
             if args.lines.jsonl {
-                return lines(&detector, path, args.lines.zone).map(|()| Exit::Done);
+                return lines(detector, path, args.lines.zone).map(|()| Exit::Done);
             }
-            redact(context, &detector, path, args.lines.zone)
+            redact(context, detector, path, args.lines.zone)
         }
-        Privacy::Test => test(context, &detector),
+        Privacy::Test => test(context, detector),
     }
 }
 

@@ -115,9 +115,9 @@ pub(super) async fn resume(context: &Context, args: ResumeArgs, dead: bool) -> R
     let config = context.place.load_config()?;
     let budget = args.budget.or(job.setup.budget);
     // The input was read in when the job was created, so whatever it names now is not read.
-    let detector = Arc::new(context.place.detector(&config)?);
+    let rules = context.place.rules(&config)?;
     let spec = with_inline_input(spec);
-    let mut loaded = Loaded::new(spec, config, detector, None, sim.as_deref(), budget).await?;
+    let mut loaded = Loaded::new(spec, config, rules, None, sim.as_deref(), budget).await?;
     check_disks(&loaded, &store, Some(Path::new(&job.setup.out_dir)))?;
     money::take_up_job_cap(&store, &mut loaded, Some(&job.id)).await?;
     if let Some(given) = &loaded.simulated {
@@ -250,9 +250,9 @@ impl Opened {
         let config: Config = context.place.load_config()?;
         let spec = read_spec(&args.job)?;
         let home = context.place.home_of(args.sim.is_some())?;
-        let detector = Arc::new(context.place.detector(&config)?);
+        let rules = context.place.rules(&config)?;
         let (input, sim) = (args.input.as_deref(), args.sim.as_deref());
-        let mut loaded = Loaded::new(spec, config, detector, input, sim, args.budget).await?;
+        let mut loaded = Loaded::new(spec, config, rules, input, sim, args.budget).await?;
         let store = Store::open(home.lock()?, Arc::new(SystemClock)).await?;
         tell_recovered(&store);
         if loaded.source.is_stdin() {

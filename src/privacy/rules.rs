@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use empire_actors::gates::detect::{RuleError, RuleFile, Rules};
+use empire_actors::gates::detect::{Detector, RuleError, RuleFile, Rules};
 
 /// The rules that the program ships with, by file name.
 const SHIPPED: [(&str, &str); 7] = [
@@ -102,6 +103,47 @@ pub fn load(look: &Look) -> Result<Rules, RulesError> {
         files.push(parse(&path.display().to_string(), &text)?);
     }
     Ok(Rules::compile(&files)?)
+}
+
+/// The detector, and the owner's rule files as they looked when they were read last.
+#[derive(Debug, Clone)]
+pub struct RulesInForce {
+    detector: Arc<Detector>,
+    home: PathBuf,
+    look: Look,
+}
+
+impl RulesInForce {
+    /// Puts the rules that ship and those in the data folder `home` in force.
+    ///
+    /// # Errors
+    /// Some cannot be.
+    pub fn new(home: &Path, detector: impl FnOnce(Rules) -> Detector) -> Result<RulesInForce, RulesError> {
+        let look = look(home)?;
+        let detector = Arc::new(detector(load(&look)?));
+        Ok(RulesInForce { detector, home: home.to_owned(), look })
+    }
+
+    /// Searches with them.
+    #[must_use]
+    pub fn detector(&self) -> &Arc<Detector> {
+        &self.detector
+    }
+
+    /// Reads the owner's files again if they look different. Says whether other rules are in force
+    /// now.
+    ///
+    /// # Errors
+    /// They cannot be read: then the rules of before stay in force. Told once a change.
+    pub fn refresh(&mut self) -> Result<bool, RulesError> {
+        let now = look(&self.home)?;
+        if now == self.look {
+            return Ok(false);
+        }
+        self.look = now;
+        self.detector.swap(load(&self.look)?);
+        Ok(true)
+    }
 }
 
 fn parse(file: &str, text: &str) -> Result<RuleFile, RulesError> {

@@ -22,6 +22,7 @@ use super::prepare::{Loaded, highest_level, scope_of};
 use super::progress::{Fixed, Progress, say};
 use super::system::{SystemClock, SystemRandom};
 use crate::job::Totals;
+use crate::privacy::rules::RulesInForce;
 use crate::providers;
 use crate::store::{Desired, Job, JobState, Store, StoredCap};
 
@@ -29,6 +30,8 @@ use crate::store::{Desired, Job, JobState, Store, StoredCap};
 const DRAW_EVERY: Duration = Duration::from_millis(200);
 /// How often the store is asked whether somebody wants the job to stop.
 const ASK_EVERY: Duration = Duration::from_millis(250);
+/// How often the owner's privacy rules are looked at.
+const LOOK_AT_RULES_EVERY: Duration = Duration::from_secs(1);
 /// How often the own memory is looked at.
 const MEMORY_EVERY: Duration = Duration::from_secs(1);
 /// How long calls in flight may go on after a stop.
@@ -104,7 +107,8 @@ impl Run<'_> {
         let mut swarm = Swarm::start(parts, order).await.map_err(CommandError::internal)?;
         let mut progress = Progress::new(fixed);
         let mut money = CapWatch::new(loaded, &job.id, by_hand);
-        let watched = watch(&mut swarm, store, &job.id, &mut progress, &mut money).await;
+        let rules = loaded.rules.clone();
+        let watched = watch(&mut swarm, store, &job.id, &mut progress, &mut money, rules).await;
         money.tell(&swarm);
         progress.finish();
         let took = started.elapsed();
@@ -172,7 +176,7 @@ impl Run<'_> {
             script: loaded.script.clone(),
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
-            detector: loaded.detector.clone(),
+            detector: loaded.rules.detector().clone(),
             guard: machine::guard(loaded, self.store, self.outputs.folder()),
             caps,
             privacy_workers: std::thread::available_parallelism().map_or(1, usize::from),
@@ -216,10 +220,12 @@ async fn watch(
     job: &str,
     progress: &mut Progress,
     money: &mut CapWatch<'_>,
+    mut rules: RulesInForce,
 ) -> Result<(JobEnd, Option<u64>), CommandError> {
     let meters = swarm.meters();
     let mut draw = tokio::time::interval(DRAW_EVERY);
     let mut ask = tokio::time::interval(ASK_EVERY);
+    let mut look = tokio::time::interval(LOOK_AT_RULES_EVERY);
     let mut memory = Memory::new();
     let mut teller = Teller::default();
     let mut signals = Signals::new()?;
@@ -244,6 +250,11 @@ async fn watch(
                 Ok(Desired::Cancel) => swarm.stop(StopReason::Cancelled),
                 // Not knowing is no reason to stop; results will say if the store is gone.
                 Err(error) => tracing::warn!(%error, "cannot read whether the job is to stop"),
+            },
+            _ = look.tick() => match rules.refresh() {
+                Ok(false) => {}
+                Ok(true) => say("privacy: the changed rules are in force"),
+                Err(error) => say(&format!("warning: {error}; until then the rules of before stay in force")),
             },
             () = signals.next() => {
                 interrupts += 1;

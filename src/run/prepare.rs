@@ -27,7 +27,7 @@ use crate::job::{AdmitError, ChunkRows, InputSource, JobScript, JobSpec, Pack, T
 use crate::plan::{
     MoneyLimit, PackChoice, Plan, PlanInput, ReduceSize, RouteStep, SampleStats, Thresholds, pack_for,
 };
-use crate::privacy::rules;
+use crate::privacy::rules::RulesInForce;
 use crate::providers;
 use crate::sim::{Scenario, Simulator};
 use crate::store::{Admitted, Job, JobState, LedgerScope, Store};
@@ -54,12 +54,12 @@ impl Place {
         Ok(Config::load(self.home.dir(), self.config.as_deref(), &system_env)?)
     }
 
-    /// The detector with the rules that are in force, the owner's own secrets among them.
-    pub fn detector(&self, config: &Config) -> Result<Detector, CommandError> {
-        let rules = rules::load(&rules::look(self.home.dir())?)?;
+    /// The rules of the privacy gate, the owner's own secrets among them.
+    pub fn rules(&self, config: &Config) -> Result<RulesInForce, CommandError> {
         let own = config.own_secrets(&system_env).map_err(CommandError::bad_input)?;
-        let allow = config.privacy.allow.keys().cloned();
-        Ok(Detector::new(rules).with_own(own).with_allowed(allow))
+        let allowed = config.privacy.allow.keys().cloned();
+        let detector = |rules| Detector::new(rules).with_own(own).with_allowed(allowed);
+        Ok(RulesInForce::new(self.home.dir(), detector)?)
     }
 
     /// The folder that holds the state of real or of simulated runs.
@@ -102,8 +102,8 @@ impl Simulated {
 
 /// A job as far as its spec and the configuration say, before its input is read.
 pub struct Loaded {
-    /// Finds what may not leave.
-    pub detector: Arc<Detector>,
+    /// The rules of the privacy gate.
+    pub rules: RulesInForce,
     /// The spec.
     pub spec: JobSpec,
     /// Where its items come from.
@@ -149,7 +149,7 @@ impl Loaded {
     pub async fn new(
         mut spec: JobSpec,
         config: Config,
-        detector: Arc<Detector>,
+        rules: RulesInForce,
         input: Option<&Path>,
         sim: Option<&str>,
         budget: Option<Micros>,
@@ -179,7 +179,7 @@ impl Loaded {
         };
         let script = Arc::new(JobScript::new(&spec, simulated.is_some()));
         let approved = None;
-        Ok(Loaded { detector, spec, source, script, config, simulated, route, left_out, budget, approved })
+        Ok(Loaded { rules, spec, source, script, config, simulated, route, left_out, budget, approved })
     }
 
     /// Standard input is kept in `folder`, so that it can be read again.

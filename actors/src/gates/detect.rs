@@ -1,11 +1,11 @@
 //! Finds what may not leave: secrets, addresses, personal data, legal passages. Pure, and linear
 //! in the length of the text.
 //!
-//! A text is folded first ([`fold`]): read without what hides its letters, with a map back. One
-//! pass over the folded text finds every anchor of every rule ([`pass`]); only the rules whose
+//! A text is folded first (`fold`): read without what hides its letters, with a map back. One
+//! pass over the folded text finds every anchor of every rule (`pass`); only the rules whose
 //! anchor is there are checked, by hand. Long runs of letters and digits are looked at for what
-//! they encode ([`runs`]), and places where a value is split are read without the split
-//! ([`joints`]). What is found is cut in the original.
+//! they encode (`runs`), and places where a value is split are read without the split
+//! (`joints`). What is found is cut in the original.
 
 mod alphabet;
 mod builtin;

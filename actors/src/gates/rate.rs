@@ -213,7 +213,7 @@ impl RateGate {
         }
     }
 
-    /// The same lane, narrower while the machine is pressed. [`look`](Self::look) tells it of a
+    /// The same lane, narrower while the machine is pressed. `look` tells it of a
     /// change.
     #[must_use]
     pub fn throttled_by(self, pressure: watch::Receiver<Pressure>) -> RateGate {
