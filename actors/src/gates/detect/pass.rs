@@ -68,12 +68,13 @@ impl<'t, 'm> Pass<'t, 'm> {
     /// Finds everything that an anchor leads to.
     pub(crate) fn run(mut self) -> Vec<Hit> {
         let rules = self.rules;
+        let anchors = rules.anchors(self.bytes.len());
         let mut from = 0;
         while from < self.bytes.len() && !self.meter.is_blocked() {
             let to = self.bytes.len().min(from + CHUNK);
             self.meter.spend(to - from);
             let input = Input::new(self.bytes).range(from.saturating_sub(LONGEST_ANCHOR)..to);
-            for found in rules.anchors.find_overlapping_iter(input) {
+            for found in anchors.find_overlapping_iter(input) {
                 if found.end() <= from {
                     continue;
                 }
