@@ -26,8 +26,6 @@ pub const REPORTED: u8 = 50;
 const WINDOW: usize = 1_600;
 /// Weight of single words that a text needs before its structure is looked at.
 const WORTH_A_LOOK: i32 = 18;
-/// A shorter text, in bytes, is a sentence: it has no structure to be told by.
-const SHORTEST: usize = 120;
 /// Lines that begin with the number of a clause before they count.
 const LEAST_CLAUSES: usize = 2;
 /// What speaks against a passage counts up to here, so that a contract about software stays one.
@@ -124,11 +122,8 @@ const fn rule(kind: Group) -> &'static str {
 
 /// The windows that are legal passages; those that touch are one.
 fn judged(text: &str) -> Vec<Verdict> {
-    let mut passages: Vec<Verdict> = Vec::new();
-    if text.len() < SHORTEST {
-        return passages;
-    }
     let marks = marks(text);
+    let mut passages: Vec<Verdict> = Vec::new();
     if weight(&marks) < WORTH_A_LOOK {
         return passages;
     }
