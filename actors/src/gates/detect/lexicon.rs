@@ -1,8 +1,8 @@
 //! Many words in one automaton, with where a word may begin and end.
 
 use aho_corasick::automaton::{Automaton, StateID};
-use aho_corasick::dfa::DFA;
-use aho_corasick::{Anchored, BuildError, MatchKind, StartKind};
+use aho_corasick::nfa::contiguous::NFA;
+use aho_corasick::{Anchored, BuildError, MatchKind};
 
 /// Where a word may begin and end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(super) enum Bound {
 
 /// Words and what they mean. ASCII letters match in both cases.
 pub(super) struct Lexicon<T> {
-    automaton: DFA,
+    automaton: NFA,
     start: StateID,
     /// Meaning, bound and bytes by pattern.
     words: Vec<(T, Bound, usize)>,
@@ -28,12 +28,11 @@ pub(super) struct Lexicon<T> {
 impl<T: Copy> Lexicon<T> {
     /// An automaton of all words.
     pub(super) fn new(words: &[(T, Bound, &str)]) -> Result<Self, BuildError> {
-        let automaton = DFA::builder()
+        let automaton = NFA::builder()
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::Standard)
-            .start_kind(StartKind::Unanchored)
             .build(words.iter().map(|(_, _, word)| word))?;
-        // It was built for unanchored searches, so that this one has a start.
+        // It searches both ways, so that this one has a start.
         let start = automaton.start_state(Anchored::No).unwrap_or_default();
         let words = words.iter().map(|(meaning, bound, word)| (*meaning, *bound, word.len())).collect();
         Ok(Self { automaton, start, words })
