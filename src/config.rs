@@ -8,6 +8,7 @@ mod address;
 mod build;
 mod duration;
 mod error;
+mod routing;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -25,6 +26,7 @@ use secrecy::SecretString;
 
 pub use duration::{DurationError, HumaneDuration};
 pub use error::{ConfigError, Place};
+pub use routing::{CacheSetting, Routing};
 
 use error::hint;
 use tree::{Node, Table, Value};
@@ -97,6 +99,9 @@ pub struct ProviderSetting {
 pub struct ModelFacts {
     /// Percent of the price that the vendor's batch lane costs; `None` if there is no such lane.
     pub batch_discount: Option<u8>,
+    /// Tokens that the shared beginning of prompts must have before it is marked for the vendor's
+    /// cache; `None` if nothing is to be marked.
+    pub prompt_cache_min: Option<u32>,
     /// When the price was last read.
     pub price_date: Option<jiff::civil::Date>,
     /// Where the price was read.
@@ -132,6 +137,10 @@ pub struct Config {
     pub model_facts: BTreeMap<String, ModelFacts>,
     /// The route of jobs that name none: models and providers, to be resolved.
     pub route: Vec<String>,
+    /// In which order models are tried, and when.
+    pub routing: Routing,
+    /// How answers are kept.
+    pub cache: CacheSetting,
     /// The budgets.
     pub budget: Budget,
     /// When to ask first.

@@ -10,4 +10,5 @@ pub mod finish;
 pub mod outputs;
 pub mod prepare;
 pub mod progress;
+pub mod routing;
 pub mod system;

@@ -17,6 +17,7 @@ mod batch;
 mod chunks;
 mod error;
 mod jobs;
+mod kept;
 mod ledger;
 mod open;
 mod results;
@@ -31,6 +32,7 @@ mod tests;
 
 pub use chunks::Admitted;
 pub use jobs::{Counts, Desired, FindError, Job, JobSetup, JobState, NewJob};
+pub use kept::KeptAnswers;
 pub use ledger::{LedgerScope, ProviderSpend, UnknownTotal};
 pub use open::{OpenError, Recovered};
 pub use results::{EndedKey, Outcome, ResultFilter, ResultLine};

@@ -8,6 +8,7 @@ mod job;
 pub mod meters;
 pub mod order;
 mod reduce;
+mod reuse;
 mod turnstile;
 
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ use crate::kernel::policy::{Policy, Restart, Strategy};
 use crate::kernel::supervisor::{ChildSpec, Root, StopReport, TreeView};
 use crate::model::{ProviderId, ProviderSpec};
 use crate::ports::{Answers, Items, Ledger, Provider, Random, Results, Script, WallClock};
+use crate::route::SharedCalls;
 
 /// Agents that are awake beyond the calls that may be in flight: they have rendered their
 /// prompt and reserved their money, so that no permit waits for an agent.
@@ -59,6 +61,8 @@ pub struct SwarmParts {
     pub caps: Vec<Cap>,
     /// Privacy actors.
     pub privacy_workers: usize,
+    /// What this job shares with others about its calls.
+    pub shared: SharedCalls,
 }
 
 /// A running job under its tree.
@@ -104,6 +108,7 @@ impl Swarm {
             privacy: privacy.clone(),
             budget: budget.clone(),
             lanes,
+            shared: parts.shared,
             twins: Mutex::default(),
             chunks: ChunkCache::default(),
             stop: watch::channel(None).0,

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 
 use super::error::{ConfigError, Place, hint};
 use super::tree::{Field, Fields, Node, Table, Value};
-use super::{Budget, Config, Confirm, Dialect, Env, ModelFacts, ProviderSetting, address};
+use super::{Budget, Config, Confirm, Dialect, Env, ModelFacts, ProviderSetting, address, routing};
 
 const DIALECTS: [(&str, Dialect); 3] =
     [("ollama", Dialect::Ollama), ("openai", Dialect::OpenAi), ("anthropic", Dialect::Anthropic)];
@@ -73,13 +73,18 @@ pub(super) fn config(merged: Table, env: &Env<'_>) -> Result<Config, ConfigError
     for (provider, field) in default_models {
         check_default_model(&provider, &field, &models)?;
     }
-    let (route, route_field) = route(&mut root)?;
+    let names: Vec<&str> = providers.keys().map(ProviderId::as_str).collect();
+    let (route, routing, route_field) = routing::route(&mut root, &names)?;
+    let cache = routing::cache(&mut root)?;
     let budget = budget(&mut root)?;
     let confirm = confirm(&mut root)?;
     root.finish()?;
     let providers = providers.into_iter().map(|(id, setting)| (id, Arc::new(setting))).collect();
-    let config = Config { providers, models, model_facts, route, budget, confirm };
-    config.resolve_route(&config.route).map_err(|error| route_field.invalid("cannot be followed", error))?;
+    let config = Config { providers, models, model_facts, route, routing, cache, budget, confirm };
+    let starts = config.routing.difficulty.values().map(std::slice::from_ref);
+    for route in starts.chain([&config.route[..]]) {
+        config.resolve_route(route).map_err(|error| route_field.invalid("cannot be followed", error))?;
+    }
     Ok(config)
 }
 
@@ -239,6 +244,10 @@ fn model(
     };
     let facts = ModelFacts {
         batch_discount: fields.take("batch_discount").map(|field| field.number(1..=100)).transpose()?,
+        prompt_cache_min: fields
+            .take("prompt_cache_min")
+            .map(|field| field.number(1..=context))
+            .transpose()?,
         price_date: fields.take("price_date").map(|field| field.day()).transpose()?,
         price_source: fields.take("price_source").map(|field| field.text().map(str::to_owned)).transpose()?,
     };
@@ -306,14 +315,6 @@ fn check_default_model(
             Err(field.invalid(format_args!("names no model: {name:?}"), hint(name, own)))
         }
     }
-}
-
-fn route(root: &mut Fields) -> Result<(Vec<String>, Field), ConfigError> {
-    let mut fields = root.need("route", "add [route] with default = [\"ollama\"]")?.table()?;
-    let field = fields.need("default", "name the models to try, like [\"ollama\", \"kimi\"]")?;
-    let route = field.texts()?;
-    fields.finish()?;
-    Ok((route, field))
 }
 
 fn budget(root: &mut Fields) -> Result<Budget, ConfigError> {

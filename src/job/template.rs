@@ -138,6 +138,14 @@ impl Templates {
         Err(TemplateError { name: which.name(), line, problem })
     }
 
+    /// A part of a template that names nothing of a row; `None` if it names what is not there.
+    pub(super) fn render_constant(&self, which: Which, source: &str) -> Option<String> {
+        let JobWords { goal, role, job } = &*self.words;
+        let words = [("role", role), ("job", job)].into_iter().chain(goal.iter().map(|goal| ("goal", goal)));
+        let words: Value = words.map(|(name, word)| (name, word.clone())).collect();
+        self.environment.render_named_str(which.name(), source, words).ok()
+    }
+
     /// The system prompt and the user's prompt of row number `number` (from 1).
     pub(super) fn render_row(
         &self,

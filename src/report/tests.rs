@@ -39,6 +39,8 @@ fn report() -> ReportData {
                 unknown: Micros(2_700),
             },
         ],
+        prompt_cache: PromptCache { read: 400, written: 0, saved: 316 },
+        over_share: 0,
         budget: Some(Micros(1_000_000)),
         agents_per_second: 3.81,
         peak_memory_bytes: Some(52 << 20),

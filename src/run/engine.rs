@@ -8,6 +8,7 @@ use empire_actors::gates::book::Scope;
 use empire_actors::gates::budget::Cap;
 use empire_actors::model::{Model, ProviderId, ProviderSpec};
 use empire_actors::ports::{Answers, ItemKey, Items, Part, Provider, Results, StoreError, Verdict};
+use empire_actors::route::SharedCalls;
 use empire_actors::swarm::meters::MeterReading;
 use empire_actors::swarm::order::{COHORT_SIZE, CohortPlan, FailureRule, JobEnd, JobOrder, StopReason};
 use empire_actors::swarm::{Swarm, SwarmParts};
@@ -18,6 +19,7 @@ use super::error::CommandError;
 use super::outputs::{Appender, Outputs};
 use super::prepare::{Loaded, highest_level, scope_of};
 use super::progress::{Fixed, Progress, say};
+use super::routing;
 use super::system::{SystemClock, SystemRandom};
 use crate::job::Totals;
 use crate::providers;
@@ -92,7 +94,8 @@ impl Run<'_> {
         let simulated = loaded.simulated.is_some();
         let (recorder, appender) = Appender::start(outputs, store.recorder(), items.clone(), simulated)?;
         let order = self.order();
-        let parts = self.parts(items, recorder)?;
+        let shared = routing::shared_calls(loaded, store).await?;
+        let parts = self.parts(items, recorder, shared)?;
         let fixed = self.fixed(&order);
         store.set_state(&job.id, JobState::Running, "").await?;
         let started = Instant::now();
@@ -136,10 +139,16 @@ impl Run<'_> {
             deadline: spec.deadline,
             reduce_group: spec.reduce.as_ref().map(|reduce| reduce.group as usize),
             drain_within: DRAIN_WITHIN,
+            rules: routing::rules_of(loaded),
         }
     }
 
-    fn parts(&self, items: Arc<dyn Items>, results: Arc<dyn Results>) -> Result<SwarmParts, CommandError> {
+    fn parts(
+        &self,
+        items: Arc<dyn Items>,
+        results: Arc<dyn Results>,
+        shared: SharedCalls,
+    ) -> Result<SwarmParts, CommandError> {
         let loaded = self.loaded;
         let all = providers::all(&loaded.config)?;
         let of_route = |model: &Arc<Model>| -> (Arc<ProviderSpec>, Arc<dyn Provider>) {
@@ -159,6 +168,7 @@ impl Run<'_> {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
             caps: self.caps(),
+            shared,
             privacy_workers: std::thread::available_parallelism().map_or(1, usize::from),
         })
     }

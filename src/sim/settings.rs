@@ -18,6 +18,9 @@ pub(super) struct ProviderSettings {
     pub(super) output_tokens: TokenRange,
     /// How many answers read part of their input from a prompt cache.
     pub(super) cached_input_rate: Rate,
+    /// Kimi only: its prompt cache holds the beginnings of earlier prompts. (Claude's always holds
+    /// what requests mark.)
+    pub(super) prefix_cache: bool,
     /// How many answers say nothing about usage.
     pub(super) no_usage_rate: Rate,
     /// Errors, each with its rate and when it can come.

@@ -6,6 +6,7 @@ use sqlx::{QueryBuilder, SqliteConnection};
 
 use super::chunks::StoredChunk;
 use super::jobs::{Desired, JobSetup, JobState, NewJob};
+use super::kept;
 use super::results::Outcome;
 use super::row::{in_shapes, int, part_word};
 
@@ -56,6 +57,11 @@ pub(super) enum Admin {
         outcome: Outcome,
         keys: Vec<ItemKey>,
     },
+    /// Drops kept answers that are older, and the oldest of the rest beyond so many bytes.
+    PruneKept {
+        most_bytes: u64,
+        oldest: UnixMillis,
+    },
     #[cfg(test)]
     Pragma(String),
 }
@@ -100,6 +106,7 @@ impl Admin {
             Admin::Forget { job, part, outcome, keys } => {
                 forget(connection, job, *part, *outcome, keys, now).await
             }
+            Admin::PruneKept { most_bytes, oldest } => kept::prune(connection, *most_bytes, *oldest).await,
             #[cfg(test)]
             Admin::Pragma(sql) => {
                 sqlx::raw_sql(sqlx::AssertSqlSafe(sql.clone())).execute(connection).await.map(|_| 0)

@@ -52,6 +52,17 @@ impl Turn {
     }
 }
 
+/// What the prompts of a job begin with, as written by its templates: a hint for vendors' prompt
+/// caches. It is never sent, since it was not looked at by any gate; only how far a request still
+/// begins with it counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedPrefix {
+    /// The system prompt, if it is the same in every call.
+    pub system: Option<String>,
+    /// The beginning of the first user's turn, as far as it is.
+    pub prompt: String,
+}
+
 /// Everything a vendor will be told, in no vendor's dialect yet.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -71,6 +82,8 @@ pub struct Request {
     pub max_tokens: u32,
     /// How private the content is.
     pub level: Level,
+    /// What the job's other calls begin with as well.
+    pub shared: Option<Arc<SharedPrefix>>,
 }
 
 impl Request {

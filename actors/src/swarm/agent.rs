@@ -122,6 +122,8 @@ impl Agent {
                     max_tokens: job.script.max_tokens(1),
                     level: level_of(job, item),
                     items: 1,
+                    // A beginning that no other call has costs more to keep than it saves.
+                    shared: job.script.shared().filter(|_| job.order.pending > 1),
                 };
                 match attempt::ask(job, &question, |answer| job.script.check(answer), &mut log).await {
                     Outcome::Answered(answer) => Verdict::Done(answer),
@@ -155,6 +157,7 @@ impl Agent {
                     max_tokens: job.script.max_tokens(items.len()),
                     level: items.iter().map(|item| level_of(job, item)).max().unwrap_or(job.order.level),
                     items: items.len(),
+                    shared: None,
                 };
                 attempt::ask(job, &question, |answer| job.script.split_pack(answer, items.len()), &mut log)
                     .await
@@ -349,10 +352,13 @@ fn share_out(log: &Log, items: &[Item], parts: &[Result<Box<str>, String>]) -> V
 fn tries_of(tries: &[Try], part: &Result<Box<str>, String>) -> Vec<Try> {
     use crate::ports::TryOutcome;
     let mut own = tries.to_vec();
-    if let (Some(last), Err(why)) = (own.last_mut(), part)
-        && last.outcome == TryOutcome::Answered
-    {
-        last.outcome = TryOutcome::Rejected { why: format!("in the shared call: {why}") };
+    if let (Some(last), Err(why)) = (own.last_mut(), part) {
+        let why = format!("in the shared call: {why}");
+        match &last.outcome {
+            TryOutcome::Answered => last.outcome = TryOutcome::Rejected { why },
+            TryOutcome::Joined { failed: None } => last.outcome = TryOutcome::Joined { failed: Some(why) },
+            _ => {}
+        }
     }
     own
 }

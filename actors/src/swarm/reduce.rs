@@ -103,6 +103,7 @@ async fn step(
         max_tokens: job.script.reduce_max_tokens(),
         level: job.order.highest_level,
         items: 1,
+        shared: None,
     };
     let check = |answer: &str| {
         let text = answer.trim();

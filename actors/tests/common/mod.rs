@@ -25,6 +25,8 @@ use empire_actors::level::{Level, Zone};
 use empire_actors::model::{Limits, Model, ProviderId, ProviderSpec, Structured, Thinking};
 use empire_actors::money::{Micros, Price};
 use empire_actors::ports::{Item, ItemKey, Part, Provider, Verdict};
+use empire_actors::route::SharedCalls;
+use empire_actors::route::rules::CallRules;
 use empire_actors::swarm::meters::MeterReading;
 use empire_actors::swarm::order::{CohortPlan, JobEnd, JobOrder};
 use empire_actors::swarm::{Swarm, SwarmParts};
@@ -44,6 +46,7 @@ pub struct Bench {
     pub providers: Vec<(Arc<ProviderSpec>, Arc<FakeProvider>)>,
     pub caps: Vec<Cap>,
     pub order: JobOrder,
+    pub shared: SharedCalls,
 }
 
 /// What a run left behind.
@@ -133,6 +136,7 @@ impl Bench {
             deadline: None,
             reduce_group: None,
             drain_within: Duration::from_secs(60),
+            rules: CallRules::default(),
         };
         Bench {
             ledger: Arc::new(FakeLedger::default()),
@@ -143,6 +147,7 @@ impl Bench {
             providers: Vec::new(),
             caps: Vec::new(),
             order,
+            shared: SharedCalls::default(),
         }
     }
 
@@ -184,6 +189,7 @@ impl Bench {
             random: Arc::new(Wobble::default()),
             caps: self.caps.clone(),
             privacy_workers: 2,
+            shared: self.shared.clone(),
         }
     }
 
