@@ -141,8 +141,9 @@ impl Templates {
     /// A part of a template that names nothing of a row; `None` if it names what is not there.
     pub(super) fn render_constant(&self, which: Which, source: &str) -> Option<String> {
         let JobWords { goal, role, job } = &*self.words;
-        let words = [("role", role), ("job", job)].into_iter().chain(goal.iter().map(|goal| ("goal", goal)));
-        let words: Value = words.map(|(name, word)| (name, word.clone())).collect();
+        let goal = goal.iter().map(|goal| ("goal", goal.clone()));
+        let words: Vec<(&str, Value)> = goal.chain([("role", role.clone()), ("job", job.clone())]).collect();
+        let words = Value::from_pairs(words);
         self.environment.render_named_str(which.name(), source, words).ok()
     }
 

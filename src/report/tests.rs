@@ -71,6 +71,7 @@ fn the_terminal_gets_the_short_form() {
       tokens out: 200,000
       cost: $0.1903
       budget: $1.00, 19 % used
+      vendors' prompt caches: $0.0003 saved; 400 tokens read, 0 written
       of the cost unknown: $0.0027, billed as reserved until reconciled
       worked for: 2 min 12 s, 3.8 agents/s
       peak memory: 52.0 MiB
@@ -123,6 +124,7 @@ fn the_page_says_everything_and_obeys_nothing() {
     | tokens out | 200,000 |
     | cost | $0.1903 |
     | budget | $1.00, 19 % used |
+    | vendors' prompt caches | $0.0003 saved; 400 tokens read, 0 written |
     | of the cost unknown | $0.0027, billed as reserved until reconciled |
     | worked for | 2 min 12 s, 3.8 agents/s |
     | peak memory | 52.0 MiB |

@@ -126,8 +126,8 @@ pub(super) async fn prune(
     oldest: UnixMillis,
 ) -> Result<u64, sqlx::Error> {
     let old = sqlx::query("DELETE FROM kept WHERE at < $1").bind(oldest.0).execute(&mut *connection).await?;
-    let sql = "DELETE FROM kept WHERE call_key IN (SELECT call_key FROM (SELECT call_key, \
-               sum(bytes) OVER (ORDER BY at DESC, call_key) AS up_to FROM kept) WHERE up_to > $1)";
+    let sql = "DELETE FROM kept WHERE (call_key, level) IN (SELECT call_key, level FROM (SELECT call_key, level, \
+               sum(bytes) OVER (ORDER BY at DESC, call_key, level) AS up_to FROM kept) WHERE up_to > $1)";
     let beyond = sqlx::query(sql).bind(int(most_bytes)).execute(connection).await?;
     Ok(old.rows_affected() + beyond.rows_affected())
 }

@@ -134,7 +134,10 @@ impl Agent {
             }
         };
         drop(turn);
-        self.record(job, self.index, item, verdict, log, 1).await
+        let landing = log.landing.take();
+        let end = self.record(job, self.index, item, verdict, log, 1).await;
+        drop(landing);
+        end
     }
 
     /// One call for several items. What it brings is shared out; whoever it brought nothing
@@ -170,6 +173,7 @@ impl Agent {
             Outcome::Stopped => return Ok(self.park_pack(job, indices, items, None)),
         };
         drop(turn);
+        let landing = log.landing.take();
         let answered = parts.iter().filter(|part| part.is_ok()).count();
         let shares = share_out(&log, items, &parts);
         let mut failed = Vec::new();
@@ -198,6 +202,7 @@ impl Agent {
                 self.tell(indices[place], Note::Settled(end));
             }
         }
+        drop(landing);
         let mut own_log = None;
         for (place, share) in failed {
             if place == 0 {
@@ -344,6 +349,7 @@ fn share_out(log: &Log, items: &[Item], parts: &[Result<Box<str>, String>]) -> V
         redactions: u32::try_from(redactions[place]).unwrap_or(u32::MAX),
         model: log.model.clone(),
         took: log.took,
+        landing: None,
     };
     (0..items.len()).map(share).collect()
 }

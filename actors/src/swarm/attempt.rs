@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::context::JobContext;
 use super::meters::JobMeters;
 use super::order::StopReason;
-use super::reuse::Joining;
+use super::reuse::{Joining, Landing, Source};
 use crate::call::{Call, Cleared, Draft, Request, SharedPrefix, Turn};
 use crate::failure::{CallError, FailureKind, RetryClass};
 use crate::gates::budget::BudgetRefusal;
@@ -74,7 +74,7 @@ impl Checked for Vec<Result<Box<str>, String>> {
 }
 
 /// What all tries of a piece of work took.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Log {
     pub(crate) tries: Vec<Try>,
     pub(crate) usage: Usage,
@@ -83,6 +83,8 @@ pub(crate) struct Log {
     pub(crate) redactions: u32,
     pub(crate) model: Option<(String, ProviderId)>,
     pub(crate) took: Duration,
+    /// The answer on its way to others; to be dropped once this one's result is durable.
+    pub(crate) landing: Option<Landing>,
 }
 
 impl Log {
@@ -215,7 +217,7 @@ async fn ask_model<T: Checked>(
         log.model = Some((model.id.clone(), model.provider.clone()));
         let (outcome, took, source) = match passed {
             Passed::Cleared(call, taken, share) => {
-                let (outcome, took) = send(job, question, place, model, (call, taken, share), log).await;
+                let (outcome, took) = send(job, question, place, model, (*call, taken, share), log).await;
                 (outcome, took, Source::Own)
             }
             Passed::Brought(brought) => match &*brought {
@@ -237,16 +239,16 @@ async fn ask_model<T: Checked>(
         };
         let error = match outcome {
             Ok(reply) => {
-                let judged = judge(&reply, check);
-                let whole = judged.as_ref().is_ok_and(Checked::is_whole);
-                joining.answered(job, question, model, &reply, whole);
-                match judged {
+                match judge(&reply, check) {
                     Ok(answer) => {
                         log.note(model, source.answered(), took);
+                        let whole = answer.is_whole();
+                        log.landing = joining.answered(job, question.level, model, reply, whole);
                         return Tried::Answered(answer);
                     }
                     Err(why) => {
                         job.meters.answer_rejected();
+                        joining.rejected(&reply);
                         log.note(model, source.rejected(why.clone()), took);
                         if source == Source::Kept {
                             joining.ignore_kept();
@@ -306,39 +308,6 @@ async fn ask_model<T: Checked>(
         if let Some(tried) = given_up {
             joining.gave_up(&error, failures);
             return tried;
-        }
-    }
-}
-
-/// Where an answer or a failure comes from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Own,
-    Kept,
-    Joined,
-}
-
-impl Source {
-    fn answered(self) -> TryOutcome {
-        match self {
-            Source::Own => TryOutcome::Answered,
-            Source::Kept => TryOutcome::Cached,
-            Source::Joined => TryOutcome::Joined { failed: None },
-        }
-    }
-
-    fn rejected(self, why: String) -> TryOutcome {
-        match self {
-            Source::Own => TryOutcome::Rejected { why },
-            Source::Kept => TryOutcome::Refused { why: format!("the kept answer failed its check: {why}") },
-            Source::Joined => TryOutcome::Joined { failed: Some(why) },
-        }
-    }
-
-    fn failed(self, error: &CallError) -> TryOutcome {
-        match self {
-            Source::Own | Source::Kept => TryOutcome::Failed { kind: error.kind, why: error.message.clone() },
-            Source::Joined => TryOutcome::Joined { failed: Some(error.to_string()) },
         }
     }
 }
@@ -436,7 +405,7 @@ impl<T> From<GateEnd> for Tried<T> {
 /// How a call came through.
 enum Passed {
     /// It may be sent; with the number of values cut out, and its place in the shares.
-    Cleared(Call<Cleared>, u32, Option<Share>),
+    Cleared(Box<Call<Cleared>>, u32, Option<Share>),
     /// It need not be.
     Brought(Arc<Brought>),
 }
@@ -547,7 +516,7 @@ async fn pass(
             Refusal::Park(StopReason::Tripped { provider: lane.spec.id.clone(), trip })
         }
     })?;
-    Ok(Passed::Cleared(cleared, redactions, share))
+    Ok(Passed::Cleared(Box::new(cleared), redactions, share))
 }
 
 /// Counts the call against its provider's share, where there are ceilings.

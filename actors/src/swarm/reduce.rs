@@ -128,6 +128,7 @@ async fn step(
         Ok(answer) => Verdict::Done(answer.clone()),
         Err(why) => Verdict::Dead(why.clone()),
     };
+    let _landing = log.landing.take();
     let record = result_record(job, Part::Reduce, &item, verdict, log, 1);
     if let Err(error) = job.results.record(record).await {
         job.stop(StopReason::Store(error));

@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::context::JobContext;
 use crate::call::Request;
 use crate::failure::CallError;
-use crate::ports::{Finish, Reply};
+use crate::level::Level;
+use crate::model::Model;
+use crate::ports::{AnswerCache, Finish, Reply, TryOutcome};
 use crate::route::joint::{Brought, Entry, FlightKey, Lead};
 use crate::route::key::call_key;
 
@@ -48,22 +50,27 @@ impl Joining {
         None
     }
 
-    /// An answer came. It goes to all who wait, whether or not it passes: each checks it as its
-    /// own. It is kept if it is `whole`.
+    /// An answer came that did not pass. It goes to all who wait: each checks it as its own.
+    pub(crate) fn rejected(&mut self, reply: &Reply) {
+        if let Some(lead) = self.lead.take() {
+            lead.share(Brought::Answer(reply.clone()));
+        }
+    }
+
+    /// An answer came that passed. It goes to all who wait, and is kept if it is `whole`, once the
+    /// landing is dropped.
     pub(crate) fn answered(
         &mut self,
         job: &JobContext,
-        question: &super::attempt::Question,
-        model: &crate::model::Model,
-        reply: &Reply,
+        level: Level,
+        model: &Model,
+        reply: Reply,
         whole: bool,
-    ) {
-        let Some(lead) = self.lead.take() else { return };
+    ) -> Option<Landing> {
+        let lead = self.lead.take()?;
         let keeps = whole && reply.finish == Finish::Stop && job.order.rules.cache.writes(model);
-        if let Some(cache) = job.shared.cache.as_ref().filter(|_| keeps) {
-            cache.put(lead.key(), question.level, &reply.text);
-        }
-        lead.share(Brought::Answer(reply.clone()));
+        let cache = job.shared.cache.clone().filter(|_| keeps).map(|cache| (cache, level));
+        Some(Landing { flight: Some((lead, reply)), cache })
     }
 
     /// This one gives the model up, and with it all who wait.
@@ -76,5 +83,65 @@ impl Joining {
     /// A kept answer did not pass its check.
     pub(crate) fn ignore_kept(&mut self) {
         self.ignores_kept = true;
+    }
+}
+
+/// An answer on its way to all who wait for it. It lands when this is dropped: once its own result
+/// is safe, so that a kill finds as little as possible between what is paid and what is recorded.
+pub(crate) struct Landing {
+    flight: Option<(Lead, Reply)>,
+    cache: Option<(Arc<dyn AnswerCache>, Level)>,
+}
+
+impl std::fmt::Debug for Landing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Landing")
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        let Some((lead, reply)) = self.flight.take() else { return };
+        if let Some((cache, level)) = self.cache.take() {
+            // Before the flight ends, so that whoever comes next finds it.
+            cache.put(lead.key(), level, &reply.text);
+        }
+        lead.share(Brought::Answer(reply));
+    }
+}
+
+/// Where an answer or a failure comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// This one's own call.
+    Own,
+    /// The cache.
+    Kept,
+    /// Another one's call.
+    Joined,
+}
+
+impl Source {
+    pub(crate) fn answered(self) -> TryOutcome {
+        match self {
+            Source::Own => TryOutcome::Answered,
+            Source::Kept => TryOutcome::Cached,
+            Source::Joined => TryOutcome::Joined { failed: None },
+        }
+    }
+
+    pub(crate) fn rejected(self, why: String) -> TryOutcome {
+        match self {
+            Source::Own => TryOutcome::Rejected { why },
+            Source::Kept => TryOutcome::Refused { why: format!("the kept answer failed its check: {why}") },
+            Source::Joined => TryOutcome::Joined { failed: Some(why) },
+        }
+    }
+
+    pub(crate) fn failed(self, error: &CallError) -> TryOutcome {
+        match self {
+            Source::Own | Source::Kept => TryOutcome::Failed { kind: error.kind, why: error.message.clone() },
+            Source::Joined => TryOutcome::Joined { failed: Some(error.to_string()) },
+        }
     }
 }
