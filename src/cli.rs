@@ -166,7 +166,7 @@ struct RunArgs {
     /// Do not ask; run even what the plan says does not fit, up to the budget.
     #[arg(long, short)]
     yes: bool,
-    /// Start a new job even if there is one of this name.
+    /// Start a new job even if there is one of this name, without any kept answers.
     #[arg(long)]
     fresh: bool,
 }

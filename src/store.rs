@@ -19,6 +19,7 @@ mod budget;
 mod chunks;
 mod error;
 mod jobs;
+mod kept;
 mod ledger;
 mod open;
 mod results;
@@ -37,6 +38,7 @@ pub use budget::{
 };
 pub use chunks::Admitted;
 pub use jobs::{Counts, Desired, FindError, Job, JobSetup, JobState, NewJob};
+pub use kept::KeptAnswers;
 pub use ledger::{LedgerScope, ProviderSpend, UnknownTotal};
 pub use open::{OpenError, Recovered};
 pub use results::{EndedKey, Outcome, ResultFilter, ResultLine};

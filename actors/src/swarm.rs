@@ -9,6 +9,7 @@ mod job;
 pub mod meters;
 pub mod order;
 mod reduce;
+mod reuse;
 mod turnstile;
 
 use std::collections::HashMap;
@@ -35,6 +36,7 @@ use crate::kernel::policy::{Policy, Restart, Strategy};
 use crate::kernel::supervisor::{ChildSpec, Root, StopReport, TreeView};
 use crate::model::{ProviderId, ProviderSpec};
 use crate::ports::{Answers, Items, Ledger, Provider, Random, Results, Script, WallClock};
+use crate::route::SharedCalls;
 
 /// Agents that are awake beyond the calls that may be in flight: they have rendered their
 /// prompt and reserved their money, so that no permit waits for an agent.
@@ -68,6 +70,8 @@ pub struct SwarmParts {
     pub detector: Arc<Detector>,
     /// Who watches the machine.
     pub guard: GuardParts,
+    /// What this job shares with others about its calls.
+    pub shared: SharedCalls,
 }
 
 /// A running job under its tree.
@@ -119,6 +123,7 @@ impl Swarm {
             budget: budget.clone(),
             lanes,
             guard: guard.clone(),
+            shared: parts.shared,
             twins: Mutex::default(),
             chunks: ChunkCache::default(),
             unaffordable: AtomicU32::new(0),

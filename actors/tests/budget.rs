@@ -70,6 +70,7 @@ impl Gate {
             schema: None,
             max_tokens: TOKENS,
             level: Level::P1,
+            shared: None,
         };
         self.privacy.screen(Call::draft(request), Zone::Cloud).await.unwrap()
     }

@@ -110,6 +110,7 @@ fn draft() -> Call<Draft> {
         schema: None,
         max_tokens: 100,
         level: Level::P1,
+        shared: None,
     })
 }
 

@@ -8,6 +8,7 @@ use empire_actors::gates::budget::{Cap, Terms};
 use empire_actors::guard::pressure::Held;
 use empire_actors::model::{Model, ProviderId, ProviderSpec};
 use empire_actors::ports::{Answers, ItemKey, Items, Part, Provider, Results, StoreError, Verdict};
+use empire_actors::route::SharedCalls;
 use empire_actors::swarm::meters::MeterReading;
 use empire_actors::swarm::order::{COHORT_SIZE, CohortPlan, FailureRule, JobEnd, JobOrder, StopReason};
 use empire_actors::swarm::{Swarm, SwarmParts};
@@ -20,6 +21,7 @@ use super::machine::{self, Teller};
 use super::outputs::{Appender, Outputs};
 use super::prepare::{Loaded, highest_level, scope_of};
 use super::progress::{Fixed, Progress, say};
+use super::routing;
 use super::system::{SystemClock, SystemRandom};
 use crate::job::Totals;
 use crate::privacy::rules::RulesInForce;
@@ -100,7 +102,8 @@ impl Run<'_> {
         let (recorder, appender) = Appender::start(outputs, store.recorder(), items.clone(), simulated)?;
         let order = self.order();
         let by_hand = store.caps().await?;
-        let parts = self.parts(items, recorder, self.caps(&by_hand))?;
+        let shared = routing::shared_calls(loaded, store).await?;
+        let parts = self.parts(items, recorder, self.caps(&by_hand), shared)?;
         let fixed = self.fixed(&order);
         store.set_state(&job.id, JobState::Running, "").await?;
         let started = Instant::now();
@@ -149,6 +152,7 @@ impl Run<'_> {
             alerts: loaded.config.budget.alerts.clone(),
             reduce_group: spec.reduce.as_ref().map(|reduce| reduce.group as usize),
             drain_within: DRAIN_WITHIN,
+            rules: routing::rules_of(loaded),
         }
     }
 
@@ -157,6 +161,7 @@ impl Run<'_> {
         items: Arc<dyn Items>,
         results: Arc<dyn Results>,
         caps: Vec<Cap>,
+        shared: SharedCalls,
     ) -> Result<SwarmParts, CommandError> {
         let loaded = self.loaded;
         let all = providers::all(&loaded.config)?;
@@ -179,6 +184,7 @@ impl Run<'_> {
             detector: loaded.rules.detector().clone(),
             guard: machine::guard(loaded, self.store, self.outputs.folder()),
             caps,
+            shared,
             privacy_workers: std::thread::available_parallelism().map_or(1, usize::from),
         })
     }

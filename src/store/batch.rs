@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, HashMap};
 use empire_actors::model::ProviderId;
 use empire_actors::money::{Micros, Usage};
 use empire_actors::ports::{
-    HoldId, HoldRecord, ItemKey, Part, ResultRecord, Settlement, TryOutcome, UnixMillis, Verdict,
+    HoldId, HoldRecord, ItemKey, Part, ResultRecord, Settlement, UnixMillis, Verdict,
 };
 use sqlx::query_builder::Separated;
 use sqlx::sqlite::Sqlite;
 use sqlx::{QueryBuilder, Row, SqliteConnection};
 
+use super::kept::{self, KeptRow};
 use super::row::{certainty_word, int, key, part_word};
 use super::spool::Fact;
 
@@ -34,6 +35,7 @@ pub(super) struct Batch<'a> {
     settled: Vec<(&'a Settlement, UnixMillis)>,
     sent: BTreeMap<(&'a ProviderId, &'a str, UnixMillis), u64>,
     records: Vec<&'a ResultRecord>,
+    kept: Vec<&'a KeptRow>,
 }
 
 impl<'a> Batch<'a> {
@@ -70,6 +72,10 @@ impl<'a> Batch<'a> {
         *self.sent.entry((provider, job, at)).or_default() += 1;
     }
 
+    pub(super) fn keep(&mut self, row: &'a KeptRow) {
+        self.kept.push(row);
+    }
+
     /// Writes it all, within the transaction that is open on `connection`. `spooled` is the number
     /// of the last fact of the spool in it.
     pub(super) async fn write(
@@ -78,6 +84,7 @@ impl<'a> Batch<'a> {
         spooled: Option<u64>,
         now: UnixMillis,
     ) -> Result<(), sqlx::Error> {
+        kept::write(&self.kept, connection).await?;
         let (chosen, added) = choose(connection, &self.records).await?;
         let (reserved, sent) = (Vec::from_iter(self.reserved.into_values()), Vec::from_iter(self.sent));
         let mut script = Script::default();
@@ -270,7 +277,7 @@ impl Added {
                 Verdict::Dead(_) => self.dead += 1,
             }
         }
-        let sent = record.tries.iter().filter(|t| !matches!(t.outcome, TryOutcome::Refused { .. })).count();
+        let sent = record.tries.iter().filter(|t| t.outcome.was_sent()).count();
         self.calls += u64::from(record.calls);
         self.usage += record.usage;
         self.cost += record.cost;

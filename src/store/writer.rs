@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::admin::Admin;
 use super::batch::Batch;
 use super::error::{Trouble, store_error, trouble};
+use super::kept::KeptRow;
 use super::open;
 use super::spool::{Fact, Spool};
 use crate::home::HomeLock;
@@ -38,6 +39,8 @@ pub(super) enum Op {
     /// A free call; the job is empty where the ledger is everybody's.
     Sent(ProviderId, Arc<str>, UnixMillis),
     Admin(Admin),
+    /// An answer to keep for other calls.
+    Keep(KeptRow),
     /// Writes nothing: it is answered once everything before it is durable.
     Flush,
     Close,
@@ -139,6 +142,15 @@ impl Writer {
             }
         }
         .boxed()
+    }
+
+    /// Queues what nobody waits for and nobody misses: it is dropped if its commit fails. The queue
+    /// stays bounded all the same, since whoever offers an answer then waits for its result.
+    ///
+    /// # Errors
+    /// The writer has stopped.
+    pub(super) fn offer(&self, op: Op) -> Result<(), StoreError> {
+        self.take(op, None)
     }
 
     /// Queues a fact that nobody waits for. Once this has returned, it outlives the process.
@@ -273,7 +285,8 @@ impl WriterTask {
         for entry in part {
             match entry.ack {
                 Some(ack) => drop(ack.send(Err(error.clone()))),
-                None => self.kept.push(entry),
+                None if matches!(entry.op, Op::Fact(_)) => self.kept.push(entry),
+                None => {}
             }
         }
     }
@@ -325,6 +338,7 @@ async fn apply(
                 std::mem::take(&mut batch).write(connection, None, now).await?;
                 *number = admin.run(connection, now).await?;
             }
+            Op::Keep(row) => batch.keep(row),
             Op::Flush | Op::Close => {}
             #[cfg(test)]
             Op::Crash => {}

@@ -94,7 +94,7 @@ impl Control for PrivacyActor {
     async fn handle(&mut self, Look { call, zone, reply }: Look) -> Result<(), Failure> {
         let verdict = self.screen(call, zone);
         match &verdict {
-            Ok(call) if call.redactions() > 0 => self.counts.redacted += 1,
+            Ok(call) if call.cut().values() > 0 => self.counts.redacted += 1,
             Ok(_) => self.counts.passed += 1,
             Err(_) => self.counts.denied += 1,
         }
@@ -141,7 +141,7 @@ impl PrivacyActor {
         if let Some(schema) = &mut request.schema {
             *schema = Arc::new(redactor.cut_json(schema)?);
         }
-        Ok(Cut(Some(Box::new(redactor))))
+        Ok(Cut(Some(Arc::new(redactor))))
     }
 
     fn redactor(&self) -> Redactor {

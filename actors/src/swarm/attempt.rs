@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use super::context::JobContext;
 use super::meters::JobMeters;
 use super::order::StopReason;
-use crate::call::{Call, Cleared, Draft, Request, Turn};
-use crate::failure::{FailureKind, RetryClass};
+use super::reuse::{Joining, Landing, Source};
+use crate::call::{Call, Cleared, Cut, Draft, Request, SharedPrefix, Turn};
+use crate::failure::{CallError, FailureKind, RetryClass};
 use crate::gates::budget::BudgetRefusal;
 use crate::gates::rate::RateRefusal;
 use crate::guard::pressure::GuardLevel;
@@ -19,6 +20,9 @@ use crate::level::Level;
 use crate::model::{Model, ProviderId};
 use crate::money::{Micros, Usage};
 use crate::ports::{Exchange, Finish, Rendered, Reply, Try, TryOutcome, backoff};
+use crate::route::joint::Brought;
+use crate::route::rules::{self, Crossing};
+use crate::route::shares::{Share, WhenOver};
 
 /// How often a call is tried again that found no connection while others did.
 const UNREACHABLE_TRIES: u32 = 10;
@@ -39,10 +43,39 @@ pub(crate) struct Question {
     pub(crate) level: Level,
     /// How many items it carries.
     pub(crate) items: usize,
+    /// What the job's other calls begin with as well.
+    pub(crate) shared: Option<Arc<SharedPrefix>>,
+}
+
+impl Question {
+    /// Bytes of all that is asked.
+    fn bytes(&self) -> u64 {
+        let schema = self.schema.as_ref().map_or(0, |schema| schema.to_string().len());
+        let system = self.rendered.system.as_ref().map_or(0, String::len);
+        (schema + system + self.rendered.prompt.len()) as u64
+    }
+}
+
+/// What an answer brought, once checked.
+pub(crate) trait Checked {
+    /// Whether nothing of it has to be asked again.
+    fn is_whole(&self) -> bool;
+}
+
+impl Checked for Box<str> {
+    fn is_whole(&self) -> bool {
+        true
+    }
+}
+
+impl Checked for Vec<Result<Box<str>, String>> {
+    fn is_whole(&self) -> bool {
+        self.iter().all(Result::is_ok)
+    }
 }
 
 /// What all tries of a piece of work took.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Log {
     pub(crate) tries: Vec<Try>,
     pub(crate) usage: Usage,
@@ -51,6 +84,8 @@ pub(crate) struct Log {
     pub(crate) redactions: u32,
     pub(crate) model: Option<(String, ProviderId)>,
     pub(crate) took: Duration,
+    /// The answer on its way to others; to be dropped once this one's result is durable.
+    pub(crate) landing: Option<Landing>,
 }
 
 impl Log {
@@ -71,6 +106,11 @@ impl Log {
             TryOutcome::Rejected { why } => format!("the answer of {} failed its check: {why}", last.model),
             TryOutcome::Failed { kind, why } => format!("{}: {}: {why}", last.model, kind.words()),
             TryOutcome::Refused { why } => why.clone(),
+            TryOutcome::Joined { failed: Some(why) } => {
+                format!("{}: the same call of another: {why}", last.model)
+            }
+            TryOutcome::Cached | TryOutcome::Joined { failed: None } => format!("{} answered", last.model),
+            TryOutcome::Crossed { .. } => format!("{} was not asked", last.model),
         }
     }
 }
@@ -99,7 +139,7 @@ enum Tried<T> {
 }
 
 /// Asks the models of the route, one after another, until an answer passes `check`.
-pub(crate) async fn ask<T>(
+pub(crate) async fn ask<T: Checked>(
     job: &JobContext,
     question: &Question,
     check: impl Fn(&str) -> Result<T, String>,
@@ -110,8 +150,23 @@ pub(crate) async fn ask<T>(
     // Whether every model that this job may use at all waits for a person.
     let mut all_parked = true;
     let mut outcome = None;
+    let zone_of = |model: &Arc<Model>| job.lane(model).spec.zone;
+    let origin = rules::origin(job.order.route.iter().map(zone_of), question.level);
+    let bytes = question.bytes();
     for (place, model) in job.order.route.iter().enumerate() {
-        match ask_in_calm(job, question, place, model, &check, log).await {
+        let crossing = match rules::crossing(job.order.rules.fallback, origin, zone_of(model)) {
+            Ok(crossing) => crossing,
+            Err(forbidden) => {
+                log.refused(model, forbidden.to_string());
+                continue;
+            }
+        };
+        if let Err(too_long) = rules::fits(model, bytes, question.max_tokens) {
+            log.refused(model, too_long.to_string());
+            all_parked &= !zone_of(model).admits(job.order.level);
+            continue;
+        }
+        match ask_in_calm(job, question, (place, crossing), model, &check, log).await {
             Tried::Answered(answer) => outcome = Some(Outcome::Answered(answer)),
             Tried::Never => outcome = Some(Outcome::Dead(log.last_words())),
             Tried::Stopped => outcome = Some(Outcome::Stopped),
@@ -142,17 +197,17 @@ pub(crate) async fn ask<T>(
 
 /// As [`ask_model`]; a failure that came with an emergency of the machine moves nothing to
 /// another model: once the emergency is over, the same one is asked again.
-async fn ask_in_calm<T>(
+async fn ask_in_calm<T: Checked>(
     job: &JobContext,
     question: &Question,
-    place: usize,
+    (place, mut crossing): (usize, Option<Crossing>),
     model: &Arc<Model>,
     check: &impl Fn(&str) -> Result<T, String>,
     log: &mut Log,
 ) -> Tried<T> {
     loop {
         let emergencies = job.guard.emergencies();
-        let tried = ask_model(job, question, place, model, check, log).await;
+        let tried = ask_model(job, question, (place, &mut crossing), model, check, log).await;
         let moves_on = matches!(tried, Tried::NextModel | Tried::Park(StopReason::Tripped { .. }));
         if !moves_on || !job.starved(model, emergencies) {
             return tried;
@@ -164,43 +219,63 @@ async fn ask_in_calm<T>(
     }
 }
 
-async fn ask_model<T>(
+async fn ask_model<T: Checked>(
     job: &JobContext,
     question: &Question,
-    place: usize,
+    (place, crossing): (usize, &mut Option<Crossing>),
     model: &Arc<Model>,
     check: &impl Fn(&str) -> Result<T, String>,
     log: &mut Log,
 ) -> Tried<T> {
     let mut turns = vec![Turn::user(&question.rendered.prompt)];
     let (mut failures, mut repaired) = (0, false);
+    let mut joining = Joining::default();
     loop {
-        let (call, taken) = match pass_gates(job, question, model, turns.clone(), log).await {
-            Ok(passed) => passed,
-            Err(tried) => return tried.into(),
-        };
-        let started = Instant::now();
-        let (granted, wanted) = (call.request().max_tokens, question.max_tokens.min(model.max_output));
-        let underway = Underway::begin(&job.meters, &call, question.items > 1, taken);
-        let Exchange { receipt, outcome } = job.lane(model).provider.send(call).await;
-        let outcome = outcome.map(|reply| receipt.restore(reply));
-        let bill = receipt.settle(&outcome);
-        let took = started.elapsed();
-        let usage = outcome.as_ref().ok().and_then(|reply| reply.usage).unwrap_or_default();
-        underway.end(place, outcome.is_ok(), &usage, bill.billed);
-        log.calls += 1;
-        log.cost += bill.billed;
-        log.usage += usage;
+        let Passed { way, cut } =
+            match pass_gates(job, question, model, turns.clone(), &mut joining, log).await {
+                Ok(passed) => passed,
+                Err(end) => return end.into(),
+            };
+        if let Some(Crossing { from, to }) = crossing.take() {
+            job.meters.zone_crossed();
+            log.note(model, TryOutcome::Crossed { from, to }, Duration::ZERO);
+        }
         log.model = Some((model.id.clone(), model.provider.clone()));
-
+        let wanted = question.max_tokens.min(model.max_output);
+        let mut granted = wanted;
+        let (outcome, took, source) = match way {
+            Way::Cleared(call, share) => {
+                granted = call.request().max_tokens;
+                let (outcome, took) =
+                    send(job, question, place, model, (*call, cut.values(), share), log).await;
+                (outcome, took, Source::Own)
+            }
+            Way::Brought(brought) => match &*brought {
+                Brought::Kept(text) => {
+                    job.meters.cache_hit();
+                    let reply = Reply { text: text.to_string(), usage: None, finish: Finish::Stop };
+                    (Ok(reply), Duration::ZERO, Source::Kept)
+                }
+                Brought::Answer(reply) => {
+                    job.meters.call_joined();
+                    (Ok(reply.clone()), Duration::ZERO, Source::Joined)
+                }
+                Brought::Failed { error, failures: others } => {
+                    job.meters.call_joined();
+                    failures = failures.max(others.saturating_sub(1));
+                    (Err(error.clone()), Duration::ZERO, Source::Joined)
+                }
+            },
+        };
         let error = match outcome {
-            Ok(reply) => match judge(&reply, check) {
+            Ok(reply) => {
+                // Others get the answer as the model wrote it: what was cut out of this call is this
+                // one's alone.
+                let text = cut.restore(&reply.text);
+                let judged = judge(reply.finish, &text, check);
                 // Nothing tells how much of a text is missing; what fits a schema is whole.
-                judged
-                    if reply.finish == Finish::Length
-                        && granted < wanted
-                        && (judged.is_err() || question.schema.is_none()) =>
-                {
+                let is_short = reply.finish == Finish::Length && granted < wanted;
+                if is_short && (judged.is_err() || question.schema.is_none()) {
                     let why = format!(
                         "what is left covered {granted} of {wanted} output tokens, and the answer was cut off"
                     );
@@ -208,32 +283,37 @@ async fn ask_model<T>(
                     log.note(model, TryOutcome::Rejected { why: why.clone() }, took);
                     return Tried::Park(StopReason::Budget(why));
                 }
-                Ok(answer) => {
-                    log.note(model, TryOutcome::Answered, took);
-                    return Tried::Answered(answer);
-                }
-                Err(why) => {
-                    job.meters.answer_rejected();
-                    log.note(model, TryOutcome::Rejected { why: why.clone() }, took);
-                    // A refusal is not mended by asking again, nor is a whole pack.
-                    if repaired || question.items > 1 || reply.finish == Finish::Refusal {
-                        return Tried::NextModel;
+                match judged {
+                    Ok(answer) => {
+                        log.note(model, source.answered(), took);
+                        let whole = answer.is_whole();
+                        log.landing = joining.answered(job, question.level, model, reply, whole);
+                        return Tried::Answered(answer);
                     }
-                    repaired = true;
-                    turns.push(Turn::assistant(if reply.text.is_empty() {
-                        "(no answer)"
-                    } else {
-                        &reply.text
-                    }));
-                    turns.push(Turn::user(format!(
-                        "That answer did not pass its check: {why}. Answer again, in full, and mend exactly that."
-                    )));
-                    continue;
+                    Err(why) => {
+                        job.meters.answer_rejected();
+                        joining.rejected(&reply);
+                        log.note(model, source.rejected(why.clone()), took);
+                        if source == Source::Kept {
+                            joining.ignore_kept();
+                            continue;
+                        }
+                        // A refusal is not mended by asking again, nor is a whole pack.
+                        if repaired || question.items > 1 || reply.finish == Finish::Refusal {
+                            return Tried::NextModel;
+                        }
+                        repaired = true;
+                        turns.push(Turn::assistant(if text.is_empty() { "(no answer)" } else { &*text }));
+                        turns.push(Turn::user(format!(
+                            "That answer did not pass its check: {why}. Answer again, in full, and mend exactly that."
+                        )));
+                        continue;
+                    }
                 }
-            },
+            }
             Err(error) => error,
         };
-        log.note(model, TryOutcome::Failed { kind: error.kind, why: error.message.clone() }, took);
+        log.note(model, source.failed(&error), took);
         // A provider's rate limit is no item's fault: the lane closes for everybody, and trips if
         // it does not open again.
         let is_busy = matches!(error.kind, FailureKind::RateLimited | FailureKind::Overloaded);
@@ -245,39 +325,82 @@ async fn ask_model<T>(
             _ => job.order.retries,
         };
         let spent_tries = failures > bound;
-        match error.kind.retry() {
-            RetryClass::Never => return Tried::Never,
+        let given_up = match error.kind.retry() {
+            RetryClass::Never => Some(Tried::Never),
             // The lane is tripped; going through the gate again finds out how to park.
-            RetryClass::OtherModel if error.kind.is_terminal() => {}
-            RetryClass::OtherModel => return Tried::NextModel,
-            _ if spent_tries => return Tried::NextModel,
-            RetryClass::Now => {}
+            RetryClass::OtherModel if error.kind.is_terminal() => None,
+            RetryClass::OtherModel => Some(Tried::NextModel),
+            _ if spent_tries => Some(Tried::NextModel),
+            RetryClass::Now => None,
             // The lane itself keeps everybody waiting for as long as the provider asked.
-            RetryClass::After if is_busy => {}
+            RetryClass::After if is_busy => None,
             RetryClass::After => {
                 let wait = backoff(failures, error.retry_after, job.random.as_ref());
-                if job.unless_stopped(tokio::time::sleep(wait)).await.is_none() {
+                if source == Source::Joined {
+                    // Whoever takes the lead now waits; all others wait for that one.
+                    joining.pause = Some(wait);
+                } else if job.unless_stopped(tokio::time::sleep(wait)).await.is_none() {
                     return Tried::Stopped;
                 }
+                None
             }
+        };
+        if let Some(tried) = given_up {
+            joining.gave_up(&error, failures);
+            return tried;
         }
     }
+}
+
+/// Sends a cleared call and settles it.
+async fn send(
+    job: &JobContext,
+    question: &Question,
+    place: usize,
+    model: &Model,
+    (call, taken, share): (Call<Cleared>, u32, Option<Share>),
+    log: &mut Log,
+) -> (Result<Reply, CallError>, Duration) {
+    let started = Instant::now();
+    let underway = Underway::begin(&job.meters, &call, question.items > 1, taken, share);
+    let Exchange { receipt, outcome } = job.lane(model).provider.send(call).await;
+    let bill = receipt.settle(&outcome);
+    let took = started.elapsed();
+    let usage = outcome.as_ref().ok().and_then(|reply| reply.usage).unwrap_or_default();
+    underway.end(place, outcome.is_ok(), &usage, bill.billed);
+    log.calls += 1;
+    log.cost += bill.billed;
+    log.usage += usage;
+    (outcome, took)
 }
 
 /// A call under way, as meters count it; dropped when its agent is cancelled or panics.
 struct Underway<'a> {
     meters: &'a JobMeters,
     reserved: Option<Micros>,
+    share: Option<Share>,
 }
 
 impl<'a> Underway<'a> {
-    fn begin(meters: &'a JobMeters, call: &Call<Cleared>, packed: bool, redactions: u32) -> Underway<'a> {
+    fn begin(
+        meters: &'a JobMeters,
+        call: &Call<Cleared>,
+        packed: bool,
+        redactions: u32,
+        mut share: Option<Share>,
+    ) -> Underway<'a> {
         meters.call_started(packed, redactions);
-        Underway { meters, reserved: Some(call.reserved()) }
+        if let Some(share) = &mut share {
+            share.sent(call.reserved());
+        }
+        Underway { meters, reserved: Some(call.reserved()), share }
     }
 
     fn end(mut self, place: usize, answered: bool, usage: &Usage, billed: Micros) {
         self.reserved = None;
+        if let Some(share) = self.share.take() {
+            share.settle(billed);
+        }
         self.meters.call_ended(place, answered, usage, billed);
     }
 }
@@ -291,14 +414,12 @@ impl Drop for Underway<'_> {
 }
 
 /// The answer if it passes, or what is wrong with it.
-fn judge<T>(reply: &Reply, check: &impl Fn(&str) -> Result<T, String>) -> Result<T, String> {
-    match reply.finish {
+fn judge<T>(finish: Finish, text: &str, check: &impl Fn(&str) -> Result<T, String>) -> Result<T, String> {
+    match finish {
         Finish::Refusal => Err("the model declined to answer".into()),
-        Finish::Stop => check(&reply.text),
+        Finish::Stop => check(text),
         // A cut-off answer may still be whole enough to pass.
-        Finish::Length => {
-            check(&reply.text).map_err(|why| format!("it was cut off at the token limit ({why})"))
-        }
+        Finish::Length => check(text).map_err(|why| format!("it was cut off at the token limit ({why})")),
     }
 }
 
@@ -319,14 +440,29 @@ impl<T> From<GateEnd> for Tried<T> {
     }
 }
 
-/// Takes a call through all three gates. Gives it with the number of values cut out.
+/// A call that came through, and what the privacy gate cut out of it.
+struct Passed {
+    way: Way,
+    cut: Cut,
+}
+
+/// How a call came through.
+enum Way {
+    /// It may be sent; with its place in the shares.
+    Cleared(Box<Call<Cleared>>, Option<Share>),
+    /// It need not be.
+    Brought(Arc<Brought>),
+}
+
+/// Takes a call through all three gates, unless others have what it asks for.
 async fn pass_gates(
     job: &JobContext,
     question: &Question,
     model: &Arc<Model>,
     turns: Vec<Turn>,
+    joining: &mut Joining,
     log: &mut Log,
-) -> Result<(Call<Cleared>, u32), GateEnd> {
+) -> Result<Passed, GateEnd> {
     let lane = job.lane(model);
     let mut gate_tries = 0;
     loop {
@@ -342,14 +478,17 @@ async fn pass_gates(
             schema: question.schema.clone(),
             max_tokens: question.max_tokens.min(model.max_output),
             level: question.level,
+            shared: question.shared.clone(),
         });
-        let Some(passed) = job.unless_stopped(pass(job, lane, draft)).await else {
+        let Some(passed) = job.unless_stopped(pass(job, lane, draft, joining)).await else {
             return Err(GateEnd::Stopped);
         };
         let refusal = match passed {
-            Ok((call, redactions)) => {
-                log.redactions += redactions;
-                return Ok((call, redactions));
+            Ok(passed) => {
+                if let Way::Cleared(..) = &passed.way {
+                    log.redactions += passed.cut.values();
+                }
+                return Ok(passed);
             }
             Err(refusal) => refusal,
         };
@@ -393,7 +532,8 @@ async fn pass(
     job: &JobContext,
     lane: &super::context::LaneHandle,
     draft: Call<Draft>,
-) -> Result<(Call<Cleared>, u32), Refusal> {
+    joining: &mut Joining,
+) -> Result<Passed, Refusal> {
     use crate::gates::privacy::PrivacyRefusal;
     let screened = job.privacy.screen(draft, lane.spec.zone).await.map_err(|refusal| match refusal {
         PrivacyRefusal::Down(_) => Refusal::GateDown,
@@ -401,7 +541,14 @@ async fn pass(
         | PrivacyRefusal::Legal { .. }
         | PrivacyRefusal::Unseen(_)) => Refusal::Denied(denied.to_string()),
     })?;
-    let redactions = screened.redactions();
+    let cut = screened.cut();
+    if let Some(brought) = joining.look(job, screened.request()).await {
+        return Ok(Passed { way: Way::Brought(brought), cut });
+    }
+    if let Some(pause) = joining.pause.take() {
+        tokio::time::sleep(pause).await;
+    }
+    let share = take_share(job, lane).await?;
     let funded = job.budget.fund(screened).await.map_err(|refusal| match refusal {
         BudgetRefusal::Down(_) => Refusal::GateDown,
         BudgetRefusal::Store(error) => Refusal::Store(error),
@@ -419,5 +566,19 @@ async fn pass(
             Refusal::Park(StopReason::Tripped { provider: lane.spec.id.clone(), trip })
         }
     })?;
-    Ok((cleared, redactions))
+    Ok(Passed { way: Way::Cleared(Box::new(cleared), share), cut })
+}
+
+/// Counts the call against its provider's share, where there are ceilings.
+async fn take_share(job: &JobContext, lane: &super::context::LaneHandle) -> Result<Option<Share>, Refusal> {
+    let Some(shares) = &job.shared.shares else { return Ok(None) };
+    let refused = match shares.begin(&lane.spec.id).await {
+        Ok(share) => return Ok(Some(share)),
+        Err(over) => over.to_string(),
+    };
+    job.meters.over_share();
+    Err(match shares.when_over() {
+        WhenOver::Deny => Refusal::Denied(refused),
+        WhenOver::Defer => Refusal::Park(StopReason::Share(refused)),
+    })
 }

@@ -12,6 +12,7 @@ use crate::guard::pressure::LowDisk;
 use crate::level::Level;
 use crate::model::{Model, ProviderId};
 use crate::ports::{ItemKey, StoreError};
+use crate::route::rules::CallRules;
 
 /// Agents that one cohort supervises at most.
 pub const COHORT_SIZE: u32 = 1_024;
@@ -73,6 +74,8 @@ pub struct JobOrder {
     pub alerts: Vec<u8>,
     /// How long calls in flight may go on once the job is told to stop.
     pub drain_within: Duration,
+    /// How its calls are routed.
+    pub rules: CallRules,
 }
 
 /// Why a job stopped before its end.
@@ -91,6 +94,8 @@ pub enum StopReason {
         /// Why.
         trip: Trip,
     },
+    /// A provider's share of the calls is at its ceiling; says which.
+    Share(String),
     /// Too many of the first agents died.
     FailureRate {
         /// Dead …
@@ -115,6 +120,7 @@ impl std::fmt::Display for StopReason {
             StopReason::Tripped { provider, trip } => {
                 write!(f, "{} ({provider}): {}", trip.kind.words(), trip.message)
             }
+            StopReason::Share(what) => f.write_str(what),
             StopReason::FailureRate { failed, of } => {
                 write!(f, "{failed} of the first {of} agents died")
             }

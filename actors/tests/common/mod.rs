@@ -27,6 +27,8 @@ use empire_actors::level::{Level, Zone};
 use empire_actors::model::{Limits, Model, ProviderId, ProviderSpec, Structured, Thinking};
 use empire_actors::money::{Micros, Price};
 use empire_actors::ports::{Item, ItemKey, Part, Provider, Verdict};
+use empire_actors::route::SharedCalls;
+use empire_actors::route::rules::CallRules;
 use empire_actors::swarm::meters::MeterReading;
 use empire_actors::swarm::order::{CohortPlan, JobEnd, JobOrder};
 use empire_actors::swarm::{Swarm, SwarmParts};
@@ -48,6 +50,7 @@ pub struct Bench {
     pub caps: Vec<Cap>,
     pub machine: Arc<FakeMachine>,
     pub order: JobOrder,
+    pub shared: SharedCalls,
 }
 
 /// What a run left behind.
@@ -139,6 +142,7 @@ impl Bench {
             terms: Default::default(),
             alerts: vec![50, 80, 95],
             drain_within: Duration::from_secs(60),
+            rules: CallRules::default(),
         };
         Bench {
             ledger: Arc::new(FakeLedger::default()),
@@ -150,6 +154,7 @@ impl Bench {
             caps: Vec::new(),
             machine: Arc::default(),
             order,
+            shared: SharedCalls::default(),
         }
     }
 
@@ -193,6 +198,7 @@ impl Bench {
             privacy_workers: 2,
             detector: detector(),
             guard: guard_parts(&self.machine),
+            shared: self.shared.clone(),
         }
     }
 

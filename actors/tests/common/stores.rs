@@ -386,7 +386,8 @@ impl Script for FakeScript {
 
     fn render_reduce(&self, answers: &[Box<str>], last: bool) -> Option<Result<Rendered, String>> {
         Hooks::run(&self.hooks.reduce, ());
-        let prompt = format!("sum {} of {}", if last { "all" } else { "some" }, answers.len());
+        let which = if last { "all".into() } else { format!("some from {}", answers[0]) };
+        let prompt = format!("sum {which} of {}", answers.len());
         Some(Ok(Rendered { system: None, prompt }))
     }
 }
