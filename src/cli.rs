@@ -23,7 +23,7 @@ use empire_actors::money::Micros;
 
 use crate::home::Home;
 use crate::run::error::{CommandError, Exit};
-use crate::run::prepare::{DEFAULT_SCENARIO, Place, blocking};
+use crate::run::prepare::{DEFAULT_SCENARIO, Place};
 use crate::text;
 
 const STYLES: Styles = Styles::styled()
@@ -248,7 +248,7 @@ pub async fn main(cli: Cli) -> Result<Exit, CommandError> {
         Command::Budget(command) => budget::budget(&context, command).await,
         Command::Approvals(args) => approvals::approvals(&context, args).await,
         Command::Sim(args) => sim::sim(&context, args).await,
-        Command::Privacy(command) => blocking(move || privacy::privacy(&context, &command)).await?,
+        Command::Privacy(command) => privacy::privacy(context, command).await,
         Command::Doctor => doctor::doctor(&context).await,
         Command::Schema(_) | Command::Completions(_) => Ok(Exit::Done),
     }

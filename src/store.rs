@@ -14,6 +14,7 @@ use crate::home::{Home, HomeLock};
 
 mod admin;
 mod approvals;
+mod audit;
 mod batch;
 mod budget;
 mod chunks;
@@ -33,6 +34,7 @@ mod conformance;
 mod tests;
 
 pub use approvals::{Approval, ApprovalState, NewApproval};
+pub use audit::StoredDecision;
 pub use budget::{
     AuditLine, Baseline, LedgerLine, RecentSpend, SinceBaseline, StoredCap, read_scope_word, scope_word,
 };

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::call::{Call, Cleared, Receipt, SharedPrefix};
 use crate::failure::{CallError, FailureKind};
+use crate::gates::audit::Decision;
 use crate::gates::calendar::Day;
 use crate::guard::pressure::Readings;
 use crate::level::{Level, Zone};
@@ -381,6 +382,21 @@ pub trait Answers: Send + Sync {
 
     /// The answer of a reduce step that was done before.
     fn reduced(&self, key: ItemKey) -> BoxFuture<'_, Result<Option<Box<str>>, StoreError>>;
+}
+
+// --- What the privacy gate decided -------------------------------------------------------------
+
+/// Keeps what the privacy gate decided.
+pub trait Audit: Send + Sync {
+    /// What contents are hashed with, so that a hash tells nobody what it is of.
+    fn salt(&self) -> &[u8; 32];
+
+    /// Keeps a decision. Returns at once; it is durable no later than a reservation that is made
+    /// after it.
+    ///
+    /// # Errors
+    /// It cannot be kept: the call may not leave.
+    fn decided(&self, decision: Decision) -> Result<(), StoreError>;
 }
 
 // --- The machine -------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ use crate::kernel::control::{Address, Down, Failure};
 use crate::kernel::policy::{Policy, Restart, Strategy};
 use crate::kernel::supervisor::{ChildSpec, Root, StopReport, TreeView};
 use crate::model::{ProviderId, ProviderSpec};
-use crate::ports::{Answers, Items, Ledger, Provider, Random, Results, Script, WallClock};
+use crate::ports::{Answers, Audit, Items, Ledger, Provider, Random, Results, Script, WallClock};
 use crate::route::SharedCalls;
 
 /// Agents that are awake beyond the calls that may be in flight: they have rendered their
@@ -66,6 +66,8 @@ pub struct SwarmParts {
     pub caps: Vec<Cap>,
     /// Privacy actors.
     pub privacy_workers: usize,
+    /// Where the privacy gate's decisions are kept.
+    pub audit: Arc<dyn Audit>,
     /// What the privacy gate looks with.
     pub detector: Arc<Detector>,
     /// Who watches the machine.
@@ -89,7 +91,8 @@ impl Swarm {
     /// An actor did not start.
     pub async fn start(parts: SwarmParts, order: JobOrder) -> Result<Swarm, Failure> {
         let budget = BudgetGate::new(parts.ledger.clone(), parts.clock.clone());
-        let privacy = PrivacyGate::new(parts.privacy_workers, parts.detector.clone());
+        let privacy =
+            PrivacyGate::new(parts.privacy_workers, parts.detector.clone(), parts.audit, parts.clock.clone());
         let GuardParts { sampler, settings, checkpoint } = parts.guard;
         let guard = Guard::new(sampler, settings);
         budget.enroll(order.id.clone(), order.terms.clone());

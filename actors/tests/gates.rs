@@ -8,14 +8,16 @@ mod common;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use common::*;
 use empire_actors::call::{Call, Cleared, Draft, Funded, Request, Screened, Turn};
+use empire_actors::gates::audit::Act;
 use empire_actors::gates::book::{Account, Scope};
 use empire_actors::gates::budget::{BudgetGate, BudgetRefusal, Cap};
-use empire_actors::gates::privacy::PrivacyGate;
+use empire_actors::gates::privacy::{PrivacyGate, PrivacyRefusal};
 use empire_actors::gates::rate::{RateGate, RateRefusal};
 use empire_actors::kernel::control::{Address, Control, Failure};
 use empire_actors::kernel::policy::{Policy, Strategy};
@@ -23,7 +25,7 @@ use empire_actors::kernel::supervisor::{ChildSpec, Root};
 use empire_actors::level::{Level, Zone};
 use empire_actors::model::ProviderSpec;
 use empire_actors::money::Micros;
-use empire_actors::ports::Certainty;
+use empire_actors::ports::{Certainty, StoreError};
 use tokio::time::{Instant, timeout};
 
 /// Started before the gates: its crash restarts them all.
@@ -54,7 +56,7 @@ impl Gates {
         let ledger = Arc::new(FakeLedger::default());
         let clock = Arc::new(TokioClock::new(Arc::default()));
         let random = Arc::new(Wobble::default());
-        let privacy = PrivacyGate::new(2, detector());
+        let privacy = PrivacyGate::new(2, detector(), Arc::new(FakeAudit::default()), clock.clone());
         let budget = BudgetGate::new(ledger.clone(), clock.clone());
         let rate = RateGate::new(Arc::new(spec), ledger.clone(), clock, random.clone());
         let fuse = Address::new("fuse");
@@ -101,7 +103,11 @@ impl Gates {
 }
 
 fn draft() -> Call<Draft> {
-    Call::draft(Request {
+    Call::draft(request())
+}
+
+fn request() -> Request {
+    Request {
         job: JOB.into(),
         item: 0,
         model: model("m", "cloud", paid()),
@@ -111,7 +117,7 @@ fn draft() -> Call<Draft> {
         max_tokens: 100,
         level: Level::P1,
         shared: None,
-    })
+    }
 }
 
 fn bound() -> Micros {
@@ -282,4 +288,33 @@ async fn who_leaves_the_line_keeps_nobody_waiting() {
     let reading = gates.rate.read().await.unwrap();
     assert_eq!((reading.waiting, reading.meters.in_flight), (0, 0));
     gates.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_privacy_gate_decides_is_kept_without_the_content_or_the_call_does_not_leave() {
+    let (mail, audit) = ("someone@example.com", Arc::new(FakeAudit::default()));
+    let clock = Arc::new(TokioClock::new(Arc::default()));
+    let privacy = PrivacyGate::new(1, detector(), audit.clone(), clock);
+    let root = Root::start(Policy::default(), privacy.children(), Arc::new(Wobble::default())).await.unwrap();
+    let ask = async |text: &str, level: Level, zone: Zone| {
+        let request = Request { turns: vec![Turn::user(text)], level, ..request() };
+        privacy.screen(Call::draft(request), zone).await.map(drop)
+    };
+    ask("plain", Level::P1, Zone::Local).await.unwrap();
+    assert_eq!(audit.decisions.lock().len(), 0, "the levels alone decided");
+    ask("plain", Level::P1, Zone::Cloud).await.unwrap();
+    ask(&format!("ask {mail}"), Level::P1, Zone::Cloud).await.unwrap();
+    ask(&format!("ask {mail}"), Level::P2, Zone::Cloud).await.unwrap_err();
+    {
+        let decisions = audit.decisions.lock();
+        let acts: Vec<&Act> = decisions.iter().map(|made| &made.act).collect();
+        assert!(matches!(acts[..], [Act::Allow, Act::Redact { values: 1 }, Act::Deny { .. }]), "{acts:?}");
+        assert_eq!(decisions[1].content, decisions[2].content, "the same was asked");
+        assert_ne!(decisions[0].content, decisions[1].content);
+        assert!(!format!("{decisions:?}").contains(mail));
+    }
+    audit.is_full.store(true, Ordering::Relaxed);
+    let refused = ask("plain", Level::P1, Zone::Cloud).await.unwrap_err();
+    assert!(matches!(refused, PrivacyRefusal::Unrecorded(StoreError::DiskFull)), "{refused}");
+    root.stop().await;
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use empire_actors::gates::budget::{Cap, Terms};
 use empire_actors::guard::pressure::Held;
 use empire_actors::model::{Model, ProviderId, ProviderSpec};
-use empire_actors::ports::{Answers, ItemKey, Items, Part, Provider, Results, StoreError, Verdict};
+use empire_actors::ports::{Answers, Audit, ItemKey, Items, Part, Provider, Results, StoreError, Verdict};
 use empire_actors::route::SharedCalls;
 use empire_actors::swarm::meters::MeterReading;
 use empire_actors::swarm::order::{COHORT_SIZE, CohortPlan, FailureRule, JobEnd, JobOrder, StopReason};
@@ -103,7 +103,7 @@ impl Run<'_> {
         let order = self.order();
         let by_hand = store.caps().await?;
         let shared = routing::shared_calls(loaded, store).await?;
-        let parts = self.parts(items, recorder, self.caps(&by_hand), shared)?;
+        let parts = self.parts(items, recorder, self.caps(&by_hand), shared, store.audit().await?)?;
         let fixed = self.fixed(&order);
         store.set_state(&job.id, JobState::Running, "").await?;
         let started = Instant::now();
@@ -162,6 +162,7 @@ impl Run<'_> {
         results: Arc<dyn Results>,
         caps: Vec<Cap>,
         shared: SharedCalls,
+        audit: Arc<dyn Audit>,
     ) -> Result<SwarmParts, CommandError> {
         let loaded = self.loaded;
         let all = providers::all(&loaded.config)?;
@@ -182,6 +183,7 @@ impl Run<'_> {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
             detector: loaded.rules.detector().clone(),
+            audit,
             guard: machine::guard(loaded, self.store, self.outputs.folder()),
             caps,
             shared,

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use empire_actors::gates::audit::Decision;
 use empire_actors::model::ProviderId;
 use empire_actors::money::{Micros, Usage};
 use empire_actors::ports::{
@@ -15,6 +16,7 @@ use sqlx::query_builder::Separated;
 use sqlx::sqlite::Sqlite;
 use sqlx::{QueryBuilder, Row, SqliteConnection};
 
+use super::audit::insert_decisions;
 use super::kept::{self, KeptRow};
 use super::row::{certainty_word, int, key, part_word};
 use super::spool::Fact;
@@ -36,6 +38,7 @@ pub(super) struct Batch<'a> {
     sent: BTreeMap<(&'a ProviderId, &'a str, UnixMillis), u64>,
     records: Vec<&'a ResultRecord>,
     kept: Vec<&'a KeptRow>,
+    decisions: Vec<&'a Decision>,
 }
 
 impl<'a> Batch<'a> {
@@ -72,6 +75,10 @@ impl<'a> Batch<'a> {
         *self.sent.entry((provider, job, at)).or_default() += 1;
     }
 
+    pub(super) fn decided(&mut self, decision: &'a Decision) {
+        self.decisions.push(decision);
+    }
+
     pub(super) fn keep(&mut self, row: &'a KeptRow) {
         self.kept.push(row);
     }
@@ -97,9 +104,17 @@ impl<'a> Batch<'a> {
         let (mut leaving, mut ended, mut reserved) =
             (Rest(&self.leaving), Rest(&self.ended), Rest(&reserved));
         let (mut settled, mut sent, mut chosen) = (Rest(&self.settled), Rest(&sent), Rest(&chosen));
+        let mut decisions = Rest(&self.decisions);
         loop {
-            let lengths =
-                [leaving.len(), ended.len(), reserved.len(), settled.len(), sent.len(), chosen.len()];
+            let lengths = [
+                leaving.len(),
+                ended.len(),
+                reserved.len(),
+                settled.len(),
+                sent.len(),
+                chosen.len(),
+                decisions.len(),
+            ];
             let size = lengths.into_iter().max().unwrap_or(0).min(ROWS).next_power_of_two();
             leaving.take(size, |rows| mark_leaving(script.statement(), &rows));
             ended.take(size, |rows| end_holds(script.statement(), &rows));
@@ -107,6 +122,7 @@ impl<'a> Batch<'a> {
             settled.take(size, |rows| insert_settlements(script.statement(), rows));
             sent.take(size, |rows| add_sends(script.statement(), rows));
             chosen.take(size, |rows| upsert_results(script.statement(), rows));
+            decisions.take(size, |rows| insert_decisions(script.statement(), rows));
             if script.is_empty() {
                 return Ok(());
             }
@@ -145,7 +161,7 @@ impl Script {
 struct Rest<'r, T>(&'r [T]);
 
 /// Rows of one statement, filled up with empty ones.
-type Filled<'r, T> = Vec<Option<&'r T>>;
+pub(super) type Filled<'r, T> = Vec<Option<&'r T>>;
 
 impl<'r, T> Rest<'r, T> {
     fn len(&self) -> usize {
@@ -167,7 +183,7 @@ fn fill<T>(rows: &[T], size: usize) -> Filled<'_, T> {
 }
 
 /// Writes `rows` as a table whose first column is empty in those that only fill up.
-fn push_rows<T>(
+pub(super) fn push_rows<T>(
     sql: &mut QueryBuilder<Sqlite>,
     rows: Filled<'_, T>,
     push: impl FnMut(Separated<'_, Sqlite, &'static str>, Option<&T>),

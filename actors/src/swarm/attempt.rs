@@ -537,6 +537,7 @@ async fn pass(
     use crate::gates::privacy::PrivacyRefusal;
     let screened = job.privacy.screen(draft, lane.spec.zone).await.map_err(|refusal| match refusal {
         PrivacyRefusal::Down(_) => Refusal::GateDown,
+        PrivacyRefusal::Unrecorded(error) => Refusal::Store(error),
         denied @ (PrivacyRefusal::Denied { .. }
         | PrivacyRefusal::Legal { .. }
         | PrivacyRefusal::Unseen(_)) => Refusal::Denied(denied.to_string()),

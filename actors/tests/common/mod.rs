@@ -35,7 +35,7 @@ use empire_actors::swarm::{Swarm, SwarmParts};
 
 pub use machine::{FakeMachine, guard_parts, guard_settings};
 pub use provider::{FakeProvider, Reaction, good_answer, usage_of};
-pub use stores::{FakeItems, FakeLedger, FakeResults, FakeScript, Hooks, TokioClock, Wobble};
+pub use stores::{FakeAudit, FakeItems, FakeLedger, FakeResults, FakeScript, Hooks, TokioClock, Wobble};
 
 pub const JOB: &str = "j";
 
@@ -49,6 +49,7 @@ pub struct Bench {
     pub providers: Vec<(Arc<ProviderSpec>, Arc<FakeProvider>)>,
     pub caps: Vec<Cap>,
     pub machine: Arc<FakeMachine>,
+    pub audit: Arc<FakeAudit>,
     pub order: JobOrder,
     pub shared: SharedCalls,
 }
@@ -153,6 +154,7 @@ impl Bench {
             providers: Vec::new(),
             caps: Vec::new(),
             machine: Arc::default(),
+            audit: Arc::default(),
             order,
             shared: SharedCalls::default(),
         }
@@ -196,6 +198,7 @@ impl Bench {
             random: Arc::new(Wobble::default()),
             caps: self.caps.clone(),
             privacy_workers: 2,
+            audit: self.audit.clone(),
             detector: detector(),
             guard: guard_parts(&self.machine),
             shared: self.shared.clone(),
