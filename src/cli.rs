@@ -2,6 +2,7 @@
 
 mod completions;
 mod doctor;
+mod limits;
 mod results;
 mod run;
 mod sim;
@@ -70,6 +71,8 @@ enum Command {
     Sim(sim::SimArgs),
     /// Check what is reachable, configured and missing, and say what to do about each.
     Doctor,
+    /// Show what each provider still allows, who waits for it, and when the next call may go.
+    Limits,
     /// Print the JSON Schema of a file that people write.
     #[command(subcommand)]
     Schema(Schema),
@@ -235,6 +238,7 @@ pub async fn main(cli: Cli) -> Result<Exit, CommandError> {
         Command::Swarm(Swarm::Cancel(args)) => steer::cancel(&context, &args.id).await,
         Command::Sim(args) => sim::sim(&context, args).await,
         Command::Doctor => doctor::doctor(&context).await,
+        Command::Limits => limits::limits(&context).await,
         Command::Schema(_) | Command::Completions(_) => Ok(Exit::Done),
     }
 }

@@ -7,6 +7,7 @@
 pub mod engine;
 pub mod error;
 pub mod finish;
+pub mod limits;
 pub mod outputs;
 pub mod prepare;
 pub mod progress;

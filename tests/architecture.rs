@@ -78,7 +78,12 @@ const OUTSIDE_MODULES: &[&str] = &["fs", "env", "net", "process", "io", "signal"
 const PURE: &[&str] = &[
     "actors/src/gates/book.rs",
     "actors/src/gates/detect.rs",
+    "actors/src/gates/lane.rs",
+    "actors/src/gates/lane/",
     "actors/src/gates/meter.rs",
+    "actors/src/gates/meter/",
+    "actors/src/gates/room.rs",
+    "actors/src/gates/slab.rs",
     "actors/src/kernel/policy.rs",
     "actors/src/level.rs",
     "actors/src/money.rs",

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use self::context::{ChunkCache, JobContext, LaneHandle};
 use self::job::{JobActor, JobMemory};
@@ -108,6 +109,7 @@ impl Swarm {
             chunks: ChunkCache::default(),
             stop: watch::channel(None).0,
             job: Address::new(format!("/empire/swarm/job-{}", order.id)),
+            deadline: order.deadline.map(|deadline| Instant::now() + deadline),
             order,
         });
         let (end_sender, end) = watch::channel(None);

@@ -12,7 +12,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use common::*;
-use empire_actors::call::{Call, Cleared, Draft, Funded, Request, Screened, Turn};
+use empire_actors::call::{Call, Cleared, Draft, Funded, Request, Screened, Standing, Turn};
 use empire_actors::gates::book::{Account, Scope};
 use empire_actors::gates::budget::{BudgetGate, BudgetRefusal, Cap};
 use empire_actors::gates::privacy::PrivacyGate;
@@ -24,6 +24,8 @@ use empire_actors::level::{Level, Zone};
 use empire_actors::model::ProviderSpec;
 use empire_actors::money::Micros;
 use empire_actors::ports::Certainty;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, timeout};
 
 /// Started before the gates: its crash restarts them all.
@@ -110,6 +112,7 @@ fn draft() -> Call<Draft> {
         schema: None,
         max_tokens: 100,
         level: Level::P1,
+        standing: Standing::default(),
     })
 }
 
@@ -238,30 +241,34 @@ async fn a_restart_forgets_neither_calls_in_flight_nor_the_minute() {
     let mut one_at_a_time = cloud();
     one_at_a_time.limits.concurrency = 1;
     let gates = Gates::start(None, one_at_a_time).await;
-    let out = gates.cleared().await;
+    let out = gates.cleared().await.open().1;
     let call = gates.funded().await;
     let in_line = gates.rate.clear(call);
     let restarted = async {
         tokio::task::yield_now().await;
         gates.restart().await;
     };
-    let (in_line, ()) = tokio::join!(in_line, restarted);
-    assert!(matches!(in_line, Err(RateRefusal::Down(_))), "who waited is told");
-    let call = gates.funded().await;
-    let mut second = Box::pin(gates.rate.clear(call));
-    assert!(waits(&mut second).await, "the call in flight still has the only place");
+    let mut second = Box::pin(in_line);
+    tokio::select! {
+        _ = &mut second => panic!("the call in flight has the only place"),
+        () = restarted => {}
+    }
+    // Who waited keeps the place in line.
+    assert!(timeout(Duration::from_secs(20), &mut second).await.is_err());
     drop(out);
     drop(second.await.unwrap());
     gates.end().await;
 
     let mut spaced = cloud();
-    spaced.limits.requests_per_minute = Some(6);
+    spaced.limits.requests_per_minute = Some(1);
     let gates = Gates::start(None, spaced).await;
     let started = Instant::now();
-    drop(gates.cleared().await);
+    let receipt = gates.cleared().await.open().1;
     gates.restart().await;
-    drop(gates.cleared().await);
-    assert!(started.elapsed() >= Duration::from_secs(10), "{:?}", started.elapsed());
+    let call = gates.funded().await;
+    assert!(timeout(Duration::from_secs(55), gates.rate.clear(call)).await.is_err());
+    drop((receipt, gates.cleared().await));
+    assert!(started.elapsed() >= Duration::from_secs(60), "{:?}", started.elapsed());
     gates.end().await;
 }
 
@@ -270,7 +277,7 @@ async fn who_leaves_the_line_keeps_nobody_waiting() {
     let mut one_at_a_time = cloud();
     one_at_a_time.limits.concurrency = 1;
     let gates = Gates::start(None, one_at_a_time).await;
-    let out = gates.cleared().await;
+    let out = gates.cleared().await.open().1;
     let impatient = gates.funded().await;
     assert!(waits(gates.rate.clear(impatient)).await);
     let call = gates.funded().await;
@@ -280,5 +287,99 @@ async fn who_leaves_the_line_keeps_nobody_waiting() {
     drop(timeout(Duration::from_secs(1), patient).await.unwrap().unwrap());
     let reading = gates.rate.read().await.unwrap();
     assert_eq!((reading.waiting, reading.meters.in_flight), (0, 0));
+    gates.end().await;
+}
+
+fn ask_of(job: &str, standing: Standing) -> Call<Draft> {
+    Call::draft(Request {
+        job: job.into(),
+        item: 0,
+        model: model("m", "cloud", free()),
+        system: None,
+        turns: vec![Turn::user("hello")],
+        schema: None,
+        max_tokens: 100,
+        level: Level::P1,
+        standing,
+    })
+}
+
+fn free() -> Option<empire_actors::money::Price> {
+    let nothing = Micros::ZERO;
+    Some(empire_actors::money::Price {
+        input: nothing,
+        cached_input: nothing,
+        cache_write: nothing,
+        output: nothing,
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_of_several_jobs_take_turns_at_one_gate() {
+    let mut one_at_a_time = cloud();
+    one_at_a_time.limits.concurrency = 1;
+    let gates = Gates::start(None, one_at_a_time).await;
+    let funded = async |job: &str| {
+        let screened = gates.privacy.screen(ask_of(job, Standing::default()), Zone::Cloud).await.unwrap();
+        gates.budget.fund(screened).await.unwrap()
+    };
+    let out = gates.rate.clear(funded("heavy").await).await.unwrap();
+    let mut waiting = FuturesUnordered::new();
+    for _ in 0..1_000 {
+        let call = funded("heavy").await;
+        waiting.push(gates.rate.clear(call));
+    }
+    // Each takes its place in line when it is first asked.
+    assert!(waiting.next().now_or_never().is_none());
+    let light = funded("light").await;
+    waiting.push(gates.rate.clear(light));
+    assert!(waiting.next().now_or_never().is_none());
+    assert_eq!(gates.rate.read().await.unwrap().waiting, 1_001);
+    drop(out);
+    let mut before = 0;
+    loop {
+        let cleared = waiting.next().await.unwrap().unwrap();
+        if &*cleared.request().job == "light" {
+            break;
+        }
+        before += 1;
+    }
+    assert!(before <= 1, "{before} of the heavy job went before it");
+    drop(waiting);
+    assert_eq!(gates.rate.read().await.unwrap().waiting, 0, "who leaves is gone from the line");
+    gates.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_cannot_be_met_is_refused_before_money_is_set_aside() {
+    let mut slow = cloud();
+    slow.limits.requests_per_minute = Some(1);
+    let gates = Gates::start(None, slow).await;
+    let first = gates.cleared().await.open().1;
+    let due = |seconds| {
+        let deadline = Some(Instant::now() + Duration::from_secs(seconds));
+        ask_of("j", Standing { deadline, ..Standing::default() })
+    };
+    let late = gates.privacy.screen(due(30), Zone::Cloud).await.unwrap();
+    assert!(matches!(gates.rate.foresee(&late), Err(RateRefusal::TooLate(_))));
+    let funded = gates.budget.fund(late).await.unwrap();
+    assert!(matches!(gates.rate.clear(funded).await, Err(RateRefusal::TooLate(_))));
+    let in_time = gates.privacy.screen(due(90), Zone::Cloud).await.unwrap();
+    gates.rate.foresee(&in_time).unwrap();
+    drop(first);
+    gates.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permit_that_nobody_uses_comes_back() {
+    let mut one_at_a_time = cloud();
+    one_at_a_time.limits.concurrency = 1;
+    let gates = Gates::start(None, one_at_a_time).await;
+    let started = Instant::now();
+    let forgotten = gates.cleared().await;
+    let next = gates.cleared().await;
+    assert!((30..32).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+    drop((forgotten, next));
+    assert_eq!(gates.rate.read().await.unwrap().meters.in_flight, 0);
     gates.end().await;
 }

@@ -15,6 +15,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::error::CommandError;
+use super::limits;
 use super::outputs::{Appender, Outputs};
 use super::prepare::{Loaded, highest_level, scope_of};
 use super::progress::{Fixed, Progress, say};
@@ -134,6 +135,8 @@ impl Run<'_> {
                 .failure_rule
                 .map(|rule| FailureRule { failed: rule.failed, of_first: rule.of_first }),
             deadline: spec.deadline,
+            class: spec.priority,
+            weight: 1,
             reduce_group: spec.reduce.as_ref().map(|reduce| reduce.group as usize),
             drain_within: DRAIN_WITHIN,
         }
@@ -204,6 +207,7 @@ async fn watch(
     let mut draw = tokio::time::interval(DRAW_EVERY);
     let mut ask = tokio::time::interval(ASK_EVERY);
     let mut memory = Memory::new();
+    let mut snapshot = limits::Snapshot::new(store.dir(), job);
     let mut signals = Signals::new()?;
     let mut interrupts = 0;
     loop {
@@ -214,6 +218,7 @@ async fn watch(
             }
             _ = draw.tick() => {
                 let lanes = swarm.lanes().await;
+                snapshot.write_sometimes(&lanes).await;
                 progress.show(&meters.read(), &lanes);
                 memory.look_sometimes();
             }

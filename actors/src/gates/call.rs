@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::budget::{Bill, Hold};
-use super::meter::{Health, Trip};
-use super::rate::Permit;
+use super::meter::{Health, Told, Trip, Used};
+use super::rate::{News, Permit};
+use super::room::Class;
 use crate::failure::{Billing, CallError, FailureKind};
 use crate::level::Level;
 use crate::model::Model;
@@ -52,6 +54,25 @@ impl Turn {
     }
 }
 
+/// How a call stands in line at the rate gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// How urgent it is.
+    pub class: Class,
+    /// Its job's share beside other jobs of its class; at least 1.
+    pub weight: u16,
+    /// When it must have left.
+    pub deadline: Option<Instant>,
+    /// Whether the same call was sent before and turned away or lost.
+    pub is_retry: bool,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Standing { class: Class::Normal, weight: 1, deadline: None, is_retry: false }
+    }
+}
+
 /// Everything a vendor will be told, in no vendor's dialect yet.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -71,6 +92,8 @@ pub struct Request {
     pub max_tokens: u32,
     /// How private the content is.
     pub level: Level,
+    /// How it stands in line; never sent.
+    pub standing: Standing,
 }
 
 impl Request {
@@ -192,9 +215,10 @@ impl Call<Cleared> {
     /// the outcome. A receipt that is dropped instead bills the call at its reservation.
     #[must_use = "a dropped receipt bills the call at its reservation"]
     pub fn open(self) -> (Request, Receipt) {
-        let Cleared { redactions, mut hold, permit } = self.stage;
+        let Cleared { redactions, mut hold, mut permit } = self.stage;
         hold.mark_sent();
-        (self.request, Receipt { redactions, hold, permit })
+        permit.sent();
+        (self.request, Receipt { redactions, hold, permit, told: Vec::new() })
     }
 }
 
@@ -205,9 +229,15 @@ pub struct Receipt {
     redactions: u32,
     hold: Hold,
     permit: Permit,
+    told: Vec<Told>,
 }
 
 impl Receipt {
+    /// Notes what the vendor said about its own limits, for the lane.
+    pub fn heard(&mut self, told: Vec<Told>) {
+        self.told = told;
+    }
+
     /// How many values were cut out of the call.
     #[must_use]
     pub fn redactions(&self) -> u32 {
@@ -216,7 +246,7 @@ impl Receipt {
 
     /// Settles the call by what came of it, and tells its lane about the provider's health.
     pub(crate) fn settle(self, outcome: &Result<Reply, CallError>) -> Bill {
-        self.permit.report(health(outcome));
+        self.permit.report(&News { health: health(outcome), used: used(outcome), told: self.told });
         match outcome {
             Ok(Reply { usage: Some(usage), .. }) => self.hold.settle_usage(usage),
             Ok(_) => self.hold.settle_failed(Billing::Reservation),
@@ -232,11 +262,23 @@ impl Receipt {
 fn health(outcome: &Result<Reply, CallError>) -> Health {
     let Err(error) = outcome else { return Health::Good };
     if error.kind.is_terminal() {
-        return Health::Broken(Trip { kind: error.kind, message: error.message.clone() });
+        let message = error.message.clone();
+        return Health::Broken(Trip { kind: error.kind, message, retry_at: None });
     }
     match error.kind {
-        FailureKind::RateLimited | FailureKind::Overloaded => Health::Busy(error.retry_after),
+        FailureKind::RateLimited | FailureKind::Overloaded => Health::Busy(error.kind, error.retry_after),
         FailureKind::Unreachable => Health::Unreachable(error.message.clone()),
+        FailureKind::TimedOut | FailureKind::Disconnected | FailureKind::ServerError => {
+            Health::Faulty(error.kind, error.message.clone())
+        }
         _ => Health::Neutral,
+    }
+}
+
+fn used(outcome: &Result<Reply, CallError>) -> Used {
+    match outcome {
+        Ok(Reply { usage: Some(usage), .. }) => Used::Counted(*usage),
+        Err(CallError { billing: Billing::Nothing, status: None, .. }) => Used::Nothing,
+        _ => Used::Unknown,
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::context::JobContext;
 use super::meters::JobMeters;
 use super::order::StopReason;
-use crate::call::{Call, Cleared, Draft, Request, Turn};
+use crate::call::{Call, Cleared, Draft, Request, Standing, Turn};
 use crate::failure::{FailureKind, RetryClass};
 use crate::gates::budget::BudgetRefusal;
 use crate::gates::rate::RateRefusal;
@@ -130,7 +130,8 @@ pub(crate) async fn ask<T>(
     }
     match parked {
         Some(reason) => {
-            if all_parked {
+            // Who is too late stops nobody who is before it in line.
+            if all_parked && reason != StopReason::Deadline {
                 job.stop(reason.clone());
             }
             Outcome::Parked(reason)
@@ -149,8 +150,9 @@ async fn ask_model<T>(
 ) -> Tried<T> {
     let mut turns = vec![Turn::user(&question.rendered.prompt)];
     let (mut failures, mut repaired) = (0, false);
+    let mut standing = job.standing();
     loop {
-        let (call, taken) = match pass_gates(job, question, model, turns.clone(), log).await {
+        let (call, taken) = match pass_gates(job, question, model, &turns, standing, log).await {
             Ok(passed) => passed,
             Err(tried) => return tried.into(),
         };
@@ -180,6 +182,7 @@ async fn ask_model<T>(
                         return Tried::NextModel;
                     }
                     repaired = true;
+                    standing.is_retry = false;
                     turns.push(Turn::assistant(if reply.text.is_empty() {
                         "(no answer)"
                     } else {
@@ -194,6 +197,7 @@ async fn ask_model<T>(
             Err(error) => error,
         };
         log.note(model, TryOutcome::Failed { kind: error.kind, why: error.message.clone() }, took);
+        standing.is_retry = true;
         // A provider's rate limit is no item's fault: the lane closes for everybody, and trips if
         // it does not open again.
         let is_busy = matches!(error.kind, FailureKind::RateLimited | FailureKind::Overloaded);
@@ -284,7 +288,8 @@ async fn pass_gates(
     job: &JobContext,
     question: &Question,
     model: &Arc<Model>,
-    turns: Vec<Turn>,
+    turns: &[Turn],
+    standing: Standing,
     log: &mut Log,
 ) -> Result<(Call<Cleared>, u32), GateEnd> {
     let lane = job.lane(model);
@@ -298,10 +303,11 @@ async fn pass_gates(
             item: question.item,
             model: model.clone(),
             system: question.rendered.system.clone(),
-            turns: turns.clone(),
+            turns: turns.to_vec(),
             schema: question.schema.clone(),
             max_tokens: question.max_tokens.min(model.max_output),
             level: question.level,
+            standing,
         });
         let Some(passed) = job.unless_stopped(pass(job, lane, draft)).await else {
             return Err(GateEnd::Stopped);
@@ -334,6 +340,10 @@ async fn pass_gates(
                 log.refused(model, reason.to_string());
                 return Err(GateEnd::Park(reason));
             }
+            Refusal::Late(why) => {
+                log.refused(model, why);
+                return Err(GateEnd::Park(StopReason::Deadline));
+            }
             Refusal::Store(error) => {
                 job.stop(StopReason::Store(error));
                 return Err(GateEnd::Stopped);
@@ -346,6 +356,8 @@ enum Refusal {
     GateDown,
     Denied(String),
     Park(StopReason),
+    /// It cannot leave before the job's deadline.
+    Late(String),
     Store(crate::ports::StoreError),
 }
 
@@ -360,18 +372,25 @@ async fn pass(
         denied @ PrivacyRefusal::Denied { .. } => Refusal::Denied(denied.to_string()),
     })?;
     let redactions = screened.redactions();
+    // Before money is set aside, and journalled, for a call that cannot go anyway.
+    lane.rate.foresee(&screened).map_err(|refusal| refused_by_rate(lane, refusal))?;
     let funded = job.budget.fund(screened).await.map_err(|refusal| match refusal {
         BudgetRefusal::Down(_) => Refusal::GateDown,
         BudgetRefusal::Store(error) => Refusal::Store(error),
         short @ BudgetRefusal::Short(_) => Refusal::Park(StopReason::Budget(short.to_string())),
         no_price @ BudgetRefusal::NoPrice(_) => Refusal::Denied(no_price.to_string()),
     })?;
-    let cleared = lane.rate.clear(funded).await.map_err(|refusal| match refusal {
+    let cleared = lane.rate.clear(funded).await.map_err(|refusal| refused_by_rate(lane, refusal))?;
+    Ok((cleared, redactions))
+}
+
+fn refused_by_rate(lane: &super::context::LaneHandle, refusal: RateRefusal) -> Refusal {
+    match refusal {
         RateRefusal::Down(_) => Refusal::GateDown,
         RateRefusal::Store(error) => Refusal::Store(error),
         RateRefusal::Tripped(trip) => {
             Refusal::Park(StopReason::Tripped { provider: lane.spec.id.clone(), trip })
         }
-    })?;
-    Ok((cleared, redactions))
+        late @ RateRefusal::TooLate(_) => Refusal::Late(late.to_string()),
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures_util::future::{Either, select};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
 use super::agent::{self, AgentEnd, AgentRef, Note};
 use super::cohort::Finished;
@@ -15,6 +16,7 @@ use super::job;
 use super::meters::JobMeters;
 use super::order::{CohortPlan, JobOrder, StopReason};
 use super::turnstile::Turnstile;
+use crate::call::Standing;
 use crate::gates::budget::BudgetGate;
 use crate::gates::privacy::PrivacyGate;
 use crate::gates::rate::RateGate;
@@ -71,6 +73,8 @@ impl Follower {
 /// What all agents of a job share.
 pub(crate) struct JobContext {
     pub(crate) order: JobOrder,
+    /// When the job has to have ended.
+    pub(crate) deadline: Option<Instant>,
     pub(crate) script: Arc<dyn Script>,
     pub(crate) items: Arc<dyn Items>,
     pub(crate) answers: Arc<dyn Answers>,
@@ -92,6 +96,12 @@ impl JobContext {
     /// The lane of a model of the route. Every route was checked for this at the start.
     pub(crate) fn lane(&self, model: &Model) -> &LaneHandle {
         &self.lanes[&model.provider]
+    }
+
+    /// How a call of the job stands in line when it is made for the first time.
+    pub(crate) fn standing(&self) -> Standing {
+        let JobOrder { class, weight, .. } = self.order;
+        Standing { class, weight, deadline: self.deadline, is_retry: false }
     }
 
     /// Stops the job: no new turns, no new calls. The first reason stays, but cancelling

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::gates::meter::Trip;
+use crate::gates::room::Class;
 use crate::level::Level;
 use crate::model::{Model, ProviderId};
 use crate::ports::{ItemKey, StoreError};
@@ -63,6 +64,10 @@ pub struct JobOrder {
     pub failure_rule: Option<FailureRule>,
     /// How long the job may run from now.
     pub deadline: Option<Duration>,
+    /// How urgent its calls are.
+    pub class: Class,
+    /// Its share beside other jobs of its class; at least 1.
+    pub weight: u16,
     /// How many answers one reduce step sums up; `None` for no reduce.
     pub reduce_group: Option<usize>,
     /// How long calls in flight may go on once the job is told to stop.

@@ -1,0 +1,657 @@
+//! One provider's lane: who waits for it, who may go, and what is known of its health. Pure: the
+//! caller says what time it is, and tells the waiters.
+//!
+//! What a provider allows holds over all its models, and what it allows of one model beside that.
+//! Each model has a waiting room of its own, so that one that is held up stops no other.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::meter::breaker::{Breaker, Stop};
+use super::meter::{Binding, Cost, Fit, Health, Held, Meters, Now, SentAt, Told, Trip, Used};
+use super::room::{Entry, Key, Next, Room};
+use super::slab::Slab;
+use crate::failure::FailureKind;
+use crate::model::{Limits, ProviderSpec};
+use crate::ports::{Sent, UnixMillis};
+
+mod reading;
+
+pub use reading::{LaneReading, ModelReading, Reading, RetryReading};
+
+/// A permit whose call is not sent within this comes back.
+pub const PERMIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Retries may be so many of a hundred calls while the provider turns calls away, …
+const RETRY_PERCENT: u64 = 10;
+/// … but so many in any case, or a job of few calls could never try again.
+const RETRIES_AT_LEAST: u64 = 3;
+/// Calls after which the budget of retries looks back no further: it halves what it counted.
+const RETRY_MEMORY: u64 = 10_000;
+
+/// A wish to send one call.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// Which model is called.
+    pub model: Arc<str>,
+    /// How it stands in line. Its deadline is on the lane's running clock.
+    pub entry: Entry,
+    /// Whether the same call was sent before and turned away or lost.
+    pub is_retry: bool,
+    /// What it may use.
+    pub cost: Cost,
+}
+
+/// Why a call may not wait here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Nothing goes to this provider or model.
+    #[error(transparent)]
+    Tripped(Trip),
+    /// It could not leave before its deadline.
+    #[error("it could leave at {} at the earliest, after its deadline: {}", .0.could_leave_at, .0.binding.map_or("too many are before it", Binding::words))]
+    TooLate(TooLate),
+}
+
+/// A deadline that cannot be met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLate {
+    /// When the call could leave at the earliest.
+    pub could_leave_at: UnixMillis,
+    /// What keeps it that long.
+    pub binding: Option<Binding>,
+}
+
+/// A place in line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    model: usize,
+    is_retry: bool,
+    key: Key,
+    /// The least time that the call has to wait, by the meters and who is before it.
+    pub promised: Duration,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    ticket: T,
+    cost: Cost,
+}
+
+/// What a provider or one of its models allows, and how it is.
+#[derive(Debug)]
+struct Scope {
+    meters: Meters,
+    breaker: Breaker,
+    in_flight: u32,
+}
+
+impl Scope {
+    fn new<'a>(limits: &Limits, now: Now, past: impl Iterator<Item = &'a Sent> + Clone) -> Scope {
+        Scope {
+            meters: Meters::new(limits, now, past),
+            breaker: Breaker::new(limits.concurrency),
+            in_flight: 0,
+        }
+    }
+
+    /// What stops any call.
+    fn stop(&mut self, now: Now) -> Option<Stop> {
+        self.breaker.stop(now, self.in_flight)
+    }
+
+    /// What stops a call of this cost.
+    fn short(&mut self, now: Now, cost: Cost) -> Option<Stop> {
+        self.meters.fit(now, cost).map(|(fit, binding)| match fit {
+            Fit::In(wait) => Stop::Until(now.running + Duration::from_millis(wait.unsigned_abs()), binding),
+            Fit::WhenLeft | Fit::Now => Stop::Full(binding),
+        })
+    }
+
+    fn grant(&mut self, cost: Cost) -> Held {
+        self.in_flight += 1;
+        self.breaker.granted(self.in_flight);
+        self.meters.hold(cost)
+    }
+}
+
+#[derive(Debug)]
+struct ModelLane<T> {
+    model: Arc<str>,
+    scope: Scope,
+    fresh: Room<Waiting<T>>,
+    /// Those that were turned away or lost before.
+    again: Room<Waiting<T>>,
+    /// What its calls have cost, against other models.
+    served: u64,
+}
+
+impl<T> ModelLane<T> {
+    fn waiting(&self) -> usize {
+        self.fresh.len() + self.again.len()
+    }
+
+    fn room(&mut self, is_retry: bool) -> &mut Room<Waiting<T>> {
+        if is_retry { &mut self.again } else { &mut self.fresh }
+    }
+}
+
+#[derive(Debug)]
+struct Grant {
+    model: usize,
+    cost: Cost,
+    of_provider: Held,
+    of_model: Held,
+    epoch: u64,
+    model_epoch: u64,
+    /// `None` while the permit is unused.
+    sent: Option<(SentAt, SentAt)>,
+}
+
+/// The waiter that goes next, and from where.
+#[derive(Debug, Clone, Copy)]
+struct Chosen {
+    model: usize,
+    is_retry: bool,
+    next: Next,
+}
+
+/// A permit, as the lane knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pass {
+    key: Key,
+    model: usize,
+    cost: Cost,
+    is_retry: bool,
+}
+
+/// What has come of somebody who waited.
+pub type Outcome = Result<Pass, Refused>;
+
+/// What a call that was sent told.
+#[derive(Debug)]
+pub struct News {
+    /// About the provider's health.
+    pub health: Health,
+    /// About its own tokens.
+    pub used: Used,
+    /// About the vendor's limits.
+    pub told: Vec<Told>,
+}
+
+/// One provider's lane; `T` is what a waiter leaves as its ticket.
+#[derive(Debug)]
+pub struct Lane<T> {
+    spec: Arc<ProviderSpec>,
+    scope: Scope,
+    models: Vec<ModelLane<T>>,
+    past: Vec<Sent>,
+    grants: Slab<Grant>,
+    /// Permits in the order in which they were given, for their time-out.
+    unused: VecDeque<(Duration, Key)>,
+    calls: u64,
+    retries: u64,
+    /// The model that was called last, for providers that load one at a time, …
+    loaded: Option<usize>,
+    /// … and since when it is that one.
+    loaded_since: Duration,
+    binding: Option<Binding>,
+    look_at: Option<Duration>,
+}
+
+impl<T> Lane<T> {
+    /// A lane that remembers what was sent in the last day.
+    #[must_use]
+    pub fn new(spec: Arc<ProviderSpec>, past: Vec<Sent>, now: Now) -> Lane<T> {
+        let mut lane = Lane {
+            scope: Scope::new(&spec.limits, now, past.iter()),
+            models: Vec::new(),
+            past: Vec::new(),
+            grants: Slab::default(),
+            unused: VecDeque::new(),
+            calls: 0,
+            retries: 0,
+            loaded: None,
+            loaded_since: Duration::ZERO,
+            binding: None,
+            look_at: None,
+            spec,
+        };
+        lane.past = past;
+        for model in lane.spec.clone().model_limits.keys() {
+            lane.model(&model.as_str().into(), now);
+        }
+        lane.past = Vec::new();
+        lane
+    }
+
+    fn model(&mut self, model: &Arc<str>, now: Now) -> usize {
+        if let Some(index) = self.models.iter().position(|lane| lane.model == *model) {
+            return index;
+        }
+        // A model without limits of its own still has a breaker of its own.
+        let free = Limits::slots(self.spec.limits.concurrency);
+        let limits = self.spec.model_limits.get(&**model).unwrap_or(&free);
+        let past = self.past.iter().filter(|sent| sent.model == *model);
+        let scope = Scope::new(limits, now, past);
+        self.models.push(ModelLane {
+            model: model.clone(),
+            scope,
+            fresh: Room::default(),
+            again: Room::default(),
+            served: 0,
+        });
+        self.models.len() - 1
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.models.iter().map(ModelLane::waiting).sum()
+    }
+
+    /// Lets a call go at once, if nobody is before it and nothing stops it.
+    pub fn go_at_once(&mut self, now: Now, ask: &Ask) -> Option<Pass> {
+        self.take_back_unused(now);
+        if self.waiting() > 0 || (ask.is_retry && !self.retry_may_go(&ask.model)) {
+            return None;
+        }
+        let model = self.model(&ask.model, now);
+        let stopped = self.tripped(now, model).is_some()
+            || self.scope.stop(now).is_some()
+            || self.must_drain(model)
+            || self.model_stop(now, model, ask.cost).is_some()
+            || self.scope.short(now, ask.cost).is_some();
+        (!stopped).then(|| self.grant(now, model, ask.cost, ask.is_retry))
+    }
+
+    /// Takes a place in line.
+    ///
+    /// # Errors
+    /// It need not wait: it would not get through in time, or nobody does.
+    pub fn enter(&mut self, now: Now, ask: &Ask, ticket: T) -> Result<Place, (T, Refused)> {
+        if let Err(refused) = self.foresee(now, ask) {
+            return Err((ticket, refused));
+        }
+        let model = self.model(&ask.model, now);
+        let promised = self.promise(now, model, ask, true);
+        let (is_retry, waiting) = (ask.is_retry, Waiting { ticket, cost: ask.cost });
+        let is_first = self.models[model].waiting() == 0;
+        if is_first {
+            // A model that nobody wanted for a while has not saved up turns.
+            let least = self.models.iter().filter(|lane| lane.waiting() > 0).map(|lane| lane.served).min();
+            let lane = &mut self.models[model];
+            lane.served = lane.served.max(least.unwrap_or(0));
+        }
+        let key = self.models[model].room(is_retry).enter(now.running, &ask.entry, waiting);
+        if let Some(deadline) = ask.entry.deadline {
+            self.look_by(deadline + Duration::from_millis(2));
+        }
+        Ok(Place { model, is_retry, key, promised })
+    }
+
+    /// Whether a call may wait at all.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn foresee(&mut self, now: Now, ask: &Ask) -> Result<(), Refused> {
+        let model = self.model(&ask.model, now);
+        if let Some(trip) = self.tripped(now, model) {
+            return Err(Refused::Tripped(trip));
+        }
+        let Some(deadline) = ask.entry.deadline else { return Ok(()) };
+        let promised = self.promise(now, model, ask, false);
+        if now.running + promised <= deadline {
+            return Ok(());
+        }
+        Err(Refused::TooLate(TooLate { could_leave_at: now.wall_in(promised), binding: self.binding }))
+    }
+
+    /// How long a call that enters now will wait at least: until the lane opens, and until the
+    /// meters have let through those before it. What those will use of the tokens is a bound, and
+    /// most use less, so `with_tokens` is no ground to refuse anybody.
+    fn promise(&mut self, now: Now, model: usize, ask: &Ask, with_tokens: bool) -> Duration {
+        let (mut calls, mut tokens) = (0, 0);
+        for (index, lane) in self.models.iter().enumerate() {
+            // Of other models only the more urgent are surely before it.
+            let ahead = if index == model { lane.fresh.ahead_of(&ask.entry) } else { (0, 0) };
+            calls += ahead.0;
+            tokens += if with_tokens { ahead.1 } else { 0 };
+        }
+        let lane = &mut self.models[model];
+        let opens = [self.scope.breaker.closed_until(), lane.scope.breaker.closed_until()];
+        let opens = opens.into_iter().flatten().max().unwrap_or_default().saturating_sub(now.running);
+        let own = lane.scope.meters.promise(now, calls, tokens, ask.cost);
+        opens.max(own).max(self.scope.meters.promise(now, calls, tokens, ask.cost))
+    }
+
+    fn tripped(&mut self, now: Now, model: usize) -> Option<Trip> {
+        let of_provider = self.scope.breaker.tripped(now).cloned();
+        of_provider.or_else(|| self.models[model].scope.breaker.tripped(now).cloned())
+    }
+
+    /// Leaves the line; an old place changes nothing.
+    pub fn leave(&mut self, place: &Place) {
+        let Some(lane) = self.models.get_mut(place.model) else { return };
+        lane.room(place.is_retry).leave(place.key);
+    }
+
+    /// The next one of those who wait that goes, or need not wait any longer. To be asked until
+    /// there is none; then [`look_at`](Self::look_at) says when to ask again.
+    pub fn serve(&mut self, now: Now) -> Option<(T, Outcome)> {
+        self.take_back_unused(now);
+        if let Some(turned_away) = self.turn_away(now) {
+            return Some(turned_away);
+        }
+        self.binding = None;
+        if self.waiting() == 0 {
+            return None;
+        }
+        if let Some(stop) = self.scope.stop(now) {
+            return self.stopped(stop);
+        }
+        let mut passed = 0_u64;
+        while let Some(chosen) = self.choose(now, passed) {
+            if self.must_drain(chosen.model) {
+                return self.stopped(Stop::Full(Binding::ModelSwitch));
+            }
+            let lane = &mut self.models[chosen.model];
+            let Some(cost) = lane.room(chosen.is_retry).ticket(chosen.next.key).map(|w| w.cost) else {
+                return None;
+            };
+            if let Some(stop) = self.model_stop(now, chosen.model, cost) {
+                // Held up by its own limits: the next model's turn.
+                self.note_stop(stop);
+                passed |= 1 << chosen.model.min(63);
+                continue;
+            }
+            // What is short for all models is kept for the one whose turn it is, or a large call
+            // would never go.
+            if let Some(stop) = self.scope.short(now, cost) {
+                return self.stopped(stop);
+            }
+            let waiting = self.models[chosen.model].room(chosen.is_retry).take(now.running, chosen.next)?;
+            let pass = self.grant(now, chosen.model, cost, chosen.is_retry);
+            return Some((waiting.ticket, Ok(pass)));
+        }
+        self.give_up_on_retries(now).then(|| self.turn_away(now)).flatten()
+    }
+
+    fn stopped<R>(&mut self, stop: Stop) -> Option<R> {
+        self.note_stop(stop);
+        None
+    }
+
+    fn note_stop(&mut self, stop: Stop) {
+        let (Stop::Until(_, binding) | Stop::Full(binding)) = stop;
+        self.binding.get_or_insert(binding);
+        if let Stop::Until(until, _) = stop {
+            self.look_by(until);
+        }
+    }
+
+    fn look_by(&mut self, at: Duration) {
+        self.look_at = Some(self.look_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// Somebody who waits in vain.
+    fn turn_away(&mut self, now: Now) -> Option<(T, Outcome)> {
+        if self.waiting() == 0 {
+            return None;
+        }
+        let provider_trip = self.scope.breaker.tripped(now).cloned();
+        let opens = self.scope.breaker.closed_until().unwrap_or_default().max(now.running);
+        for lane in &mut self.models {
+            let trip = provider_trip.clone().or_else(|| lane.scope.breaker.tripped(now).cloned());
+            let opens = lane.scope.breaker.closed_until().unwrap_or_default().max(opens);
+            for room in [&mut lane.fresh, &mut lane.again] {
+                if let Some(trip) = &trip
+                    && let Some(next) = room.next(now.running)
+                    && let Some(waiting) = room.leave(next.key)
+                {
+                    return Some((waiting.ticket, Err(Refused::Tripped(trip.clone()))));
+                }
+                if let Some(waiting) = room.late(opens) {
+                    let late =
+                        TooLate { could_leave_at: now.wall_in(opens - now.running), binding: self.binding };
+                    return Some((waiting.ticket, Err(Refused::TooLate(late))));
+                }
+                if let Some(deadline) = room.first_deadline() {
+                    let at = deadline + Duration::from_millis(2);
+                    self.look_at = Some(self.look_at.map_or(at, |earlier| earlier.min(at)));
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether a retry may go: while calls are answered, always; else within its share.
+    fn retry_may_go(&self, model: &str) -> bool {
+        let of_model = self.models.iter().find(|lane| *lane.model == *model);
+        let is_well =
+            self.scope.breaker.is_well() && of_model.is_none_or(|lane| lane.scope.breaker.is_well());
+        is_well || self.retries < self.retries_allowed()
+    }
+
+    fn retries_allowed(&self) -> u64 {
+        (self.calls * RETRY_PERCENT / 100).max(RETRIES_AT_LEAST)
+    }
+
+    /// Only calls that were turned away before wait, and they have had their share of tries:
+    /// nobody is kept waiting for what does not come.
+    fn give_up_on_retries(&mut self, now: Now) -> bool {
+        let exhausted = self.retries >= self.retries_allowed();
+        let mut any = false;
+        for lane in &mut self.models {
+            let stuck = exhausted && lane.fresh.is_empty() && !lane.again.is_empty();
+            if !stuck {
+                continue;
+            }
+            if !self.scope.breaker.is_well() {
+                self.scope.breaker.give_up(now);
+                any = true;
+            } else if !lane.scope.breaker.is_well() && lane.scope.stop(now).is_none() {
+                lane.scope.breaker.give_up(now);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// The waiter whose turn it is: by urgency and age, then by what the models have had.
+    /// `passed` marks models that cannot go.
+    fn choose(&mut self, now: Now, passed: u64) -> Option<Chosen> {
+        let retries_left = self.retries < self.retries_allowed();
+        let is_well = self.scope.breaker.is_well();
+        let mut best: Option<(Chosen, u64)> = None;
+        let (mut of_loaded, mut of_others): (Option<Chosen>, Option<Chosen>) = (None, None);
+        for (index, lane) in self.models.iter_mut().enumerate() {
+            if passed & (1 << index.min(63)) != 0 || lane.waiting() == 0 {
+                continue;
+            }
+            let is_well = is_well && lane.scope.breaker.is_well();
+            let Some(chosen) = choose_within(lane, index, now, is_well, retries_left) else { continue };
+            if best.is_none_or(|(best, served)| (chosen.next.rank, lane.served) < (best.next.rank, served)) {
+                best = Some((chosen, lane.served));
+            }
+            let order = |chosen: &Chosen| (chosen.next.rank, chosen.next.entered);
+            if self.loaded == Some(index) {
+                of_loaded = Some(chosen);
+            } else if of_others.as_ref().is_none_or(|other| order(&chosen) < order(other)) {
+                of_others = Some(chosen);
+            }
+        }
+        match self.spec.switch_after {
+            Some(patience) => self.with_least_switching(now, patience, of_loaded, of_others),
+            None => best.map(|(chosen, _)| chosen),
+        }
+    }
+
+    /// Stays with the loaded model while somebody waits for it, unless somebody more urgent wants
+    /// another one, or has waited out the patience since the model was loaded.
+    fn with_least_switching(
+        &self,
+        now: Now,
+        patience: Duration,
+        of_loaded: Option<Chosen>,
+        of_others: Option<Chosen>,
+    ) -> Option<Chosen> {
+        let (Some(loaded), Some(other)) = (of_loaded, of_others) else { return of_loaded.or(of_others) };
+        let waited = now.running.saturating_sub(other.next.entered.max(self.loaded_since));
+        let stays =
+            loaded.next.rank < other.next.rank || loaded.next.rank == other.next.rank && waited < patience;
+        Some(if stays { loaded } else { other })
+    }
+
+    /// Whether calls of the loaded model must end before one of `model` goes.
+    fn must_drain(&self, model: usize) -> bool {
+        let Some(loaded) = self.loaded.filter(|_| self.spec.switch_after.is_some()) else { return false };
+        loaded != model && self.models[loaded].scope.in_flight > 0
+    }
+
+    fn model_stop(&mut self, now: Now, model: usize, cost: Cost) -> Option<Stop> {
+        let scope = &mut self.models[model].scope;
+        scope.stop(now).or_else(|| scope.short(now, cost))
+    }
+
+    fn grant(&mut self, now: Now, model: usize, cost: Cost, is_retry: bool) -> Pass {
+        let was_well = self.scope.breaker.is_well() && self.models[model].scope.breaker.is_well();
+        self.calls += u64::from(!is_retry);
+        // A retry that follows an answer repeats no storm.
+        self.retries += u64::from(is_retry && !was_well);
+        if self.calls >= 2 * RETRY_MEMORY {
+            self.calls /= 2;
+            self.retries /= 2;
+        }
+        if self.loaded.replace(model) != Some(model) {
+            self.loaded_since = now.running;
+        }
+        let lane = &mut self.models[model];
+        lane.served = lane.served.saturating_add(cost.total().max(1));
+        let grant = Grant {
+            model,
+            cost,
+            of_provider: self.scope.grant(cost),
+            of_model: lane.scope.grant(cost),
+            epoch: self.scope.breaker.epoch(),
+            model_epoch: lane.scope.breaker.epoch(),
+            sent: None,
+        };
+        let key = self.grants.insert(grant);
+        self.unused.push_back((now.running + PERMIT_TIMEOUT, key));
+        Pass { key, model, cost, is_retry }
+    }
+
+    /// Takes back permits that nobody has used in time.
+    fn take_back_unused(&mut self, now: Now) {
+        while let Some((until, key)) = self.unused.front().copied() {
+            let is_unused = self.grants.get(key).is_some_and(|grant| grant.sent.is_none());
+            if is_unused && now.running < until {
+                if self.waiting() > 0 {
+                    self.look_by(until);
+                }
+                return;
+            }
+            self.unused.pop_front();
+            if is_unused {
+                self.give_back_key(key);
+            }
+        }
+    }
+
+    /// Whether a permit is still good.
+    #[must_use]
+    pub fn is_good(&self, pass: &Pass) -> bool {
+        self.grants.get(pass.key).is_some()
+    }
+
+    /// A permit comes back unused: nothing was sent.
+    pub fn give_back(&mut self, pass: &Pass) {
+        self.give_back_key(pass.key);
+    }
+
+    fn give_back_key(&mut self, key: Key) {
+        let Some(grant) = self.grants.remove(key) else { return };
+        let lane = &mut self.models[grant.model];
+        for (scope, held, epoch) in [
+            (&mut self.scope, &grant.of_provider, grant.epoch),
+            (&mut lane.scope, &grant.of_model, grant.model_epoch),
+        ] {
+            scope.in_flight -= 1;
+            scope.meters.unhold(held);
+            scope.breaker.returned(epoch);
+        }
+    }
+
+    /// The call of a permit leaves now. One whose permit has run out leaves all the same, since
+    /// nothing can hold it any more, and is counted under a new permit.
+    pub fn sent(&mut self, now: Now, pass: &mut Pass) {
+        if !self.is_good(pass) {
+            *pass = self.grant(now, pass.model, pass.cost, pass.is_retry);
+        }
+        let key = pass.key;
+        if let Some(grant) = self.grants.get_mut(key) {
+            let of_provider = self.scope.meters.send(now, &grant.of_provider);
+            let of_model = self.models[grant.model].scope.meters.send(now, &grant.of_model);
+            grant.sent = Some((of_provider, of_model));
+        }
+    }
+
+    /// A call that was sent has ended. `jitter` is from 0 up to 1.
+    pub fn ended(&mut self, now: Now, pass: &Pass, news: &News, jitter: f64) {
+        let Some(grant) = self.grants.remove(pass.key) else { return };
+        let Some((of_provider, of_model)) = grant.sent else { return };
+        let lane = &mut self.models[grant.model];
+        self.scope.in_flight -= 1;
+        lane.scope.in_flight -= 1;
+        self.scope.meters.correct(now, of_provider, &grant.of_provider, grant.cost, news.used);
+        lane.scope.meters.correct(now, of_model, &grant.of_model, grant.cost, news.used);
+        for told in &news.told {
+            // What is left when calls are turned away is nothing, and the breaker waits for it.
+            let is_busy = matches!(news.health, Health::Busy(..));
+            let remaining = told.remaining.filter(|_| !is_busy);
+            self.scope.meters.learn(now, &Told { remaining, ..*told });
+        }
+        // What a model does wrong stops that model; what else goes wrong stops the provider.
+        let of_model_alone = match &news.health {
+            Health::Faulty(..) => true,
+            Health::Broken(trip) => trip.kind == FailureKind::ModelGone,
+            _ => false,
+        };
+        let (to_provider, to_model) = match &news.health {
+            Health::Good => (&Health::Good, &Health::Good),
+            health if of_model_alone => (&Health::Neutral, health),
+            health => (health, &Health::Neutral),
+        };
+        self.scope.breaker.report(now, grant.epoch, to_provider, jitter);
+        lane.scope.breaker.report(now, grant.model_epoch, to_model, jitter);
+    }
+
+    /// When to [serve](Self::serve) again although nothing happens until then.
+    pub fn look_at(&mut self) -> Option<Duration> {
+        self.look_at.take()
+    }
+}
+
+/// The next one of a model's two rooms. While all is well, those that were turned away before
+/// have waited longest and go first; in a storm, those that were not go first, since they repeat
+/// nothing, and the others within their share.
+fn choose_within<T>(
+    lane: &mut ModelLane<T>,
+    model: usize,
+    now: Now,
+    is_well: bool,
+    retries_left: bool,
+) -> Option<Chosen> {
+    let fresh = lane.fresh.next(now.running).map(|next| Chosen { model, is_retry: false, next });
+    let again = lane.again.next(now.running).map(|next| Chosen { model, is_retry: true, next });
+    match (fresh, again) {
+        (fresh, None) => fresh,
+        (Some(fresh), Some(again)) if is_well && again.next.rank <= fresh.next.rank => Some(again),
+        (Some(fresh), _) => Some(fresh),
+        (None, again) => again.filter(|_| is_well || retries_left),
+    }
+}
+
+#[cfg(all(test, not(empire_loom)))]
+mod tests;
