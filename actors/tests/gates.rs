@@ -248,13 +248,11 @@ async fn a_restart_forgets_neither_calls_in_flight_nor_the_minute() {
         tokio::task::yield_now().await;
         gates.restart().await;
     };
-    let mut second = Box::pin(in_line);
-    tokio::select! {
-        _ = &mut second => panic!("the call in flight has the only place"),
-        () = restarted => {}
-    }
-    // Who waited keeps the place in line.
-    assert!(timeout(Duration::from_secs(20), &mut second).await.is_err());
+    let (in_line, ()) = tokio::join!(in_line, restarted);
+    assert!(matches!(in_line, Err(RateRefusal::Down(_))), "who waited is told");
+    let call = gates.funded().await;
+    let mut second = Box::pin(gates.rate.clear(call));
+    assert!(waits(&mut second).await, "the call in flight still has the only place");
     drop(out);
     drop(second.await.unwrap());
     gates.end().await;

@@ -65,11 +65,13 @@ pub struct Standing {
     pub deadline: Option<Instant>,
     /// Whether the same call was sent before and turned away or lost.
     pub is_retry: bool,
+    /// Whether its caller has another model to turn to: then it does not wait for one that fails.
+    pub has_other: bool,
 }
 
 impl Default for Standing {
     fn default() -> Self {
-        Standing { class: Class::Normal, weight: 1, deadline: None, is_retry: false }
+        Standing { class: Class::Normal, weight: 1, deadline: None, is_retry: false, has_other: false }
     }
 }
 

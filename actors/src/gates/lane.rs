@@ -38,6 +38,8 @@ pub struct Ask {
     pub entry: Entry,
     /// Whether the same call was sent before and turned away or lost.
     pub is_retry: bool,
+    /// Whether its caller has another model to turn to.
+    pub has_other: bool,
     /// What it may use.
     pub cost: Cost,
 }
@@ -76,6 +78,7 @@ pub struct Place {
 struct Waiting<T> {
     ticket: T,
     cost: Cost,
+    has_other: bool,
 }
 
 /// What a provider or one of its models allows, and how it is.
@@ -87,7 +90,7 @@ struct Scope {
 }
 
 impl Scope {
-    fn new<'a>(limits: &Limits, now: Now, past: impl Iterator<Item = &'a Sent> + Clone) -> Scope {
+    fn new<'a>(limits: &Limits, now: Now, past: &(impl Iterator<Item = &'a Sent> + Clone)) -> Scope {
         Scope {
             meters: Meters::new(limits, now, past),
             breaker: Breaker::new(limits.concurrency),
@@ -204,7 +207,7 @@ impl<T> Lane<T> {
     #[must_use]
     pub fn new(spec: Arc<ProviderSpec>, past: Vec<Sent>, now: Now) -> Lane<T> {
         let mut lane = Lane {
-            scope: Scope::new(&spec.limits, now, past.iter()),
+            scope: Scope::new(&spec.limits, now, &past.iter()),
             models: Vec::new(),
             past: Vec::new(),
             grants: Slab::default(),
@@ -233,7 +236,7 @@ impl<T> Lane<T> {
         let free = Limits::slots(self.spec.limits.concurrency);
         let limits = self.spec.model_limits.get(&**model).unwrap_or(&free);
         let past = self.past.iter().filter(|sent| sent.model == *model);
-        let scope = Scope::new(limits, now, past);
+        let scope = Scope::new(limits, now, &past);
         self.models.push(ModelLane {
             model: model.clone(),
             scope,
@@ -275,7 +278,8 @@ impl<T> Lane<T> {
         }
         let model = self.model(&ask.model, now);
         let promised = self.promise(now, model, ask, true);
-        let (is_retry, waiting) = (ask.is_retry, Waiting { ticket, cost: ask.cost });
+        let (is_retry, waiting) =
+            (ask.is_retry, Waiting { ticket, cost: ask.cost, has_other: ask.has_other });
         let is_first = self.models[model].waiting() == 0;
         if is_first {
             // A model that nobody wanted for a while has not saved up turns.
@@ -296,7 +300,8 @@ impl<T> Lane<T> {
     /// Why not.
     pub fn foresee(&mut self, now: Now, ask: &Ask) -> Result<(), Refused> {
         let model = self.model(&ask.model, now);
-        if let Some(trip) = self.tripped(now, model) {
+        let failing = self.models[model].scope.breaker.open(now).filter(|_| ask.has_other);
+        if let Some(trip) = self.tripped(now, model).or(failing) {
             return Err(Refused::Tripped(trip));
         }
         let Some(deadline) = ask.entry.deadline else { return Ok(()) };
@@ -356,9 +361,7 @@ impl<T> Lane<T> {
                 return self.stopped(Stop::Full(Binding::ModelSwitch));
             }
             let lane = &mut self.models[chosen.model];
-            let Some(cost) = lane.room(chosen.is_retry).ticket(chosen.next.key).map(|w| w.cost) else {
-                return None;
-            };
+            let cost = lane.room(chosen.is_retry).ticket(chosen.next.key).map(|waiting| waiting.cost)?;
             if let Some(stop) = self.model_stop(now, chosen.model, cost) {
                 // Held up by its own limits: the next model's turn.
                 self.note_stop(stop);
@@ -403,10 +406,13 @@ impl<T> Lane<T> {
         let opens = self.scope.breaker.closed_until().unwrap_or_default().max(now.running);
         for lane in &mut self.models {
             let trip = provider_trip.clone().or_else(|| lane.scope.breaker.tripped(now).cloned());
+            let failing = lane.scope.breaker.open(now);
             let opens = lane.scope.breaker.closed_until().unwrap_or_default().max(opens);
             for room in [&mut lane.fresh, &mut lane.again] {
-                if let Some(trip) = &trip
+                if (trip.is_some() || failing.is_some())
                     && let Some(next) = room.next(now.running)
+                    && let Some(has_other) = room.ticket(next.key).map(|waiting| waiting.has_other)
+                    && let Some(trip) = trip.as_ref().or(failing.as_ref().filter(|_| has_other))
                     && let Some(waiting) = room.leave(next.key)
                 {
                     return Some((waiting.ticket, Err(Refused::Tripped(trip.clone()))));
@@ -423,6 +429,12 @@ impl<T> Lane<T> {
             }
         }
         None
+    }
+
+    /// Everybody who waits, to be told that nobody is served here any more.
+    pub fn send_all_away(&mut self) -> Vec<T> {
+        let rooms = self.models.iter_mut().flat_map(|lane| [&mut lane.fresh, &mut lane.again]);
+        rooms.flat_map(Room::clear).map(|waiting| waiting.ticket).collect()
     }
 
     /// Whether a retry may go: while calls are answered, always; else within its share.

@@ -232,7 +232,11 @@ pub(crate) struct Meters {
 
 impl Meters {
     /// Meters under `limits` that remember what was sent in the last day.
-    pub(crate) fn new<'a>(limits: &Limits, now: Now, past: impl Iterator<Item = &'a Sent> + Clone) -> Meters {
+    pub(crate) fn new<'a>(
+        limits: &Limits,
+        now: Now,
+        past: &(impl Iterator<Item = &'a Sent> + Clone),
+    ) -> Meters {
         let windows = METERS.map(|meter| {
             let mut window = Window::new(length(meter), limit(limits, meter)?);
             for sent in past.clone() {

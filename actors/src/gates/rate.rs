@@ -54,6 +54,7 @@ pub(crate) enum Message {
     LookAt(Duration),
     /// That time has come.
     Look,
+    Read(oneshot::Sender<LaneReading>),
 }
 
 /// Wakes the lane when somebody's time has come.
@@ -76,17 +77,34 @@ impl Control for LaneActor {
                 self.gate.shared.state.lock().look_at = None;
                 self.gate.serve();
             }
+            Message::Read(reply) => {
+                let now = self.gate.now();
+                let _ = reply.send(self.gate.shared.state.lock().lane.read(now));
+            }
         }
         Ok(())
     }
 
-    /// Timers of the last incarnation are gone; whoever waits is still there.
+    /// Timers of the last incarnation are gone.
     fn first_message(&self) -> Option<Message> {
         Some(Message::Look)
     }
 
     fn observe(&self) -> LaneReading {
-        self.gate.shared.state.lock().read(self.gate.now())
+        let now = self.gate.now();
+        self.gate.shared.state.lock().lane.read(now)
+    }
+}
+
+impl Drop for LaneActor {
+    /// Whoever waits is told that the gate is down: nobody would wake them in time.
+    fn drop(&mut self) {
+        let waiting = {
+            let mut state = self.gate.shared.state.lock();
+            state.is_up = false;
+            state.lane.send_all_away()
+        };
+        drop(waiting);
     }
 }
 
@@ -97,18 +115,14 @@ struct State {
     lane: Lane<Ticket>,
     /// Whether the lane knows what was sent before.
     remembers: bool,
+    /// Whether there is an actor to wake those who wait.
+    is_up: bool,
     /// When the earliest pending `Look` fires.
     look_at: Option<Duration>,
 }
 
-impl State {
-    fn read(&mut self, now: Now) -> LaneReading {
-        self.lane.read(now)
-    }
-}
-
-/// What outlives the actor's incarnations, since calls in flight and in line do too: a restart
-/// forgets neither what was sent nor that the provider closed or tripped.
+/// What outlives the actor's incarnations, since calls in flight do too: a restart forgets
+/// neither what was sent nor that the provider closed or tripped.
 struct Shared {
     state: Mutex<State>,
 }
@@ -142,7 +156,7 @@ impl RateGate {
     ) -> RateGate {
         let now = Now { running: Duration::ZERO, wall: clock.now() };
         let lane = Lane::new(spec.clone(), Vec::new(), now);
-        let state = State { lane, remembers: false, look_at: None };
+        let state = State { lane, remembers: false, is_up: false, look_at: None };
         RateGate {
             address: Address::new(format!("/empire/gates/rate-{}", spec.id)),
             spec,
@@ -163,6 +177,7 @@ impl RateGate {
             let gate = gate.clone();
             Box::pin(async move {
                 gate.remember().await?;
+                gate.shared.state.lock().is_up = true;
                 Ok(LaneActor { gate })
             })
         })
@@ -231,6 +246,7 @@ impl RateGate {
                 deadline: standing.deadline.map(|at| at.saturating_duration_since(self.started)),
             },
             is_retry: standing.is_retry,
+            has_other: standing.has_other,
             cost,
         }
     }
@@ -238,7 +254,7 @@ impl RateGate {
     async fn permit(&self, ask: &Ask) -> Result<Permit, RateRefusal> {
         let (answer, place) = {
             let mut state = self.shared.state.lock();
-            if !state.remembers {
+            if !state.is_up {
                 return Err(RateRefusal::Down(Down));
             }
             let now = self.now();
@@ -304,10 +320,9 @@ impl RateGate {
     /// How the lane stands.
     ///
     /// # Errors
-    /// The gate has not read the ledger yet.
+    /// The gate is being restarted.
     pub async fn read(&self) -> Result<LaneReading, Down> {
-        let mut state = self.shared.state.lock();
-        if state.remembers { Ok(state.read(self.now())) } else { Err(Down) }
+        self.address.ask(Message::Read).await
     }
 
     fn now(&self) -> Now {

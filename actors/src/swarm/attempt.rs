@@ -150,7 +150,8 @@ async fn ask_model<T>(
 ) -> Tried<T> {
     let mut turns = vec![Turn::user(&question.rendered.prompt)];
     let (mut failures, mut repaired) = (0, false);
-    let mut standing = job.standing();
+    let has_other = place + 1 < job.order.route.len();
+    let mut standing = Standing { has_other, ..job.standing() };
     loop {
         let (call, taken) = match pass_gates(job, question, model, &turns, standing, log).await {
             Ok(passed) => passed,

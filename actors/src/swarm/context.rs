@@ -101,7 +101,7 @@ impl JobContext {
     /// How a call of the job stands in line when it is made for the first time.
     pub(crate) fn standing(&self) -> Standing {
         let JobOrder { class, weight, .. } = self.order;
-        Standing { class, weight, deadline: self.deadline, is_retry: false }
+        Standing { class, weight, deadline: self.deadline, ..Standing::default() }
     }
 
     /// Stops the job: no new turns, no new calls. The first reason stays, but cancelling

@@ -30,7 +30,13 @@ fn lane<T>(limits: Limits) -> Lane<T> {
 
 fn ask(job: &str, model: &str) -> Ask {
     let entry = Entry { job: job.into(), class: Class::Normal, weight: 1, cost: 110, deadline: None };
-    Ask { model: model.into(), entry, is_retry: false, cost: Cost { input: 100, output: 10 } }
+    Ask {
+        model: model.into(),
+        entry,
+        is_retry: false,
+        has_other: false,
+        cost: Cost { input: 100, output: 10 },
+    }
 }
 
 fn good(used: Used) -> News {

@@ -23,6 +23,8 @@ const PAUSE_GROWS: f64 = 1.5;
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// Part of a pause that is added at random at most.
 const JITTER: f64 = 0.1;
+/// How long it takes at least, in the slow part of a start, until one more call may be in flight.
+const GROWS_EVERY: Duration = Duration::from_secs(1);
 /// After this a breaker that tripped by itself lets a probe out.
 const TRIPPED_FOR: Duration = Duration::from_secs(60);
 
@@ -119,6 +121,8 @@ pub(crate) struct Breaker {
     /// Where `width` starts to grow slowly.
     slow_from: u32,
     good_at_width: u32,
+    /// When `width` grew last.
+    grown_at: Duration,
     /// The most calls in flight since the last closure.
     peak: u32,
     closures_in_a_row: u32,
@@ -142,6 +146,7 @@ impl Breaker {
             width: concurrency,
             slow_from: concurrency,
             good_at_width: 0,
+            grown_at: Duration::ZERO,
             peak: 1,
             closures_in_a_row: 0,
             unreachable_in_a_row: 0,
@@ -160,6 +165,13 @@ impl Breaker {
             self.probing = Some(Probe::Wanted);
         }
         self.tripped.as_ref()
+    }
+
+    /// Why and until when it is closed, for whoever need not wait.
+    pub(crate) fn open(&self, now: Now) -> Option<Trip> {
+        let left = self.closed_until?.checked_sub(now.running).filter(|left| !left.is_zero())?;
+        let message = "it failed again and again, and is left alone for a while".to_owned();
+        Some(Trip { kind: self.why, message, retry_at: Some(now.wall_in(left)) })
     }
 
     /// The closure count that a permit carries.
@@ -206,7 +218,7 @@ impl Breaker {
     pub(crate) fn report(&mut self, now: Now, epoch: u64, health: &Health, jitter: f64) {
         let current = epoch == self.epoch;
         match health {
-            Health::Good => self.answered(current),
+            Health::Good => self.answered(now, current),
             Health::Busy(kind, named) => self.close(now, current, *kind, *named, jitter),
             Health::Unreachable(message) => {
                 self.unreachable_in_a_row += 1;
@@ -232,13 +244,13 @@ impl Breaker {
         }
     }
 
-    fn answered(&mut self, current: bool) {
+    fn answered(&mut self, now: Now, current: bool) {
         self.unreachable_in_a_row = 0;
         self.faulty_in_a_row = 0;
         if current {
             self.closures_in_a_row = 0;
             self.probing = None;
-            self.grow();
+            self.grow(now);
         }
     }
 
@@ -266,6 +278,7 @@ impl Breaker {
             self.slow_from = (self.peak.min(self.width) / 2).max(1);
             self.width = 1;
             self.good_at_width = 0;
+            self.grown_at = until;
             self.peak = 1;
             if self.closures_in_a_row >= CLOSED_FOR_GOOD_AFTER {
                 self.give_up(now);
@@ -289,13 +302,17 @@ impl Breaker {
 
     /// Lets more calls be in flight again after an answer, so that the whole queue does not run
     /// into the same limit at once: one more for each answer up to half of what was too much,
-    /// and from there one more for each round of answers.
-    fn grow(&mut self) {
+    /// and from there one more for each round of answers, but no faster than one a second: short
+    /// calls would be back at what was too much within the same window of the vendor's.
+    fn grow(&mut self, now: Now) {
         self.good_at_width += 1;
-        let enough = if self.width < self.slow_from { 1 } else { self.width };
-        if self.width < self.concurrency && self.good_at_width >= enough {
+        let is_slow = self.width >= self.slow_from;
+        let enough = if is_slow { self.width } else { 1 };
+        let is_due = !is_slow || now.running >= self.grown_at + GROWS_EVERY;
+        if self.width < self.concurrency && self.good_at_width >= enough && is_due {
             self.width += 1;
             self.good_at_width = 0;
+            self.grown_at = now.running;
         }
     }
 
@@ -369,8 +386,8 @@ mod tests {
         assert_eq!(go(&mut breaker, 2_010, 1), probing);
         breaker.report(at(2_020), epoch, &Health::Good, 0.0);
         assert_eq!(go(&mut breaker, 2_020, 1), probing, "old news");
-        breaker.report(at(2_030), breaker.epoch(), &Health::Good, 0.0);
-        assert_eq!(go(&mut breaker, 2_030, 1), None);
+        breaker.report(at(3_030), breaker.epoch(), &Health::Good, 0.0);
+        assert_eq!(go(&mut breaker, 3_030, 1), None);
         assert!(breaker.is_well());
     }
 
@@ -382,13 +399,14 @@ mod tests {
         }
         breaker.report(at(0), breaker.epoch(), &busy(Some(1)), 0.0);
         let mut widths = Vec::new();
-        for _ in 0..12 {
+        for second in 2..14 {
+            let now = second * 1_000;
             let mut in_flight = 0;
-            while go(&mut breaker, 2_000, in_flight).is_none() {
+            while go(&mut breaker, now, in_flight).is_none() {
                 in_flight += 1;
             }
             widths.push(in_flight);
-            (0..in_flight).for_each(|_| breaker.report(at(2_000), breaker.epoch(), &Health::Good, 0.0));
+            (0..in_flight).for_each(|_| breaker.report(at(now), breaker.epoch(), &Health::Good, 0.0));
         }
         assert_eq!(widths[..4], [1, 2, 4, 8], "doubling to half of what was too much");
         assert_eq!(widths[4..], [9, 10, 11, 12, 13, 14, 15, 16], "then slowly");
