@@ -62,8 +62,6 @@ pub enum Binding {
     OutputTokensPerMinute,
     /// The provider asked everybody to wait, or is coming back from that.
     ClosedByProvider,
-    /// Retries have used up their share of the calls.
-    RetryBudget,
     /// The loaded model's calls end before another one is loaded.
     ModelSwitch,
 }
@@ -82,7 +80,6 @@ impl Binding {
             Binding::InputTokensPerMinute => "input tokens/min",
             Binding::OutputTokensPerMinute => "output tokens/min",
             Binding::ClosedByProvider => "closed by the provider",
-            Binding::RetryBudget => "retries used up",
             Binding::ModelSwitch => "another model is loaded",
         }
     }

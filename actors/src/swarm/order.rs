@@ -110,7 +110,8 @@ impl std::fmt::Display for StopReason {
             StopReason::Cancelled => f.write_str("cancelled by request"),
             StopReason::Budget(what) => write!(f, "budget reached: {what}"),
             StopReason::Tripped { provider, trip } => {
-                write!(f, "{} ({provider}): {}", trip.kind.words(), trip.message)
+                write!(f, "{} ({provider}): {}", trip.kind.words(), trip.message)?;
+                trip.retry_at.map_or(Ok(()), |at| write!(f, "; try again at {at}"))
             }
             StopReason::FailureRate { failed, of } => {
                 write!(f, "{failed} of the first {of} agents died")
