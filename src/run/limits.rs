@@ -34,7 +34,8 @@ struct Written<'a> {
     providers: Vec<ShownLane>,
 }
 
-/// Writes the file for as long as a job runs; it goes when this is dropped.
+/// Writes the file for as long as a job runs. It stays after that, and is told by its age and by
+/// the folder's lock, which nobody holds then.
 pub struct Snapshot {
     path: PathBuf,
     job: String,
@@ -68,13 +69,6 @@ impl Snapshot {
         if let Err(error) = outcome.await {
             tracing::debug!(%error, "limits.json could not be written");
         }
-    }
-}
-
-impl Drop for Snapshot {
-    fn drop(&mut self) {
-        // One that stays is told by its age.
-        let _ = std::fs::remove_file(&self.path);
     }
 }
 

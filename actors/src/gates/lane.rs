@@ -354,6 +354,9 @@ impl<T> Lane<T> {
         if self.waiting() == 0 {
             return None;
         }
+        if self.scope.in_flight == 0 && self.give_up_on_retries(now) {
+            return self.turn_away(now);
+        }
         if let Some(stop) = self.scope.stop(now) {
             return self.stopped(stop);
         }
@@ -379,7 +382,7 @@ impl<T> Lane<T> {
             let pass = self.grant(now, chosen.model, cost, chosen.is_retry);
             return Some((waiting.ticket, Ok(pass)));
         }
-        self.give_up_on_retries(now).then(|| self.turn_away(now)).flatten()
+        None
     }
 
     fn stopped<R>(&mut self, stop: Stop) -> Option<R> {

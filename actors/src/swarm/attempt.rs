@@ -150,7 +150,9 @@ async fn ask_model<T>(
 ) -> Tried<T> {
     let mut turns = vec![Turn::user(&question.rendered.prompt)];
     let (mut failures, mut repaired) = (0, false);
-    let has_other = place + 1 < job.order.route.len();
+    // What may not go to any other model waits for this one.
+    let is_open = |other: &Arc<Model>| job.lane(other).spec.zone.admits(question.level);
+    let has_other = job.order.route[place + 1..].iter().any(is_open);
     let mut standing = Standing { has_other, ..job.standing() };
     loop {
         let (call, taken) = match pass_gates(job, question, model, &turns, standing, log).await {

@@ -32,7 +32,7 @@ impl<T> Lane<T> {
             if !self.scope.breaker.is_well() {
                 self.scope.breaker.give_up(now);
                 any = true;
-            } else if !lane.scope.breaker.is_well() && lane.scope.stop(now).is_none() {
+            } else if !lane.scope.breaker.is_well() {
                 lane.scope.breaker.give_up(now);
                 any = true;
             }

@@ -13,14 +13,17 @@ use crate::ports::UnixMillis;
 const UNREACHABLE_AFTER: u32 = 5;
 /// Failures of the vendor's own in a row after which a model is left alone for a while.
 const FAULTY_AFTER: u32 = 10;
-/// Closures in a row, each with its probe turned away, after which nobody is made to wait on.
-const CLOSED_FOR_GOOD_AFTER: u32 = 25;
+/// Closures in a row, each with its probe turned away, after which nobody is made to wait on:
+/// about a minute, if no waits are named.
+const CLOSED_FOR_GOOD_AFTER: u32 = 12;
+/// The same where the vendor fails instead of turning calls away: about 25 seconds.
+const FAULTY_FOR_GOOD_AFTER: u32 = 8;
 /// The first pause where no wait was named.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Each probe that is turned away makes the next pause so much longer, …
 const PAUSE_GROWS: f64 = 1.5;
 /// … up to this, unless a longer wait was named.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Part of a pause that is added at random at most.
 const JITTER: f64 = 0.1;
 /// How long it takes at least, in the slow part of a start, until one more call may be in flight.
@@ -280,7 +283,9 @@ impl Breaker {
             self.good_at_width = 0;
             self.grown_at = until;
             self.peak = 1;
-            if self.closures_in_a_row >= CLOSED_FOR_GOOD_AFTER {
+            let is_busy = matches!(kind, FailureKind::RateLimited | FailureKind::Overloaded);
+            let most = if is_busy { CLOSED_FOR_GOOD_AFTER } else { FAULTY_FOR_GOOD_AFTER };
+            if self.closures_in_a_row >= most {
                 self.give_up(now);
             }
         }
@@ -289,7 +294,9 @@ impl Breaker {
     /// Makes nobody wait on: every probe was turned away.
     pub(crate) fn give_up(&mut self, now: Now) {
         let times = self.closures_in_a_row;
-        let message = format!("it turned every call away, {times} times in a row");
+        let is_busy = matches!(self.why, FailureKind::RateLimited | FailureKind::Overloaded);
+        let what = if is_busy { "it turned every call away" } else { "it failed every time it was tried" };
+        let message = format!("{what}, {times} times in a row");
         self.trip(now, self.why, message);
     }
 
@@ -427,7 +434,7 @@ mod tests {
             }
             assert_eq!(waits[..4], first);
             assert_eq!(waits.len() as u32, CLOSED_FOR_GOOD_AFTER);
-            assert_eq!(waits.last(), Some(&15_000));
+            assert_eq!(waits.last(), Some(&10_000));
             let trip = breaker.tripped(at(now)).cloned().unwrap();
             assert_eq!(trip.retry_at, Some(UnixMillis(now.cast_signed() + 60_000)));
             assert!(breaker.tripped(at(now + 60_000)).is_none(), "then a probe may go");
