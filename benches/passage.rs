@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use empire::privacy::rules;
 use empire_actors::call::{Call, Draft, Funded, Request, Screened, Standing, Turn};
 use empire_actors::gates::budget::BudgetGate;
+use empire_actors::gates::detect::Detector;
 use empire_actors::gates::privacy::PrivacyGate;
 use empire_actors::gates::rate::RateGate;
 use empire_actors::kernel::policy::Policy;
@@ -97,7 +99,8 @@ impl Gates {
             switch_after: None,
             cap: None,
         };
-        let privacy = PrivacyGate::new(1);
+        let rules = rules::load(&rules::Look::default()).expect("the rules that ship");
+        let privacy = PrivacyGate::new(1, Arc::new(Detector::new(rules)));
         let budget = BudgetGate::new(ledger.clone(), clock.clone());
         let rate = RateGate::new(Arc::new(spec), ledger, clock, random.clone());
         let mut children = privacy.children();

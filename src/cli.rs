@@ -1,8 +1,12 @@
 //! The command line. Data goes to standard output, talk to standard error.
 
+mod approvals;
+mod budget;
 mod completions;
 mod doctor;
 mod limits;
+mod money;
+mod privacy;
 mod results;
 mod run;
 mod sim;
@@ -20,7 +24,7 @@ use empire_actors::money::Micros;
 
 use crate::home::Home;
 use crate::run::error::{CommandError, Exit};
-use crate::run::prepare::{DEFAULT_SCENARIO, Place};
+use crate::run::prepare::{DEFAULT_SCENARIO, Place, blocking};
 use crate::text;
 
 const STYLES: Styles = Styles::styled()
@@ -67,8 +71,16 @@ enum Command {
     /// Plan, run and steer swarm jobs.
     #[command(subcommand)]
     Swarm(Swarm),
+    /// See and set what may be spent, and compare the ledger with what vendors say.
+    #[command(subcommand)]
+    Budget(budget::Budget),
+    /// See and answer what waits for a yes or a no.
+    Approvals(approvals::ApprovalArgs),
     /// Run the simulator of the model vendors alone, on loopback.
     Sim(sim::SimArgs),
+    /// See and try what the privacy gate does with texts.
+    #[command(subcommand)]
+    Privacy(privacy::Privacy),
     /// Check what is reachable, configured and missing, and say what to do about each.
     Doctor,
     /// Show what each provider still allows, who waits for it, and when the next call may go.
@@ -236,7 +248,10 @@ pub async fn main(cli: Cli) -> Result<Exit, CommandError> {
         Command::Swarm(Swarm::Results(args)) => results::results(&context, args).await,
         Command::Swarm(Swarm::Pause(args)) => steer::pause(&context, &args.id).await,
         Command::Swarm(Swarm::Cancel(args)) => steer::cancel(&context, &args.id).await,
+        Command::Budget(command) => budget::budget(&context, command).await,
+        Command::Approvals(args) => approvals::approvals(&context, args).await,
         Command::Sim(args) => sim::sim(&context, args).await,
+        Command::Privacy(command) => blocking(move || privacy::privacy(&context, &command)).await?,
         Command::Doctor => doctor::doctor(&context).await,
         Command::Limits => limits::limits(&context).await,
         Command::Schema(_) | Command::Completions(_) => Ok(Exit::Done),

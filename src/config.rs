@@ -5,9 +5,13 @@
 //! line and the field, and what to do.
 
 mod address;
+mod budget;
 mod build;
 mod duration;
 mod error;
+mod guard;
+mod money;
+mod privacy;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -23,8 +27,12 @@ use empire_actors::model::{Model, ProviderId, ProviderSpec};
 use empire_actors::money::Micros;
 use secrecy::SecretString;
 
+pub use budget::{ActionPrice, Budget};
 pub use duration::{DurationError, HumaneDuration};
 pub use error::{ConfigError, Place};
+pub use guard::GuardSetting;
+pub use money::EuroRate;
+pub use privacy::{Privacy, RegisterError};
 
 use error::hint;
 use tree::{Node, Table, Value};
@@ -71,6 +79,13 @@ pub enum Dialect {
     Anthropic,
 }
 
+/// How a vendor tells what is left in the account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BalanceKind {
+    /// As Moonshot does: `GET /users/me/balance`.
+    Moonshot,
+}
+
 /// One provider: who it is for the gates, and how to reach it.
 #[derive(Debug, Clone)]
 pub struct ProviderSetting {
@@ -90,6 +105,8 @@ pub struct ProviderSetting {
     pub timeout: Duration,
     /// The model that its name stands for in a route.
     pub default_model: Option<String>,
+    /// How it tells what is left in the account, if it does.
+    pub balance: Option<BalanceKind>,
 }
 
 /// What is known of a model beside what the gates need.
@@ -101,15 +118,6 @@ pub struct ModelFacts {
     pub price_date: Option<jiff::civil::Date>,
     /// Where the price was read.
     pub price_source: Option<String>,
-}
-
-/// Caps on money that are not a provider's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Budget {
-    /// The most that may ever be spent from one data folder.
-    pub total: Micros,
-    /// For jobs that name no budget.
-    pub job_default: Micros,
 }
 
 /// Above what `run` asks before it starts.
@@ -134,8 +142,14 @@ pub struct Config {
     pub route: Vec<String>,
     /// The budgets.
     pub budget: Budget,
+    /// Actions of fixed price by name.
+    pub actions: BTreeMap<String, ActionPrice>,
     /// When to ask first.
     pub confirm: Confirm,
+    /// What is private.
+    pub privacy: Privacy,
+    /// When the machine holds a run back.
+    pub guard: GuardSetting,
 }
 
 impl Config {
@@ -145,7 +159,7 @@ impl Config {
     /// # Errors
     /// If a file cannot be read or a setting cannot be; the error says where and what to do.
     pub fn load(home: &Path, extra: Option<&Path>, env: &Env<'_>) -> Result<Config, ConfigError> {
-        let mut layers = vec![tree::parse(DEFAULTS, &Arc::from("built-in empire.toml"))?];
+        let mut layers = vec![tree::parse(DEFAULTS, &Arc::from(error::BUILT_IN))?];
         let own = home.join("empire.toml");
         // `try_exists` fails where the folder may not be looked into: then reading says why.
         if own.try_exists().unwrap_or(true) {

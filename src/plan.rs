@@ -75,8 +75,8 @@ pub struct PlanInput {
     pub budget: Option<Micros>,
     /// What it has spent or reserved already.
     pub spent: Micros,
-    /// What is left of the cap over all jobs.
-    pub total_left: Option<Micros>,
+    /// What is left of the caps over all jobs, and which of them is the tightest.
+    pub left_over_all: Option<(Micros, MoneyLimit)>,
     /// How long it may take from now.
     pub deadline: Option<Duration>,
     /// All input rows, together.
@@ -263,6 +263,12 @@ pub enum MoneyLimit {
     ProviderCap,
     /// The cap over all jobs.
     TotalCap,
+    /// The cap of this month.
+    MonthCap,
+    /// The cap of this day.
+    DayCap,
+    /// The cap of the job's role.
+    RoleCap,
 }
 
 impl MoneyLimit {
@@ -271,6 +277,9 @@ impl MoneyLimit {
             MoneyLimit::JobBudget => "job budget",
             MoneyLimit::ProviderCap => "provider cap",
             MoneyLimit::TotalCap => "total cap",
+            MoneyLimit::MonthCap => "monthly cap",
+            MoneyLimit::DayCap => "daily cap",
+            MoneyLimit::RoleCap => "role's cap",
         }
     }
 }
@@ -393,7 +402,8 @@ impl JobPlan {
         let (money_left, money_limit) = money_left(input, &input.route[index]).unzip();
         let usable = || route.iter().zip(&input.route).filter(|(plan, _)| plan.unusable.is_none());
         let worst_cost = usable().map(|(plan, _)| plan.worst_cost).sum();
-        let all_jobs = [input.budget.map(|budget| budget.saturating_sub(input.spent)), input.total_left];
+        let over_all = input.left_over_all.map(|(left, _)| left);
+        let all_jobs = [input.budget.map(|budget| budget.saturating_sub(input.spent)), over_all];
         let worst = all_jobs.iter().flatten().all(|left| worst_cost <= *left)
             && usable().all(|(plan, step)| step.cap_left().is_none_or(|left| plan.worst_cost <= left));
         JobPlan {
@@ -421,10 +431,10 @@ fn money_left(input: &PlanInput, step: &RouteStep) -> Option<(Micros, MoneyLimit
     [
         (input.budget.map(|budget| budget.saturating_sub(input.spent)), MoneyLimit::JobBudget),
         (step.cap_left(), MoneyLimit::ProviderCap),
-        (input.total_left, MoneyLimit::TotalCap),
     ]
     .into_iter()
     .filter_map(|(left, limit)| Some((left?, limit)))
+    .chain(input.left_over_all)
     .min_by_key(|(left, _)| *left)
 }
 

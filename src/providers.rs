@@ -5,6 +5,7 @@
 
 mod answer;
 mod anthropic;
+mod balance;
 mod classify;
 mod client;
 mod limits;
@@ -34,6 +35,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, Header
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
+pub use balance::balance;
 pub use client::{ClientError, Clients};
 pub use probe::{ProbeReport, probe};
 

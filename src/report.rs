@@ -8,6 +8,7 @@ mod terminal;
 
 use std::time::Duration;
 
+use empire_actors::guard::pressure::Held;
 use empire_actors::model::ProviderId;
 use empire_actors::money::{Micros, Usage};
 use jiff::Timestamp;
@@ -82,6 +83,27 @@ pub struct ProviderCost {
     pub unknown: Micros,
 }
 
+/// How long the machine held a run back, in seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct GuardTimes {
+    /// With fewer calls at once.
+    pub seconds_throttled: f64,
+    /// Without waking agents.
+    pub seconds_alert: f64,
+    /// Without any new call.
+    pub seconds_emergency: f64,
+}
+
+impl From<Held> for GuardTimes {
+    fn from(held: Held) -> GuardTimes {
+        GuardTimes {
+            seconds_throttled: held.throttled.as_secs_f64(),
+            seconds_alert: held.alert.as_secs_f64(),
+            seconds_emergency: held.emergency.as_secs_f64(),
+        }
+    }
+}
+
 /// A file or folder that the run wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Output {
@@ -126,6 +148,8 @@ pub struct ReportData {
     pub agents_per_second: f64,
     /// Peak memory of the process, where the system tells.
     pub peak_memory_bytes: Option<u64>,
+    /// How long the machine held the run back.
+    pub guard: GuardTimes,
     /// The reduce's answer.
     pub reduce: Option<Value>,
     /// What the run wrote.
@@ -272,6 +296,17 @@ impl Facts {
             rate => format!(", {rate:.1} agents/s"),
         };
         self.say("worked for", text::duration(worked) + &rate);
+        let guard = &data.guard;
+        let held = [
+            ("throttled", guard.seconds_throttled),
+            ("on alert", guard.seconds_alert),
+            ("in emergency", guard.seconds_emergency),
+        ];
+        let held = held.into_iter().filter(|(_, seconds)| *seconds > 0.0);
+        let held: Vec<String> = held.map(|(word, seconds)| format!("{seconds:.0} s {word}")).collect();
+        if !held.is_empty() {
+            self.say("held back by the machine", held.join(", "));
+        }
         if let Some(peak) = data.peak_memory_bytes {
             self.say("peak memory", text::bytes(peak));
         }

@@ -4,11 +4,15 @@
 //! puts the actors together and waits for the end; [`outputs`] writes results while they come
 //! and once more, whole and in order, at the end; [`finish`] makes the report.
 
+pub mod approval;
+pub mod caps;
 pub mod engine;
 pub mod error;
 pub mod finish;
 pub mod limits;
+pub mod machine;
 pub mod outputs;
 pub mod prepare;
 pub mod progress;
+pub mod reconcile;
 pub mod system;

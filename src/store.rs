@@ -6,14 +6,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use empire_actors::ports::{Results, StoreError, UnixMillis, WallClock};
+use empire_actors::ports::{Checkpoint, Results, StoreError, UnixMillis, WallClock};
 use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{ConnectOptions, SqliteConnection, SqlitePool};
 
 use crate::home::{Home, HomeLock};
 
 mod admin;
+mod approvals;
 mod batch;
+mod budget;
 mod chunks;
 mod error;
 mod jobs;
@@ -29,6 +31,10 @@ mod conformance;
 #[cfg(test)]
 mod tests;
 
+pub use approvals::{Approval, ApprovalState, NewApproval};
+pub use budget::{
+    AuditLine, Baseline, LedgerLine, RecentSpend, SinceBaseline, StoredCap, read_scope_word, scope_word,
+};
 pub use chunks::Admitted;
 pub use jobs::{Counts, Desired, FindError, Job, JobSetup, JobState, NewJob};
 pub use ledger::{LedgerScope, ProviderSpend, UnknownTotal};
@@ -110,6 +116,12 @@ impl Store {
     /// Where results go.
     #[must_use]
     pub fn recorder(&self) -> Arc<dyn Results> {
+        Arc::new(self.writer.clone())
+    }
+
+    /// Makes durable what was given so far.
+    #[must_use]
+    pub fn checkpoint(&self) -> Arc<dyn Checkpoint> {
         Arc::new(self.writer.clone())
     }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use empire_actors::money::Micros;
+use empire_actors::ports::UnixMillis;
 
 /// `1234567` as `1,234,567`.
 #[must_use]
@@ -65,6 +66,13 @@ fn two(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
         0 => format!("{large} {large_unit}"),
         _ => format!("{large} {large_unit} {small} {small_unit}"),
     }
+}
+
+/// A time of the day, UTC: `14:20 UTC`.
+#[must_use]
+pub fn time_of_day(at: UnixMillis) -> String {
+    jiff::Timestamp::from_millisecond(at.0)
+        .map_or_else(|_| "?".to_owned(), |at| format!("{} UTC", at.strftime("%H:%M")))
 }
 
 /// A size in binary units: `512 bytes`, `1.5 MiB`.

@@ -77,13 +77,19 @@ const OUTSIDE_MODULES: &[&str] = &["fs", "env", "net", "process", "io", "signal"
 /// Decisions: no clock, no waiting, no I/O.
 const PURE: &[&str] = &[
     "actors/src/gates/book.rs",
+    "actors/src/gates/book/",
+    "actors/src/gates/calendar.rs",
     "actors/src/gates/detect.rs",
+    "actors/src/gates/detect/",
+    "actors/src/gates/forecast.rs",
     "actors/src/gates/lane.rs",
     "actors/src/gates/lane/",
     "actors/src/gates/meter.rs",
     "actors/src/gates/meter/",
     "actors/src/gates/room.rs",
+    "actors/src/gates/scope.rs",
     "actors/src/gates/slab.rs",
+    "actors/src/guard/pressure.rs",
     "actors/src/kernel/policy.rs",
     "actors/src/level.rs",
     "actors/src/money.rs",
@@ -91,6 +97,7 @@ const PURE: &[&str] = &[
     "src/plan/",
     "src/report.rs",
     "src/report/",
+    "src/run/reconcile.rs",
 ];
 const IMPURE: &[&str] = &["async", "await", "tokio", "SystemTime", "File", "fs"];
 

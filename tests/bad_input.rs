@@ -96,7 +96,7 @@ fn unknown_field() {
     job(
         JOB.replace("prompt:", "promt:"),
         "job.yaml:4:1: unknown field `promt`, perhaps `prompt`: the fields are name, goal, role, privacy, input, \
-         prompt, system, answer, route, budget, deadline, priority, max_tokens, pack, retries, failure_rule, reduce, out",
+         prompt, system, answer, route, budget, deadline, priority, max_tokens, pack, retries, clamp, failure_rule, reduce, out",
     );
     line("max_tokens: 9", "job.yaml:6:1: the field `max_tokens` comes twice: remove one");
 }
@@ -272,12 +272,12 @@ fn wrong_configuration() {
         ("[budget\n", "my.toml:1: not valid TOML: unclosed table, expected `]`: correct this line"),
         (
             "[budget]\ntotl = \"1.00\"\n",
-            "my.toml:2: unknown field `budget.totl`: did you mean `total`? known are total, job_default",
+            "my.toml:2: unknown field `budget.totl`: did you mean `total`? known are eur_usd, total, job_default, month, day, roles, alerts, approval_above, approval_timeout",
         ),
         (
             "[budget]\ntotal = \"-1.00\"\n",
-            "my.toml:2: `budget.total` is \"-1.00\", which is no amount of money: write dollars with up to six \
-             decimals, like \"0.95\"",
+            "my.toml:2: `budget.total` is \"-1.00\", which is no amount of money: write dollars or euros with \
+             up to six decimals, like \"0.95\" or \"0.95 EUR\"",
         ),
     ] {
         let args = &["--config", "my.toml"];

@@ -20,6 +20,8 @@ route: [ollama]
 ";
 /// Calls take long enough to do something meanwhile.
 const LONG: &str = "{name: long, ollama: {latency: {fixed: 2000}}}";
+/// For disks that are smaller than any floor.
+const NO_FLOOR: &str = "[guard]\ndisk_floor_simulated = \"none\"\n";
 const SHORT: &str = "{name: short, ollama: {latency: {fixed: 20}}}";
 
 fn rows(number: u32) -> String {
@@ -227,7 +229,10 @@ fn disk_that_is_full_before_the_run() {
     let error =
         "no space is left for the data folder TEMP/disk/home: free some space, or choose another --data-dir";
     assert_eq!((ran.code, ran.out.as_str(), ran.error()), (Some(2), "", error));
-    let ran = sandbox.empire(&["swarm", "run", "job.yaml", "--sim", &sim.url, "--out", "disk/out"]);
+    let config = sandbox.write("config.toml", NO_FLOOR);
+    let config = ["--config", config.to_str().unwrap()];
+    let run = ["swarm", "run", "job.yaml", "--sim", &sim.url, "--out", "disk/out"];
+    let ran = sandbox.empire(&[&config[..], &run].concat());
     assert!(ran.error().contains("No space left on device"), "{ran:#?}");
     assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""));
     assert_eq!(sim.received(), 0);
@@ -240,9 +245,9 @@ fn disk_that_fills_up_during_the_run() {
     let Some(disk) = SmallDisk::mount(&sandbox.path("disk"), "64m") else { return };
     let sim = Sim::start(&sandbox, "instant");
     sim.play("{name: pace, ollama: {latency: {fixed: 2}}}");
-    let data = sandbox.path("disk/home");
+    let (data, config) = (sandbox.path("disk/home"), sandbox.write("config.toml", NO_FLOOR));
     let with = |args: &[&str]| {
-        let mut all = vec!["--data-dir", data.to_str().unwrap()];
+        let mut all = vec!["--config", config.to_str().unwrap(), "--data-dir", data.to_str().unwrap()];
         all.extend(args);
         sandbox.command(&all)
     };
@@ -271,7 +276,10 @@ fn disk_that_fills_up_during_the_run() {
 fn out_folder_whose_disk_fills_up_during_the_run() {
     let sandbox = sandbox(4_000);
     let Some(disk) = SmallDisk::mount(&sandbox.path("disk"), "1m") else { return };
+    let config = sandbox.write("config.toml", NO_FLOOR);
+    let config = ["--config", config.to_str().unwrap()];
     let args = ["swarm", "run", "job.yaml", "--sim", "instant", "--yes", "--out", "disk/out"];
+    let args = [&config[..], &args].concat();
     let ran = sandbox.empire(&args);
     assert_eq!(ran.code, Some(4), "{ran:#?}");
     assert!(ran.error().contains("the results are safe in the data folder"), "{ran:#?}");

@@ -24,11 +24,13 @@ fn dollars(micros: u64) -> String {
 
 #[test]
 fn a_budget_for_a_third_stops_the_job_and_a_larger_one_goes_on() {
-    let (world, sim, job) = set_up(QUICK, 600, "[providers.kimi]\nconcurrency = 4", "budget: 100");
+    let (world, sim, job) =
+        set_up(QUICK, 600, "[providers.kimi]\nconcurrency = 4", "budget: 100\nclamp: false");
     world.run(&["swarm", "run", &job, "--sim", &sim.url, "--out", "whole"]).exits(0);
     let whole = sim.billed("kimi");
 
-    let (world, sim, job) = set_up(QUICK, 600, "[providers.kimi]\nconcurrency = 4", "budget: 100");
+    let (world, sim, job) =
+        set_up(QUICK, 600, "[providers.kimi]\nconcurrency = 4", "budget: 100\nclamp: false");
     let third = whole / 3;
     let args = ["swarm", "run", &job, "--sim", &sim.url, "--budget", &dollars(third)];
     world.run(&args).exits(4);

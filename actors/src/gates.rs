@@ -5,11 +5,19 @@
 
 pub mod book;
 pub mod budget;
+pub mod calendar;
 pub mod call;
+pub mod children;
 pub mod detect;
+pub mod forecast;
+pub mod hold;
 pub mod lane;
 pub mod meter;
+pub mod own;
 pub mod privacy;
 pub mod rate;
 pub mod room;
+pub mod scope;
 mod slab;
+mod throttle;
+mod vault;

@@ -62,6 +62,52 @@ impl FromStr for Level {
     }
 }
 
+/// A value that carries how private it is. What is made from it is at least as private: nothing
+/// here lowers a level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Labelled<T> {
+    value: T,
+    level: Level,
+}
+
+impl<T> Labelled<T> {
+    /// A value of this level.
+    #[must_use]
+    pub fn new(value: T, level: Level) -> Labelled<T> {
+        Labelled { value, level }
+    }
+
+    /// How private it is.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// The value, to look at.
+    #[must_use]
+    pub fn get(&self) -> &T {
+        &self.value
+    }
+
+    /// What is made from it, as private as it is.
+    #[must_use]
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Labelled<U> {
+        Labelled { value: make(self.value), level: self.level }
+    }
+
+    /// What is made from both, as private as the more private one.
+    #[must_use]
+    pub fn join<U, V>(self, other: Labelled<U>, make: impl FnOnce(T, U) -> V) -> Labelled<V> {
+        Labelled { value: make(self.value, other.value), level: self.level.max(other.level) }
+    }
+
+    /// The same value, at least this private.
+    #[must_use]
+    pub fn raised(self, level: Level) -> Labelled<T> {
+        Labelled { value: self.value, level: self.level.max(level) }
+    }
+}
+
 /// How far a destination is trusted. Lower is more trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]

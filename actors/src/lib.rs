@@ -7,6 +7,7 @@
 
 pub mod failure;
 pub mod gates;
+pub mod guard;
 pub mod kernel;
 pub mod level;
 pub mod model;

@@ -240,6 +240,17 @@ impl Price {
         let worst = Price { input: dearest, ..*self };
         worst.cost(&Usage { input: input_tokens, output: max_output, ..Usage::default() })
     }
+
+    /// How many output tokens may be requested so that the [`bound`](Self::bound) stays within
+    /// `money`; `None` if not even the input does.
+    #[must_use]
+    pub fn affordable_output(&self, input_tokens: u64, money: Micros) -> Option<u64> {
+        let dearest = self.input.max(self.cached_input).max(self.cache_write);
+        let input = u128::from(input_tokens) * u128::from(dearest.0);
+        let left = (u128::from(money.0) * 1_000_000).checked_sub(input)?;
+        let tokens = left.checked_div(u128::from(self.output.0)).unwrap_or(u128::MAX);
+        Some(u64::try_from(tokens).unwrap_or(u64::MAX))
+    }
 }
 
 #[cfg(test)]
@@ -283,6 +294,21 @@ mod tests {
             let price = Price { input: Micros(prices[0]), cached_input: Micros(prices[1]), cache_write: Micros(prices[2]), output: Micros(prices[3]) };
             let usage = Usage { input, cached_input: cached, cache_write: written, output };
             prop_assert!(price.cost(&usage) <= price.bound(usage.total_input(), output));
+        }
+
+        #[test]
+        fn what_is_affordable_is_the_most_that_fits(
+            input in 0u64..100_000, money in 0u64..100_000_000, prices in prop::array::uniform2(1u64..50_000_000),
+        ) {
+            let [input_price, output] = prices.map(Micros);
+            let price = Price { input: input_price, cached_input: input_price, cache_write: input_price, output };
+            match price.affordable_output(input, Micros(money)) {
+                None => prop_assert!(price.bound(input, 0) > Micros(money)),
+                Some(tokens) => {
+                    prop_assert!(price.bound(input, tokens) <= Micros(money));
+                    prop_assert!(price.bound(input, tokens + 1) > Micros(money));
+                }
+            }
         }
 
         #[test]

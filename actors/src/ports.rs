@@ -10,6 +10,8 @@ use serde_json::Value;
 
 use crate::call::{Call, Cleared, Receipt};
 use crate::failure::{CallError, FailureKind};
+use crate::gates::calendar::Day;
+use crate::guard::pressure::Readings;
 use crate::level::Level;
 use crate::model::ProviderId;
 use crate::money::{Micros, Usage};
@@ -121,11 +123,17 @@ pub struct HoldRecord {
     pub id: HoldId,
     /// The job that pays.
     pub job: Arc<str>,
+    /// The standing agent that the job belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Arc<str>>,
+    /// The path of the allowance in the job that it is taken from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child: Option<Arc<str>>,
     /// The item it is for.
     pub item: u32,
     /// Who would be paid.
     pub provider: ProviderId,
-    /// For which model.
+    /// For which model, or which action.
     pub model: String,
     /// The worst case.
     pub reserved: Micros,
@@ -163,8 +171,14 @@ pub struct Settlement {
 pub struct SpendRow {
     /// The job that paid.
     pub job: Arc<str>,
+    /// The standing agent that it belonged to.
+    pub role: Option<Arc<str>>,
+    /// The path of the allowance in the job that it was taken from.
+    pub child: Option<Arc<str>>,
     /// Who was paid.
     pub provider: ProviderId,
+    /// The day of the reservations.
+    pub day: Day,
     /// How much in all.
     pub billed: Micros,
 }
@@ -379,6 +393,20 @@ pub trait Answers: Send + Sync {
 
     /// The answer of a reduce step that was done before.
     fn reduced(&self, key: ItemKey) -> BoxFuture<'_, Result<Option<Box<str>>, StoreError>>;
+}
+
+// --- The machine -------------------------------------------------------------------------------
+
+/// Reads how the machine is.
+pub trait Sampler: Send + Sync {
+    /// One sample: cheap, and soon there.
+    fn sample(&self) -> BoxFuture<'_, Readings>;
+}
+
+/// Makes durable what was given to the store so far.
+pub trait Checkpoint: Send + Sync {
+    /// Resolves once it is.
+    fn checkpoint(&self) -> BoxFuture<'static, Result<(), StoreError>>;
 }
 
 // --- The job's own logic -----------------------------------------------------------------------

@@ -4,6 +4,7 @@ mod agent;
 mod attempt;
 mod cohort;
 mod context;
+mod heed;
 mod job;
 pub mod meters;
 pub mod order;
@@ -12,20 +13,24 @@ mod turnstile;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::context::{ChunkCache, JobContext, LaneHandle};
+use self::heed::HeedOfJob;
 use self::job::{JobActor, JobMemory};
 use self::meters::JobMeters;
 use self::order::{JobEnd, JobOrder, StopReason};
 use self::turnstile::Turnstile;
-use crate::gates::book::{Account, Scope};
+use crate::gates::book::{Account, Alert, Scope};
 use crate::gates::budget::{BudgetGate, Cap};
+use crate::gates::detect::Detector;
 use crate::gates::privacy::PrivacyGate;
 use crate::gates::rate::{LaneReading, RateGate};
+use crate::guard::{Guard, GuardParts};
 use crate::kernel::control::{Address, Down, Failure};
 use crate::kernel::policy::{Policy, Restart, Strategy};
 use crate::kernel::supervisor::{ChildSpec, Root, StopReport, TreeView};
@@ -60,6 +65,10 @@ pub struct SwarmParts {
     pub caps: Vec<Cap>,
     /// Privacy actors.
     pub privacy_workers: usize,
+    /// What the privacy gate looks with.
+    pub detector: Arc<Detector>,
+    /// Who watches the machine.
+    pub guard: GuardParts,
 }
 
 /// A running job under its tree.
@@ -70,14 +79,18 @@ pub struct Swarm {
 }
 
 impl Swarm {
-    /// Starts gates, lanes and the job. A model of the route whose provider is not among the
+    /// Starts the guard, gates, lanes and the job. A model of the route whose provider is not among the
     /// parts is an error.
     ///
     /// # Errors
     /// An actor did not start.
     pub async fn start(parts: SwarmParts, order: JobOrder) -> Result<Swarm, Failure> {
         let budget = BudgetGate::new(parts.ledger.clone(), parts.clock.clone());
-        let privacy = PrivacyGate::new(parts.privacy_workers);
+        let privacy = PrivacyGate::new(parts.privacy_workers, parts.detector.clone());
+        let GuardParts { sampler, settings, checkpoint } = parts.guard;
+        let guard = Guard::new(sampler, settings);
+        budget.enroll(order.id.clone(), order.terms.clone());
+        budget.alert_at(order.alerts.clone());
         let lanes: HashMap<ProviderId, LaneHandle> = parts
             .providers
             .iter()
@@ -85,6 +98,7 @@ impl Swarm {
                 let (ledger, clock, random) =
                     (parts.ledger.clone(), parts.clock.clone(), parts.random.clone());
                 let rate = RateGate::new(spec.clone(), ledger, clock, random);
+                let rate = rate.throttled_by(guard.subscribe());
                 (spec.id.clone(), lane_handle(spec, rate, provider))
             })
             .collect();
@@ -105,18 +119,21 @@ impl Swarm {
             privacy: privacy.clone(),
             budget: budget.clone(),
             lanes,
+            guard: guard.clone(),
             twins: Mutex::default(),
             chunks: ChunkCache::default(),
+            unaffordable: AtomicU32::new(0),
             stop: watch::channel(None).0,
             job: Address::new(format!("/empire/swarm/job-{}", order.id)),
             deadline: order.deadline.map(|deadline| Instant::now() + deadline),
             order,
         });
         let (end_sender, end) = watch::channel(None);
+        let guard = guard.child(Arc::new(HeedOfJob::new(context.clone(), checkpoint)));
         let gates = gates_spec(&context, privacy, caps, parts.random.clone());
         let swarm = swarm_spec(&context, end_sender, parts.random.clone());
         let policy = Policy::default().with_strategy(Strategy::OneForOne);
-        let root = Root::start(policy, vec![gates, swarm], parts.random).await?;
+        let root = Root::start(policy, vec![guard, gates, swarm], parts.random).await?;
         Ok(Swarm { root, context, end })
     }
 
@@ -160,6 +177,20 @@ impl Swarm {
         self.context.budget.accounts().await
     }
 
+    /// Sets a cap from now on.
+    ///
+    /// # Errors
+    /// The budget gate is being restarted.
+    pub fn set_cap(&self, cap: Cap) -> Result<(), Down> {
+        self.context.budget.set_cap(cap)
+    }
+
+    /// Thresholds of caps that were passed since this was asked last.
+    #[must_use]
+    pub fn take_alerts(&self) -> Vec<Alert> {
+        self.context.budget.take_alerts()
+    }
+
     /// How each provider's lane stands, in route order.
     pub async fn lanes(&self) -> Vec<(ProviderId, LaneReading)> {
         let mut readings: Vec<(ProviderId, LaneReading)> = Vec::new();
@@ -172,6 +203,12 @@ impl Swarm {
             }
         }
         readings
+    }
+
+    /// Who watches the machine.
+    #[must_use]
+    pub fn guard(&self) -> &Guard {
+        &self.context.guard
     }
 
     /// The tree of control actors.

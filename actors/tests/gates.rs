@@ -56,7 +56,7 @@ impl Gates {
         let ledger = Arc::new(FakeLedger::default());
         let clock = Arc::new(TokioClock::new(Arc::default()));
         let random = Arc::new(Wobble::default());
-        let privacy = PrivacyGate::new(2);
+        let privacy = PrivacyGate::new(2, detector());
         let budget = BudgetGate::new(ledger.clone(), clock.clone());
         let rate = RateGate::new(Arc::new(spec), ledger.clone(), clock, random.clone());
         let fuse = Address::new("fuse");

@@ -10,6 +10,8 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+/// A load test presses the machine on purpose.
+const UNGUARDED: &str = "[guard]\ncpu = \"none\"\nload = \"none\"\n";
 const JOB: &str = r#"name: loadtest
 privacy: P0
 route: [ollama]
@@ -98,7 +100,7 @@ impl Program {
             writeln!(text, "word number {number}")?;
         }
         fs::write(&words, text)?;
-        fs::write(&config, format!("[providers.ollama]\nconcurrency = {slots}\n"))?;
+        fs::write(&config, format!("{UNGUARDED}[providers.ollama]\nconcurrency = {slots}\n"))?;
         let mut command = self.command(folder);
         command.args(["swarm", "run"]).arg(&job).arg("--input").arg(&words);
         command.args(["--sim", simulator, "--yes", "--json", "--config"]).arg(&config);

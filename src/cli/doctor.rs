@@ -1,9 +1,12 @@
 //! `empire doctor`: what is reachable, configured and missing, and what to do about each.
 
+mod machine;
+
 use std::sync::Arc;
 
 use serde::Serialize;
 
+use self::machine::Machine;
 use super::{Context, terminal};
 use crate::config::{Config, Dialect};
 use crate::providers::{Clients, probe};
@@ -11,9 +14,6 @@ use crate::run::error::{CommandError, Exit};
 use crate::run::system::SystemClock;
 use crate::store::Store;
 use crate::text;
-
-/// Free space below which the disk is worth a word, in bytes.
-const LOW_DISK: u64 = 10 << 30;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -45,8 +45,8 @@ impl Finding {
 
 pub(super) async fn doctor(context: &Context) -> Result<Exit, CommandError> {
     let mut findings = vec![data_folder(context).await];
-    findings.extend(disk(context));
     let (mut any_model, mut is_configured) = (false, true);
+    let mut guard = None;
     match context.place.load_config() {
         Err(error) => {
             is_configured = false;
@@ -55,6 +55,9 @@ pub(super) async fn doctor(context: &Context) -> Result<Exit, CommandError> {
         }
         Ok(config) => {
             findings.push(Finding::good("configuration", format!("{} models", config.models.len())));
+            let machine = Machine::look(context, &config).await;
+            findings.extend(machine.findings());
+            guard = Some(machine);
             for id in config.providers.keys() {
                 let (finding, usable) = provider(&config, id).await?;
                 any_model |= usable && config.route.iter().any(|entry| route_uses(&config, entry, id));
@@ -72,7 +75,9 @@ pub(super) async fn doctor(context: &Context) -> Result<Exit, CommandError> {
     }
     let worst_is_bad = !any_model || findings.iter().any(|finding| finding.health == Health::Bad);
     if context.json {
-        terminal::print_json(&serde_json::json!({"healthy": !worst_is_bad, "findings": findings}))?;
+        terminal::print_json(
+            &serde_json::json!({"healthy": !worst_is_bad, "findings": findings, "guard": guard}),
+        )?;
     } else {
         terminal::print(&render(&findings))?;
     }
@@ -115,20 +120,6 @@ async fn data_folder(context: &Context) -> Finding {
             }
         }
     }
-}
-
-fn disk(context: &Context) -> Option<Finding> {
-    let disks = sysinfo::Disks::new_with_refreshed_list().ok()?;
-    let home = std::fs::canonicalize(context.place.home.dir()).ok()?;
-    let of_home = disks.iter().filter(|disk| home.starts_with(disk.mount_point()));
-    let disk = of_home.max_by_key(|disk| disk.mount_point().as_os_str().len())?;
-    let free = disk.available_space();
-    let found = format!("{} free", text::bytes(free));
-    Some(if free < LOW_DISK {
-        Finding::other("disk", Health::Attention, found, "free some: a job that finds the disk full pauses")
-    } else {
-        Finding::good("disk", found)
-    })
 }
 
 /// Looks at one provider. Gives whether a model of it can be called.

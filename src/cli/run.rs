@@ -10,13 +10,15 @@ use empire_actors::ports::{ItemKey, Part, Verdict};
 use futures_util::TryStreamExt;
 
 use super::status::{Found, find};
-use super::{Context, PlanArgs, ResumeArgs, RunArgs, SpecArgs, terminal};
+use super::{Context, PlanArgs, ResumeArgs, RunArgs, SpecArgs, money, terminal};
 use crate::config::Config;
 use crate::job::{JobSpec, Totals};
 use crate::plan::{Plan, SampleCall, SampleStats, Verdict as PlanVerdict};
+use crate::run::approval::exposure;
 use crate::run::engine::{Run, Shape};
 use crate::run::error::{CommandError, Exit};
 use crate::run::finish::{Finished, finish};
+use crate::run::machine::check_disks;
 use crate::run::outputs::Outputs;
 use crate::run::prepare::{
     Loaded, Past, Survey, admit_into, finished_keys, highest_level, plan as make_plan, read_spec, survey,
@@ -40,6 +42,7 @@ pub(super) async fn plan(context: &Context, args: PlanArgs) -> Result<Exit, Comm
         if let PlanVerdict::Impossible(reasons) = plan.verdict(&opened.loaded.thresholds()) {
             return Err(CommandError::refused(reasons.join("\n")));
         }
+        money::check_sample(&plan, &opened.loaded, size)?;
         plan = Box::pin(opened.sampled(&args.spec, size)).await?;
     }
     let verdict = plan.verdict(&opened.loaded.thresholds());
@@ -65,6 +68,7 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Comman
         opened.existing = None;
     }
     let out = out_folder(args.out.as_deref(), &opened.loaded);
+    check_disks(&opened.loaded, &opened.store, Some(&out))?;
     let outputs = Outputs::open(&out)?;
     let finished = Arc::new(opened.finished().await?);
     let survey = survey(&opened.loaded, args.spec.limit, finished.clone()).await?;
@@ -75,7 +79,15 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Comman
     }
     say(&plan.headline());
     agree(&plan, &opened, &survey, args.yes)?;
+    let input = survey.totals.input_fingerprint.clone();
+    let existing = opened.existing.as_ref().map(|job| job.id.clone());
+    let (store, loaded) = (&opened.store, &mut opened.loaded);
+    let given =
+        money::approve(store, loaded, &input, existing.as_deref(), exposure(&plan), !args.yes).await?;
     let (job, totals) = opened.admit(args.spec.limit, &outputs, &survey).await?;
+    if let Some(given) = given {
+        given.use_up(&opened.store, &job.id).await?;
+    }
     let shape = Shape::of(&opened.loaded, &totals, survey.pending_items);
     let finished = Arc::unwrap_or_clone(finished);
     Box::pin(work(context, opened.store, job, opened.loaded, shape, finished, outputs)).await
@@ -103,7 +115,11 @@ pub(super) async fn resume(context: &Context, args: ResumeArgs, dead: bool) -> R
     let config = context.place.load_config()?;
     let budget = args.budget.or(job.setup.budget);
     // The input was read in when the job was created, so whatever it names now is not read.
-    let loaded = Loaded::new(with_inline_input(spec), config, None, sim.as_deref(), budget).await?;
+    let rules = context.place.rules(&config)?;
+    let spec = with_inline_input(spec);
+    let mut loaded = Loaded::new(spec, config, rules, None, sim.as_deref(), budget).await?;
+    check_disks(&loaded, &store, Some(Path::new(&job.setup.out_dir)))?;
+    money::take_up_job_cap(&store, &mut loaded, Some(&job.id)).await?;
     if let Some(given) = &loaded.simulated {
         write_scenario(&store, &job.id, &given.given)?;
     }
@@ -117,7 +133,14 @@ pub(super) async fn resume(context: &Context, args: ResumeArgs, dead: bool) -> R
     let finished = finished_keys(&store, &job.id, None).await?;
     let outputs = Outputs::open(Path::new(&job.setup.out_dir))?;
     ready_results(&outputs, false)?;
-    let shape = stored_shape(&store, &job, &loaded, &finished).await?;
+    let (shape, survey) = stored_shape(&store, &job, &loaded, &finished).await?;
+    let past = Past::read(&store, &loaded, Some(&job)).await?;
+    let amount = exposure(&make_plan(&loaded, &survey, &past, None));
+    let input = job.setup.fingerprint.clone();
+    let given = money::approve(&store, &mut loaded, &input, Some(&job.id), amount, true).await?;
+    if let Some(given) = given {
+        given.use_up(&store, &job.id).await?;
+    }
     Box::pin(work(context, store, job, loaded, shape, finished, outputs)).await
 }
 
@@ -186,7 +209,7 @@ async fn stored_shape(
     job: &Job,
     loaded: &Loaded,
     finished: &HashSet<ItemKey>,
-) -> Result<Shape, CommandError> {
+) -> Result<(Shape, Survey), CommandError> {
     let items = store.items(&job.id);
     let mut totals = Totals::default();
     let (mut pending, mut row_bytes) = (0, 0);
@@ -203,7 +226,16 @@ async fn stored_shape(
     totals.max_prompt_bytes = loaded.spec.prompt.len() as u64 + row_bytes;
     totals.max_system_bytes = loaded.spec.system.as_ref().map_or(0, |system| system.len() as u64 + row_bytes);
     let highest = highest_level(&totals, loaded.spec.privacy);
-    Ok(Shape { pending, pack: loaded.pack(&totals), highest })
+    let shape = Shape { pending, pack: loaded.pack(&totals), highest };
+    // As if every prompt were as long as the longest.
+    let counts = &job.counts;
+    let whole = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+    totals.items = whole(counts.items);
+    totals.distinct = whole(counts.distinct);
+    totals.distinct_prompt_bytes = counts.distinct.saturating_mul(totals.max_prompt_bytes);
+    totals.input_fingerprint.clone_from(&job.setup.fingerprint);
+    let pending_distinct = counts.distinct.saturating_sub(counts.done).min(pending);
+    Ok((shape, Survey { totals, pending_items: pending, pending_distinct }))
 }
 
 /// A job file with its store, and the job of its name if there is one.
@@ -218,14 +250,20 @@ impl Opened {
         let config: Config = context.place.load_config()?;
         let spec = read_spec(&args.job)?;
         let home = context.place.home_of(args.sim.is_some())?;
-        let mut loaded =
-            Loaded::new(spec, config, args.input.as_deref(), args.sim.as_deref(), args.budget).await?;
+        let rules = context.place.rules(&config)?;
+        let (input, sim) = (args.input.as_deref(), args.sim.as_deref());
+        let mut loaded = Loaded::new(spec, config, rules, input, sim, args.budget).await?;
         let store = Store::open(home.lock()?, Arc::new(SystemClock)).await?;
         tell_recovered(&store);
+        if loaded.source.is_stdin() {
+            check_disks(&loaded, &store, None)?;
+        }
         loaded.spool(store.dir()).await?;
         let jobs = store.list_jobs().await?;
         let mut named = jobs.into_iter().filter(|job| job.setup.name == loaded.spec.name);
         let existing = named.find(|job| job.state != JobState::Cancelled);
+        let id = existing.as_ref().map(|job| job.id.as_str());
+        money::take_up_job_cap(&store, &mut loaded, id).await?;
         Ok(Opened { store, loaded, existing })
     }
 
@@ -289,7 +327,9 @@ impl Opened {
 
     /// Works a random part of the items and plans from what they took.
     async fn sampled(&self, args: &SpecArgs, size: u32) -> Result<Plan, CommandError> {
-        let outputs = Outputs::open(&out_folder(None, &self.loaded))?;
+        let out = out_folder(None, &self.loaded);
+        check_disks(&self.loaded, &self.store, Some(&out))?;
+        let outputs = Outputs::open(&out)?;
         let finished = self.finished().await?;
         let before = survey(&self.loaded, args.limit, Arc::new(finished.clone())).await?;
         let (job, totals) = self.admit(args.limit, &outputs, &before).await?;

@@ -39,7 +39,7 @@ pub(super) struct Found {
 }
 
 /// The data folders that hold jobs: of real runs, and of simulated ones.
-async fn stores(context: &Context) -> Result<Vec<(Home, Store)>, CommandError> {
+pub(super) async fn stores(context: &Context) -> Result<Vec<(Home, Store)>, CommandError> {
     let mut stores = Vec::new();
     for simulated in [false, true] {
         // A folder that nobody has used is not made just to look into it.
@@ -97,17 +97,15 @@ struct Shown {
 
 impl Shown {
     async fn of(job: &Job, home: &Home, store: &Store) -> Result<Shown, CommandError> {
-        let state = match job.state {
-            // Whoever ran it is gone without a word.
-            JobState::Running if !home.is_locked()? => JobState::Interrupted,
-            state => state,
-        };
+        // Whoever ran it is gone without a word.
+        let is_gone = job.state == JobState::Running && !home.is_locked()?;
+        let state = if is_gone { JobState::Interrupted } else { job.state };
         Ok(Shown {
             id: job.id.clone(),
             name: job.setup.name.clone(),
             simulated: job.simulated,
             state: state.as_str(),
-            reason: job.reason.clone(),
+            reason: if is_gone { String::new() } else { job.reason.clone() },
             counts: job.counts,
             pending: job.counts.pending(),
             spent_micros: store.ledger_sum(&job.id).await?.0,
@@ -164,7 +162,7 @@ impl Shown {
     }
 }
 
-fn time(millis: i64) -> String {
+pub(super) fn time(millis: i64) -> String {
     jiff::Timestamp::from_millisecond(millis).map_or_else(|_| "?".to_owned(), |at| format!("{at:.0}"))
 }
 

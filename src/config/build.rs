@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use empire_actors::level::Zone;
 use empire_actors::model::{Counting, Limits, Model, ProviderId, ProviderSpec, Structured, Thinking};
-use empire_actors::money::{Micros, Price};
+use empire_actors::money::Price;
 use secrecy::SecretString;
 
-use super::error::{ConfigError, Place, hint};
+use super::error::{BUILT_IN, ConfigError, Place, hint};
 use super::tree::{Field, Fields, Node, Table, Value};
-use super::{Budget, Config, Confirm, Dialect, Env, ModelFacts, ProviderSetting, address};
+use super::{
+    BalanceKind, Config, Confirm, Dialect, Env, EuroRate, ModelFacts, ProviderSetting, address, budget,
+};
 
 const DIALECTS: [(&str, Dialect); 3] =
     [("ollama", Dialect::Ollama), ("openai", Dialect::OpenAi), ("anthropic", Dialect::Anthropic)];
@@ -24,6 +26,7 @@ const STRUCTURED: [(&str, Structured); 3] = [
 ];
 
 const COUNTING: [(&str, Counting); 2] = [("requested", Counting::Requested), ("used", Counting::Used)];
+const BALANCES: [(&str, BalanceKind); 1] = [("moonshot", BalanceKind::Moonshot)];
 
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
@@ -60,12 +63,14 @@ pub(super) fn drop_what_contradicts(merged: &mut Table, layer: &Table) {
 
 /// Reads the whole document.
 pub(super) fn config(merged: Table, env: &Env<'_>) -> Result<Config, ConfigError> {
-    let built_in = Place { source: "built-in empire.toml".into(), line: None };
+    let built_in = Place { source: BUILT_IN.into(), line: None };
     let mut root = Fields::root(merged, built_in);
+    let mut money = root.need("budget", "add [budget] with total and job_default")?.table()?;
+    let euro = budget::euro(&mut money)?;
     let mut providers = BTreeMap::new();
     let mut default_models = Vec::new();
     for (name, field) in root.need("providers", "name at least one provider")?.table()?.named() {
-        let (setting, default_model) = provider(&name, field, env)?;
+        let (setting, default_model) = provider(&name, field, euro, env)?;
         default_models.extend(default_model.map(|field| (setting.spec.id.clone(), field)));
         providers.insert(setting.spec.id.clone(), setting);
     }
@@ -83,11 +88,14 @@ pub(super) fn config(merged: Table, env: &Env<'_>) -> Result<Config, ConfigError
         check_default_model(&provider, &field, &models)?;
     }
     let (route, route_field) = route(&mut root)?;
-    let budget = budget(&mut root)?;
-    let confirm = confirm(&mut root)?;
+    let budget = budget::budget(money, euro)?;
+    let actions = budget::actions(&mut root, euro)?;
+    let confirm = confirm(&mut root, euro)?;
+    let privacy = super::privacy::privacy(&mut root, env)?;
+    let guard = super::guard::guard(&mut root)?;
     root.finish()?;
     let providers = providers.into_iter().map(|(id, setting)| (id, Arc::new(setting))).collect();
-    let config = Config { providers, models, model_facts, route, budget, confirm };
+    let config = Config { providers, models, model_facts, route, budget, actions, confirm, privacy, guard };
     config.resolve_route(&config.route).map_err(|error| route_field.invalid("cannot be followed", error))?;
     Ok(config)
 }
@@ -95,6 +103,7 @@ pub(super) fn config(merged: Table, env: &Env<'_>) -> Result<Config, ConfigError
 fn provider(
     name: &str,
     field: Field,
+    euro: EuroRate,
     env: &Env<'_>,
 ) -> Result<(ProviderSetting, Option<Field>), ConfigError> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
@@ -121,13 +130,23 @@ fn provider(
         limits: limits(&mut fields, dialect)?,
         model_limits: BTreeMap::new(),
         switch_after: switch_after(&mut fields, dialect)?,
-        cap: cap(&mut fields)?,
+        cap: budget::cap(fields.take("cap"), euro)?,
     };
+    let balance = fields.take("balance").map(|field| field.choice(&BALANCES)).transpose()?;
     let default_field = fields.take("default_model");
     let default_model = default_field.as_ref().map(|field| field.text().map(str::to_owned)).transpose()?;
     fields.finish()?;
-    let setting =
-        ProviderSetting { spec, dialect, base_url, key_env, key, connect_timeout, timeout, default_model };
+    let setting = ProviderSetting {
+        spec,
+        dialect,
+        base_url,
+        key_env,
+        key,
+        connect_timeout,
+        timeout,
+        default_model,
+        balance,
+    };
     Ok((setting, default_field))
 }
 
@@ -236,13 +255,6 @@ fn switch_after(fields: &mut Fields, dialect: Dialect) -> Result<Option<Duration
         Some(field) if field.says_none() => Ok(None),
         Some(field) => field.duration(DAY).map(Some),
         None => Ok((dialect == Dialect::Ollama).then_some(DEFAULT_SWITCH_AFTER)),
-    }
-}
-
-fn cap(fields: &mut Fields) -> Result<Option<Micros>, ConfigError> {
-    match fields.take("cap") {
-        Some(field) if !field.says_none() => field.money().map(Some),
-        _ => Ok(None),
     }
 }
 
@@ -367,34 +379,9 @@ fn route(root: &mut Fields) -> Result<(Vec<String>, Field), ConfigError> {
     Ok((route, field))
 }
 
-fn budget(root: &mut Fields) -> Result<Budget, ConfigError> {
-    let mut fields = root.need("budget", "add [budget] with total and job_default")?.table()?;
-    let total = above_zero(&fields.need("total", "say what may be spent at most, like \"15.00\"")?)?;
-    let job_field = fields.need("job_default", "say what a job may spend, like \"1.00\"")?;
-    let job_default = above_zero(&job_field)?;
-    if job_default > total {
-        return Err(job_field.invalid(
-            format_args!("is {job_default}, more than budget.total ({total})"),
-            "lower it or raise the total",
-        ));
-    }
-    fields.finish()?;
-    Ok(Budget { total, job_default })
-}
-
-fn above_zero(field: &Field) -> Result<Micros, ConfigError> {
-    match field.money()? {
-        Micros::ZERO => Err(field.invalid(
-            "is $0.00",
-            "give it more than 0; to spend nothing, name only local models in the route",
-        )),
-        amount => Ok(amount),
-    }
-}
-
-fn confirm(root: &mut Fields) -> Result<Confirm, ConfigError> {
+fn confirm(root: &mut Fields, euro: EuroRate) -> Result<Confirm, ConfigError> {
     let mut fields = root.need("confirm", "add [confirm] with cost_above and time_above")?.table()?;
-    let cost_above = fields.need("cost_above", "say above what cost to ask, like \"1.00\"")?.money()?;
+    let cost_above = fields.need("cost_above", "say above what cost to ask, like \"1.00\"")?.amount(euro)?;
     let time_above = fields.need("time_above", "say above what time to ask, like \"1h\"")?.duration(YEAR)?;
     fields.finish()?;
     Ok(Confirm { cost_above, time_above })

@@ -12,7 +12,15 @@ pub struct Place {
     pub(super) line: Option<usize>,
 }
 
+/// What errors call the configuration that ships.
+pub(super) const BUILT_IN: &str = "built-in empire.toml";
+
 impl Place {
+    /// Whether this is what ships, not what somebody wrote.
+    pub(super) fn is_built_in(&self) -> bool {
+        &*self.source == BUILT_IN
+    }
+
     pub(super) fn line(source: &Arc<str>, line: usize) -> Place {
         Place { source: Arc::clone(source), line: Some(line) }
     }

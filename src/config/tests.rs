@@ -1,5 +1,6 @@
 use std::fs;
 
+use empire_actors::guard::pressure::Settings;
 use empire_actors::level::Zone;
 use empire_actors::model::{Structured, Thinking};
 use secrecy::ExposeSecret;
@@ -32,6 +33,39 @@ fn complaint(own: &str) -> String {
 
 fn provider<'a>(config: &'a Config, name: &str) -> &'a ProviderSetting {
     &config.providers[&ProviderId::from(name)]
+}
+
+#[test]
+fn budgets_are_read_in_dollars_and_euros_and_errors_name_the_field() {
+    let config = load(
+        "[budget]\neur_usd = \"1.2\"\nmonth = \"10 EUR\"\nday = 2\nalerts = [90]\n\
+         [budget.roles]\ngrowth = \"€1\"\n[providers.kimi]\ncap = \"5 EUR\"",
+    )
+    .unwrap();
+    let budget = &config.budget;
+    assert_eq!((budget.month, budget.day), (Some(Micros(12_000_000)), Some(Micros(2_000_000))));
+    assert_eq!(budget.roles[&crate::job::Role::Growth], Micros(1_200_000));
+    assert_eq!(budget.approval_above, Some(Micros(12_000_000)));
+    assert_eq!(budget.alerts, [90]);
+    assert_eq!(provider(&config, "kimi").spec.cap, Some(Micros(6_000_000)));
+    assert_eq!(config.actions["x.post"].price, Micros(15_000));
+    for (own, said) in [
+        (
+            "[budget]\nday = \"five\"",
+            "`budget.day` is \"five\", which is no amount of money: write dollars or euros",
+        ),
+        ("[budget]\neur_usd = 0", "`budget.eur_usd` is $0.00"),
+        ("[budget.roles]\nchef = 1", "`budget.roles.chef` names no role: the roles are research"),
+        ("[budget]\nalerts = [0]", "`budget.alerts` holds something else than numbers from 1 to 100"),
+        ("[actions.\"x.like\"]\nprovider = \"x\"\nprice = 1", "`actions.\"x.like\".price_date` is missing"),
+        (
+            "[providers.kimi]\nbalance = \"guess\"",
+            "`providers.kimi.balance` is \"guess\": it must be \"moonshot\"",
+        ),
+    ] {
+        let complaint = complaint(own);
+        assert!(complaint.contains(said), "{complaint}");
+    }
 }
 
 #[test]
@@ -112,7 +146,7 @@ fn every_mistake_names_file_line_field_and_remedy() {
     let table = [
         (
             "[providers.kimi]\n\nconcurency = 5",
-            "empire.toml:3: unknown field `providers.kimi.concurency`: did you mean `concurrency`? known are dialect, base_url, key_env, zone, timeout, connect_timeout, concurrency, requests_per_minute, requests_per_hour, requests_per_day, tokens_per_minute, tokens_per_day, input_tokens_per_minute, output_tokens_per_minute, tokens_counted, switch_after, cap, default_model",
+            "empire.toml:3: unknown field `providers.kimi.concurency`: did you mean `concurrency`? known are dialect, base_url, key_env, zone, timeout, connect_timeout, concurrency, requests_per_minute, requests_per_hour, requests_per_day, tokens_per_minute, tokens_per_day, input_tokens_per_minute, output_tokens_per_minute, tokens_counted, switch_after, cap, balance, default_model",
         ),
         (
             "[providers.kimi]\nconcurrency = 0",
@@ -303,4 +337,58 @@ fn the_data_folder_is_found_flag_first() {
     assert_eq!(data_dir(None, &env), Ok(PathBuf::from("/e")));
     assert_eq!(data_dir(None, &home_only), Ok(PathBuf::from("/h/.empire")));
     assert_eq!(data_dir(None, &no_env), Err(ConfigError::NoHome));
+}
+
+#[test]
+fn the_guard_ships_with_the_thresholds_of_the_design() {
+    use empire_actors::guard::pressure::{Gauge, Thresholds};
+    let config = load("").unwrap();
+    let real = config.guard.settings(false);
+    assert_eq!(real.of(Gauge::Cpu), Some(Thresholds { throttle: 70.0, alert: 85.0, emergency: 95.0 }));
+    assert_eq!((real.alert_after, real.disk_floor), (Duration::from_secs(300), 10 << 30));
+    assert!(Gauge::ALL.into_iter().all(|gauge| real.of(gauge).is_some()));
+    let simulated = config.guard.settings(true);
+    assert_eq!(simulated.disk_floor, 256 << 20);
+    assert_eq!(Settings { disk_floor: real.disk_floor, ..simulated }, real);
+}
+
+#[test]
+fn each_threshold_of_the_guard_can_be_set_or_left_out() {
+    use empire_actors::guard::pressure::Gauge;
+    let own = "[guard]\ncpu.throttle = 55.5\nload = \"none\"\ndisk_floor = \"3 GB\"\nown_memory_ceiling = \"700 mib\"";
+    let settings = load(own).unwrap().guard.settings(false);
+    assert_eq!(settings.of(Gauge::Cpu).unwrap().throttle, 55.5);
+    assert_eq!(settings.of(Gauge::Load), None);
+    assert_eq!((settings.disk_floor, settings.own_memory_ceiling), (3_000_000_000, 700 << 20));
+    assert_eq!(load("[guard]\ndisk_floor = \"none\"").unwrap().guard.settings(false).disk_floor, 0);
+}
+
+#[test]
+fn settings_of_the_guard_that_cannot_be_are_named() {
+    for (own, said) in [
+        ("cpu.throttle = 120", "empire.toml:2: `guard.cpu.throttle` is 120: it must be from 0 to 100"),
+        (
+            "cpu.alert = 60",
+            "empire.toml:2: `guard.cpu.alert` is 60, less than the level before it (70): throttle, alert and emergency go upwards",
+        ),
+        (
+            "memory = 90",
+            "empire.toml:2: `guard.memory` is a number, not a table: write it like [guard.memory]",
+        ),
+        ("cpu.alarm = 3", "empire.toml:2: unknown field `guard.cpu.alarm`: "),
+        (
+            "disk_floor = \"plenty\"",
+            "empire.toml:2: `guard.disk_floor` is \"plenty\", which is no size: write a whole number and a unit",
+        ),
+        ("disk_floor = \"99999999999 TiB\"", "which is no size"),
+        (
+            "own_memory_ceiling = \"0 B\"",
+            "empire.toml:2: `guard.own_memory_ceiling` is no memory at all: write own_memory = \"none\"",
+        ),
+        ("margin = 80", "empire.toml:2: `guard.margin` is 80: it must be from 0 to 50"),
+        ("dwel = \"1s\"", "empire.toml:2: unknown field `guard.dwel`: did you mean `dwell`?"),
+    ] {
+        let complaint = complaint(&format!("[guard]\n{own}"));
+        assert!(complaint.contains(said), "{own}: {complaint}");
+    }
 }

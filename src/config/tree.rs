@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::duration::HumaneDuration;
 use super::error::{ConfigError, Place, hint};
+use super::money::EuroRate;
 
 /// A value and where it was written.
 #[derive(Debug, Clone)]
@@ -252,6 +253,38 @@ impl Field {
             }),
             _ => Err(self.not_a("an amount of money", "\"0.95\"")),
         }
+    }
+
+    /// Dollars or euros.
+    pub(super) fn amount(&self, euro: EuroRate) -> Result<Micros, ConfigError> {
+        match &self.node.value {
+            Value::Text(text) | Value::Number(text) => euro.read(text).map_err(|_| {
+                self.invalid(
+                    format_args!("is {text:?}, which is no amount of money"),
+                    "write dollars or euros with up to six decimals, like \"0.95\" or \"0.95 EUR\"",
+                )
+            }),
+            _ => Err(self.not_a("an amount of money", "\"0.95\"")),
+        }
+    }
+
+    /// Numbers in `range`.
+    pub(super) fn numbers<T>(&self, range: RangeInclusive<T>, example: &str) -> Result<Vec<T>, ConfigError>
+    where
+        T: FromStr + PartialOrd + Display,
+    {
+        let Value::List(items) = &self.node.value else { return Err(self.not_a("a list", example)) };
+        let number_of = |item: &Node| match &item.value {
+            Value::Number(text) => text.parse::<T>().ok().filter(|number| range.contains(number)),
+            _ => None,
+        };
+        items.iter().map(number_of).collect::<Option<Vec<T>>>().ok_or_else(|| {
+            let (from, to) = (range.start(), range.end());
+            self.invalid(
+                format_args!("holds something else than numbers from {from} to {to}"),
+                format_args!("write it like {example}"),
+            )
+        })
     }
 
     /// A duration that is more than nothing and at most `most`.

@@ -147,6 +147,8 @@ pub enum InputError {
 pub struct InputSource {
     label: Arc<str>,
     kind: Kind,
+    /// Every row is at least this private.
+    least: Option<Level>,
 }
 
 #[derive(Debug, Clone)]
@@ -186,7 +188,7 @@ impl InputSource {
         };
         if file.as_os_str() == "-" {
             let shape = shape_of(settings, None, "standard input")?;
-            return Ok(InputSource { label: "standard input".into(), kind: Kind::Stdin(shape) });
+            return Ok(InputSource { label: "standard input".into(), kind: Kind::Stdin(shape), least: None });
         }
         let path = match (given, spec.path.parent()) {
             (None, Some(folder)) => folder.join(&file),
@@ -194,11 +196,11 @@ impl InputSource {
         };
         let label = path.display().to_string();
         let shape = shape_of(settings, Format::of(&path), &label)?;
-        Ok(InputSource { label: label.into(), kind: Kind::File(path, shape) })
+        Ok(InputSource { label: label.into(), kind: Kind::File(path, shape), least: None })
     }
 
     fn inline(spec: &JobSpec, kind: Kind) -> InputSource {
-        InputSource { label: format!("the input in {}", spec.path.display()).into(), kind }
+        InputSource { label: format!("the input in {}", spec.path.display()).into(), kind, least: None }
     }
 
     /// Whether this is standard input, which has to be [spooled](Self::spool) before it is read.
@@ -210,19 +212,26 @@ impl InputSource {
     /// Copies standard input, `from`, into `file` and reads it from there; any other input is
     /// left as it is.
     pub fn spool(self, from: &mut dyn Read, file: &Path) -> Result<InputSource, InputError> {
-        let Kind::Stdin(shape) = self.kind else { return Ok(self) };
+        let Kind::Stdin(shape) = &self.kind else { return Ok(self) };
+        let shape = shape.clone();
         let copied = File::create(file).and_then(|mut to| {
             io::copy(from, &mut to)?;
             to.sync_all()
         });
         copied.map_err(|source| InputError::Spool { file: file.display().to_string(), source })?;
-        Ok(InputSource { label: self.label, kind: Kind::File(file.to_owned(), shape) })
+        Ok(InputSource { kind: Kind::File(file.to_owned(), shape), ..self })
     }
 
     /// What to call it in messages.
     #[must_use]
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// The same input, each row of it at least this private.
+    #[must_use]
+    pub fn at_least(self, level: Level) -> InputSource {
+        InputSource { least: self.least.max(Some(level)), ..self }
     }
 
     /// The file it is read from, if there is one.
@@ -255,7 +264,7 @@ impl InputSource {
                 }
             }
         };
-        Ok(Rows { reader, label: self.label.clone(), count: 0, over: false })
+        Ok(Rows { reader, label: self.label.clone(), least: self.least, count: 0, over: false })
     }
 }
 
@@ -296,6 +305,7 @@ fn open(path: &Path) -> io::Result<(BufReader<File>, u64)> {
 pub struct Rows {
     reader: Reader,
     label: Arc<str>,
+    least: Option<Level>,
     count: u64,
     over: bool,
 }
@@ -346,7 +356,7 @@ impl Iterator for Rows {
             Ok(Some(_)) if self.count == u64::from(u32::MAX) => {
                 Some(Err(InputError::TooMany { file: file() }))
             }
-            Ok(Some(row)) => Some(Ok(row)),
+            Ok(Some(row)) => Some(Ok(Row { level: row.level.max(self.least), ..row })),
             Ok(None) if self.count == 0 => Some(Err(InputError::Empty { file: file() })),
             Ok(None) => None,
             Err(error) => Some(Err(error)),

@@ -60,6 +60,9 @@ pub struct JobSpec {
     pub retries: u32,
     /// When failures stop the job early; `None` means never.
     pub failure_rule: Option<FailureRule>,
+    /// Whether a call may ask for less output than `max_tokens`, where what is left does not cover
+    /// the whole.
+    pub clamp: bool,
     /// How the answers are summed up.
     pub reduce: Option<Reduce>,
     /// The folder for results, relative to the working folder.
@@ -69,7 +72,7 @@ pub struct JobSpec {
 }
 
 /// The seven standing agents.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Finds out.
@@ -374,6 +377,7 @@ impl JobSpec {
             retries: reader
                 .optional(raw.retries.as_ref(), "retries", fields::retries)?
                 .unwrap_or(fields::DEFAULT_RETRIES),
+            clamp: reader.optional(raw.clamp.as_ref(), "clamp", fields::clamp)?.unwrap_or(true),
             failure_rule: failure_rule.unwrap_or(Some(FailureRule::default())),
             out: reader.optional(raw.out.as_ref(), "out", fields::text)?.map(PathBuf::from),
             templates: Arc::new(templates),

@@ -84,7 +84,7 @@ pub(super) fn input(items: u64, route: Vec<RouteStep>) -> PlanInput {
         level: Level::P1,
         budget: None,
         spent: Micros::ZERO,
-        total_left: None,
+        left_over_all: None,
         deadline: None,
         row_bytes: 200 * items,
         reduce: None,

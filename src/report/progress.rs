@@ -32,8 +32,12 @@ pub struct ProgressFacts {
     pub shares: Vec<(String, u64)>,
     /// The time left, if it can be told.
     pub eta: Option<Duration>,
+    /// When the budget is reached at this rate, as a time of the day, if that is before the end.
+    pub budget_reached: Option<String>,
     /// What limits the pace right now, in words.
     pub binds: Option<String>,
+    /// How the machine holds it back, in words, if it does.
+    pub machine: Option<String>,
 }
 
 /// The facts on one line of at most `width` characters (100 at most). What matters least goes
@@ -58,6 +62,9 @@ fn parts(facts: &ProgressFacts) -> Vec<(u8, String)> {
     let share = text::percent(facts.done, facts.total);
     let (done, total) = (text::thousands(facts.done), text::thousands(facts.total));
     let mut parts = vec![(0, format!("{done}/{total} done ({share})"))];
+    if let Some(machine) = &facts.machine {
+        parts.push((1, text::one_line(machine, 45)));
+    }
     if facts.failed > 0 {
         parts.push((3, format!("{} failed", text::thousands(facts.failed))));
     }
@@ -83,6 +90,9 @@ fn parts(facts: &ProgressFacts) -> Vec<(u8, String)> {
     }
     if let Some(eta) = facts.eta {
         parts.push((1, format!("{} left", text::duration(eta))));
+    }
+    if let Some(at) = &facts.budget_reached {
+        parts.push((2, format!("budget reached at {at}")));
     }
     if let Some(binds) = &facts.binds {
         parts.push((5, format!("binds: {}", text::one_line(binds, 40))));
@@ -133,8 +143,17 @@ mod tests {
             budget: Some(Micros(12_000_000)),
             shares: vec![("ollama".into(), 9_000), ("kimi".into(), 3_357)],
             eta: Some(Duration::from_secs(12_000)),
+            budget_reached: None,
             binds: Some("100/min".into()),
+            machine: None,
         }
+    }
+
+    #[test]
+    fn that_the_machine_is_pressed_is_said_first() {
+        let pressed = ProgressFacts { machine: Some("emergency: memory at 97 %".into()), ..facts() };
+        let line = progress_line(&pressed, 80);
+        assert!(line.starts_with("12,345/500,000 done (2.5 %) · emergency: memory at 97 % · "), "{line}");
     }
 
     #[test]
@@ -153,6 +172,13 @@ mod tests {
             progress_line(&small, 100),
             "100/503 done (19.9 %) · 50 in flight · 12.3/s · $1.23 of $12.00 · 3 h 20 min left · binds: 100/min"
         );
+    }
+
+    #[test]
+    fn a_budget_that_will_not_do_is_told() {
+        let facts = ProgressFacts { budget_reached: Some("14:20 UTC".into()), ..facts() };
+        let line = progress_line(&facts, 100);
+        assert!(line.ends_with("$1.23 of $12.00 · 3 h 20 min left · budget reached at 14:20 UTC"), "{line}");
     }
 
     #[test]

@@ -42,6 +42,7 @@ fn report() -> ReportData {
         budget: Some(Micros(1_000_000)),
         agents_per_second: 3.81,
         peak_memory_bytes: Some(52 << 20),
+        guard: GuardTimes::default(),
         reduce: Some(json!({"best": ["A", "B"]})),
         outputs: vec![Output { what: "results".into(), path: "out/results.jsonl".into() }],
     }

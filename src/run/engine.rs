@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use empire_actors::gates::book::Scope;
-use empire_actors::gates::budget::Cap;
+use empire_actors::gates::budget::{Cap, Terms};
+use empire_actors::guard::pressure::Held;
 use empire_actors::model::{Model, ProviderId, ProviderSpec};
 use empire_actors::ports::{Answers, ItemKey, Items, Part, Provider, Results, StoreError, Verdict};
 use empire_actors::swarm::meters::MeterReading;
@@ -14,20 +14,25 @@ use empire_actors::swarm::{Swarm, SwarmParts};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
+use super::caps::{self, CapWatch};
 use super::error::CommandError;
 use super::limits;
+use super::machine::{self, Teller};
 use super::outputs::{Appender, Outputs};
 use super::prepare::{Loaded, highest_level, scope_of};
 use super::progress::{Fixed, Progress, say};
 use super::system::{SystemClock, SystemRandom};
 use crate::job::Totals;
+use crate::privacy::rules::RulesInForce;
 use crate::providers;
-use crate::store::{Desired, Job, JobState, Store};
+use crate::store::{Desired, Job, JobState, Store, StoredCap};
 
 /// How often progress is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
 /// How often the store is asked whether somebody wants the job to stop.
 const ASK_EVERY: Duration = Duration::from_millis(250);
+/// How often the owner's privacy rules are looked at.
+const LOOK_AT_RULES_EVERY: Duration = Duration::from_secs(1);
 /// How often the own memory is looked at.
 const MEMORY_EVERY: Duration = Duration::from_secs(1);
 /// How long calls in flight may go on after a stop.
@@ -81,6 +86,8 @@ pub struct Ran {
     pub took: Duration,
     /// The most memory that was seen in use, in bytes.
     pub peak_memory: Option<u64>,
+    /// How long the machine held it back.
+    pub held: Held,
     /// Actors that did not stop in time and were killed.
     pub killed: Vec<String>,
 }
@@ -93,22 +100,26 @@ impl Run<'_> {
         let simulated = loaded.simulated.is_some();
         let (recorder, appender) = Appender::start(outputs, store.recorder(), items.clone(), simulated)?;
         let order = self.order();
-        let parts = self.parts(items, recorder)?;
+        let by_hand = store.caps().await?;
+        let parts = self.parts(items, recorder, self.caps(&by_hand))?;
         let fixed = self.fixed(&order);
         store.set_state(&job.id, JobState::Running, "").await?;
         let started = Instant::now();
         let mut swarm = Swarm::start(parts, order).await.map_err(CommandError::internal)?;
         let mut progress = Progress::new(fixed);
-        let watched = watch(&mut swarm, store, &job.id, &mut progress).await;
+        let mut money = CapWatch::new(loaded, &job.id, by_hand);
+        let rules = loaded.rules.clone();
+        let watched = watch(&mut swarm, store, &job.id, &mut progress, &mut money, rules).await;
+        money.tell(&swarm);
         progress.finish();
         let took = started.elapsed();
-        let meters = swarm.meters().read();
+        let (meters, held) = (swarm.meters().read(), swarm.guard().held());
         let killed = swarm.shutdown().await.killed;
         let (end, peak_memory) = watched?;
         if let Err(error) = appender.finish().await {
             say(&format!("warning: {error}"));
         }
-        Ok(Ran { end, meters, took, peak_memory, killed })
+        Ok(Ran { end, meters, took, peak_memory, held, killed })
     }
 
     fn order(&self) -> JobOrder {
@@ -137,12 +148,19 @@ impl Run<'_> {
             deadline: spec.deadline,
             class: spec.priority,
             weight: 1,
+            terms: self.terms(),
+            alerts: loaded.config.budget.alerts.clone(),
             reduce_group: spec.reduce.as_ref().map(|reduce| reduce.group as usize),
             drain_within: DRAIN_WITHIN,
         }
     }
 
-    fn parts(&self, items: Arc<dyn Items>, results: Arc<dyn Results>) -> Result<SwarmParts, CommandError> {
+    fn parts(
+        &self,
+        items: Arc<dyn Items>,
+        results: Arc<dyn Results>,
+        caps: Vec<Cap>,
+    ) -> Result<SwarmParts, CommandError> {
         let loaded = self.loaded;
         let all = providers::all(&loaded.config)?;
         let of_route = |model: &Arc<Model>| -> (Arc<ProviderSpec>, Arc<dyn Provider>) {
@@ -161,22 +179,24 @@ impl Run<'_> {
             script: loaded.script.clone(),
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
-            caps: self.caps(),
+            detector: loaded.rules.detector().clone(),
+            guard: machine::guard(loaded, self.store, self.outputs.folder()),
+            caps,
             privacy_workers: std::thread::available_parallelism().map_or(1, usize::from),
         })
     }
 
-    fn caps(&self) -> Vec<Cap> {
-        let config = &self.loaded.config;
-        let mut caps = vec![
-            Cap { scope: Scope::Total, cap: Some(config.budget.total) },
-            Cap { scope: Scope::Job(self.job.id.as_str().into()), cap: Some(self.loaded.budget) },
-        ];
-        caps.extend(config.providers.values().filter_map(|setting| {
-            let cap = setting.spec.cap?;
-            Some(Cap { scope: Scope::Provider(setting.spec.id.clone()), cap: Some(cap) })
-        }));
-        caps
+    fn caps(&self, by_hand: &[StoredCap]) -> Vec<Cap> {
+        caps::with_job(&self.loaded.config, by_hand, &self.job.id, self.loaded.budget)
+    }
+
+    fn terms(&self) -> Terms {
+        let limit = self.loaded.config.budget.approval_above;
+        Terms {
+            role: Some(self.loaded.spec.role.as_str().into()),
+            clamp: self.loaded.spec.clamp,
+            most_at_once: limit.map(|limit| self.loaded.approved.unwrap_or(limit).max(limit)),
+        }
     }
 
     fn fixed(&self, order: &JobOrder) -> Fixed {
@@ -202,12 +222,16 @@ async fn watch(
     store: &Store,
     job: &str,
     progress: &mut Progress,
+    money: &mut CapWatch<'_>,
+    mut rules: RulesInForce,
 ) -> Result<(JobEnd, Option<u64>), CommandError> {
     let meters = swarm.meters();
     let mut draw = tokio::time::interval(DRAW_EVERY);
     let mut ask = tokio::time::interval(ASK_EVERY);
+    let mut look = tokio::time::interval(LOOK_AT_RULES_EVERY);
     let mut memory = Memory::new();
     let mut snapshot = limits::Snapshot::new(store.dir(), job);
+    let mut teller = Teller::default();
     let mut signals = Signals::new()?;
     let mut interrupts = 0;
     loop {
@@ -218,16 +242,24 @@ async fn watch(
             }
             _ = draw.tick() => {
                 let lanes = swarm.lanes().await;
+                let pressure = swarm.guard().pressure();
                 snapshot.write_sometimes(&lanes).await;
-                progress.show(&meters.read(), &lanes);
+                progress.show(&meters.read(), &lanes, &pressure);
+                teller.tell(&pressure, store, job).await;
+                money.tell(swarm);
                 memory.look_sometimes();
             }
             _ = ask.tick() => match store.desired(job).await {
-                Ok(Desired::Run) => {}
+                Ok(Desired::Run) => money.look(swarm, store).await,
                 Ok(Desired::Pause) => swarm.stop(StopReason::Paused),
                 Ok(Desired::Cancel) => swarm.stop(StopReason::Cancelled),
                 // Not knowing is no reason to stop; results will say if the store is gone.
                 Err(error) => tracing::warn!(%error, "cannot read whether the job is to stop"),
+            },
+            _ = look.tick() => match rules.refresh() {
+                Ok(false) => {}
+                Ok(true) => say("privacy: the changed rules are in force"),
+                Err(error) => say(&format!("warning: {error}; until then the rules of before stay in force")),
             },
             () = signals.next() => {
                 interrupts += 1;

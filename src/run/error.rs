@@ -5,6 +5,7 @@ use empire_actors::ports::StoreError;
 use crate::config::ConfigError;
 use crate::home::HomeError;
 use crate::job::{InputError, SpecError};
+use crate::privacy::rules::RulesError;
 use crate::providers::ClientError;
 use crate::sim::{ScenarioError, SimError};
 use crate::store::{FindError, OpenError};
@@ -63,7 +64,17 @@ macro_rules! bad_input {
         }
     )*};
 }
-bad_input!(ConfigError, HomeError, SpecError, InputError, OpenError, ClientError, ScenarioError, SimError);
+bad_input!(
+    ConfigError,
+    HomeError,
+    SpecError,
+    InputError,
+    OpenError,
+    ClientError,
+    ScenarioError,
+    SimError,
+    RulesError
+);
 
 impl From<FindError> for CommandError {
     fn from(error: FindError) -> Self {

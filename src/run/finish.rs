@@ -35,9 +35,14 @@ pub async fn finish(
     let job = store.job(&job.id).await?.unwrap_or_else(|| job.clone());
     let outcome = Outcome::of(&job, ran.as_ref().map(|ran| &ran.end));
     store.set_state(&job.id, outcome.state, &outcome.reason).await?;
-    let report = report(store, &job, loaded, outputs, ran, &outcome).await?;
-    outputs.write("report.json", &report.to_json().map_err(CommandError::internal)?)?;
-    outputs.write("report.md", &report.to_markdown())?;
+    // On a disk that is nearly full nothing is written but what was paid for.
+    let is_full = ran.as_ref().is_some_and(|ran| matches!(ran.end.stopped, Some(StopReason::Disk(_))));
+    let to = (!is_full).then_some(outputs);
+    let report = report(store, &job, loaded, to, ran, &outcome).await?;
+    if let Some(outputs) = to {
+        outputs.write("report.json", &report.to_json().map_err(CommandError::internal)?)?;
+        outputs.write("report.md", &report.to_markdown())?;
+    }
     Ok(Finished { exit: outcome.exit, report })
 }
 
@@ -104,7 +109,7 @@ async fn report(
     store: &Store,
     job: &Job,
     loaded: &Loaded,
-    outputs: &Outputs,
+    outputs: Option<&Outputs>,
     ran: Option<Ran>,
     outcome: &Outcome,
 ) -> Result<ReportData, CommandError> {
@@ -120,7 +125,10 @@ async fn report(
         .into_iter()
         .map(|(what, path)| Output { what: what.to_owned(), path: path.display().to_string() })
         .collect();
-    files.push(Output { what: "report".into(), path: outputs.file("report.md").display().to_string() });
+    files.extend(outputs.map(|outputs| {
+        let path = outputs.file("report.md").display().to_string();
+        Output { what: "report".into(), path }
+    }));
     Ok(ReportData {
         job: job.setup.name.clone(),
         id: job.id.clone(),
@@ -154,6 +162,7 @@ async fn report(
         providers,
         budget: Some(loaded.budget),
         agents_per_second: if took.is_zero() { 0.0 } else { ended as f64 / took.as_secs_f64() },
+        guard: ran.as_ref().map(|ran| ran.held.into()).unwrap_or_default(),
         peak_memory_bytes: ran.and_then(|ran| ran.peak_memory),
         reduce: reduce.and_then(|answer| serde_json::from_str::<Value>(&answer).ok()),
         outputs: files,

@@ -25,6 +25,10 @@ use crate::store::{Job, ResultFilter, ResultLine, Store};
 
 /// Results that may wait to be appended; then recording waits for the file.
 const APPENDS_AHEAD: usize = 4_096;
+/// The files of results.
+const RESULTS: &str = "results.jsonl";
+const DEAD_LETTERS: &str = "dead.jsonl";
+const TABLE: &str = "results.csv";
 /// How far back from its end a file is searched for its last whole line.
 const TAIL: u64 = 1 << 20;
 
@@ -66,7 +70,7 @@ impl Outputs {
     /// Prepares `results.jsonl` for appending: emptied if the input is new, else freed of a line
     /// that a power cut has torn. Gives the bytes cut off.
     pub fn prepare_results(&self, anew: bool) -> Result<u64, CommandError> {
-        let path = self.file("results.jsonl");
+        let path = self.file(RESULTS);
         let failed =
             |error: io::Error| CommandError::bad_input(format!("cannot write {}: {error}", path.display()));
         let options = owners_only().read(true).write(true).truncate(anew).open(&path);
@@ -237,7 +241,7 @@ impl Appender {
         items: Arc<dyn Items>,
         simulated: bool,
     ) -> Result<(Arc<Appending>, Appender), CommandError> {
-        let path = outputs.file("results.jsonl");
+        let path = outputs.file(RESULTS);
         let file = owners_only().append(true).open(&path);
         let file = file
             .map_err(|error| CommandError::bad_input(format!("cannot write {}: {error}", path.display())))?;
@@ -300,17 +304,13 @@ pub struct Written {
     pub files: Vec<(&'static str, PathBuf)>,
 }
 
-/// Writes all results anew, in input order.
-pub async fn write_all(store: &Store, job: &Job, outputs: &Outputs) -> Result<Written, CommandError> {
+/// Writes all results anew, in input order; only adds them up if there is nowhere to write.
+pub async fn write_all(store: &Store, job: &Job, outputs: Option<&Outputs>) -> Result<Written, CommandError> {
     let (simulated, has_twins) = (job.simulated, job.counts.distinct < job.counts.items);
     let (sender, receiver) = mpsc::channel::<Vec<ResultLine>>(4);
-    let results = outputs.file("results.jsonl");
-    let dead_letters = outputs.file("dead.jsonl");
-    let table = outputs.file("results.csv");
-    let writing = {
-        let (results, dead_letters, table) = (results.clone(), dead_letters.clone(), table.clone());
-        blocking(move || write_files(receiver, &results, &dead_letters, &table, (simulated, has_twins)))
-    };
+    let outputs = outputs.cloned();
+    let to = outputs.clone();
+    let writing = blocking(move || write_files(receiver, to.as_ref(), (simulated, has_twins)));
     let reading = async {
         let mut pages = std::pin::pin!(store.results(&job.id, ResultFilter::All).try_ready_chunks(1_024));
         while let Some(page) = pages.next().await {
@@ -330,18 +330,20 @@ pub async fn write_all(store: &Store, job: &Job, outputs: &Outputs) -> Result<Wr
     for summary in store.records(&job.id, Part::Reduce, &summaries).await? {
         tally.add_reduce(&summary);
     }
-    let mut files = vec![("results", results), ("results as a table", table)];
-    if dead > 0 {
-        files.push(("dead letters", dead_letters));
+    let mut files = Vec::new();
+    if let Some(outputs) = outputs {
+        files.push(("results", outputs.file(RESULTS)));
+        files.push(("results as a table", outputs.file(TABLE)));
+        if dead > 0 {
+            files.push(("dead letters", outputs.file(DEAD_LETTERS)));
+        }
     }
     Ok(Written { tally: tally.finish(), done, dead, files })
 }
 
 fn write_files(
     mut pages: mpsc::Receiver<Vec<ResultLine>>,
-    results: &Path,
-    dead_letters: &Path,
-    table: &Path,
+    to: Option<&Outputs>,
     (simulated, has_twins): (bool, bool),
 ) -> Result<(Tally, u64, u64), CommandError> {
     let (mut tally, mut done, mut dead) = (Tally::default(), 0, 0);
@@ -349,7 +351,7 @@ fn write_files(
     let mut dead_lines = Vec::new();
     // Only of jobs that have equal items: keys that were met.
     let mut met = HashSet::new();
-    replace(results, |file| {
+    let mut work = |mut file: &mut dyn Write| {
         while let Some(page) = pages.blocking_recv() {
             for ResultLine { item, record } in page {
                 let paid_here = !has_twins || met.insert(item.key);
@@ -365,25 +367,33 @@ fn write_files(
                 if is_done {
                     columns.learn(&item.row, &record);
                     let look = Look { simulated, paid_here };
-                    write_line(file, item.number, &item.row, &record, look).map_err(|error| match error {
-                        StoreError::DiskFull => io::ErrorKind::StorageFull.into(),
-                        other => io::Error::other(other),
-                    })?;
+                    write_line(&mut file, item.number, &item.row, &record, look).map_err(
+                        |error| match error {
+                            StoreError::DiskFull => io::ErrorKind::StorageFull.into(),
+                            other => io::Error::other(other),
+                        },
+                    )?;
                 } else {
                     write_dead(&mut dead_lines, item.number, &item.row, &record)?;
                 }
             }
         }
         Ok(())
-    })?;
+    };
+    let Some(to) = to else {
+        work(&mut io::sink()).map_err(CommandError::internal)?;
+        return Ok((tally, done, dead));
+    };
+    let results = to.file(RESULTS);
+    replace(&results, |file| work(file))?;
     if dead_lines.is_empty() {
         // From an earlier run; all of them were worked since.
-        let _ = fs::remove_file(dead_letters);
+        let _ = fs::remove_file(to.file(DEAD_LETTERS));
     } else {
-        replace(dead_letters, |file| file.write_all(&dead_lines))?;
+        replace(&to.file(DEAD_LETTERS), |file| file.write_all(&dead_lines))?;
     }
-    let source = File::open(results).map_err(CommandError::internal)?;
-    replace(table, |file| columns.write(io::BufReader::new(source), file))?;
+    let source = File::open(&results).map_err(CommandError::internal)?;
+    replace(&to.file(TABLE), |file| columns.write(io::BufReader::new(source), file))?;
     Ok((tally, done, dead))
 }
 

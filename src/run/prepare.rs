@@ -7,20 +7,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use empire_actors::gates::detect::Detector;
 use empire_actors::gates::privacy;
+use empire_actors::gates::scope::Scope;
 use empire_actors::level::Level;
-use empire_actors::model::{Limits, Model, ProviderId};
+use empire_actors::model::{Limits, Model, ProviderId, ProviderSpec};
 use empire_actors::money::Micros;
 use empire_actors::ports::{Chunk, Item, ItemKey, Part, StoreError, UnixMillis, WallClock};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 
+use super::caps;
 use super::error::CommandError;
+use super::progress::say;
 use super::system::SystemClock;
 use crate::config::{Config, system_env};
 use crate::home::Home;
 use crate::job::{AdmitError, ChunkRows, InputSource, JobScript, JobSpec, Pack, Totals, admit};
-use crate::plan::{PackChoice, Plan, PlanInput, ReduceSize, RouteStep, SampleStats, Thresholds, pack_for};
+use crate::plan::{
+    MoneyLimit, PackChoice, Plan, PlanInput, ReduceSize, RouteStep, SampleStats, Thresholds, pack_for,
+};
+use crate::privacy::rules::RulesInForce;
 use crate::providers;
 use crate::sim::{Scenario, Simulator};
 use crate::store::{Admitted, Job, JobState, LedgerScope, Store};
@@ -47,6 +54,14 @@ impl Place {
         Ok(Config::load(self.home.dir(), self.config.as_deref(), &system_env)?)
     }
 
+    /// The rules of the privacy gate, the owner's own secrets among them.
+    pub fn rules(&self, config: &Config) -> Result<RulesInForce, CommandError> {
+        let own = config.own_secrets(&system_env).map_err(CommandError::bad_input)?;
+        let allowed = config.privacy.allow.keys().cloned();
+        let detector = |rules| Detector::new(rules).with_own(own).with_allowed(allowed);
+        Ok(RulesInForce::new(self.home.dir(), detector)?)
+    }
+
     /// The folder that holds the state of real or of simulated runs.
     pub fn home_of(&self, simulated: bool) -> Result<Home, CommandError> {
         Ok(if simulated { self.home.simulated()? } else { self.home.clone() })
@@ -63,6 +78,12 @@ pub struct Simulated {
 }
 
 impl Simulated {
+    /// Where it listens.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
     /// Starts a simulator with the scenario `given`, or uses the one that runs at the address
     /// `given`.
     pub async fn start(given: &str, config: &Config) -> Result<Simulated, CommandError> {
@@ -81,6 +102,8 @@ impl Simulated {
 
 /// A job as far as its spec and the configuration say, before its input is read.
 pub struct Loaded {
+    /// The rules of the privacy gate.
+    pub rules: RulesInForce,
     /// The spec.
     pub spec: JobSpec,
     /// Where its items come from.
@@ -97,6 +120,8 @@ pub struct Loaded {
     pub left_out: Vec<String>,
     /// The job's budget.
     pub budget: Micros,
+    /// What an approval lets it spend in one go.
+    pub approved: Option<Micros>,
 }
 
 /// Reads a spec file.
@@ -122,13 +147,20 @@ pub fn read_spec(path: &Path) -> Result<JobSpec, CommandError> {
 impl Loaded {
     /// Checks a spec against the configuration.
     pub async fn new(
-        spec: JobSpec,
+        mut spec: JobSpec,
         config: Config,
+        rules: RulesInForce,
         input: Option<&Path>,
         sim: Option<&str>,
         budget: Option<Micros>,
     ) -> Result<Loaded, CommandError> {
-        let source = InputSource::resolve(&spec, input)?;
+        let mut source = InputSource::resolve(&spec, input)?;
+        if let Some((level, why)) = level_by_place(&config, &spec, &source)? {
+            say(&format!("note: {why}: the job is treated as {level}"));
+            // The rows carry it too: the job may be resumed without its file.
+            source = source.at_least(level);
+            spec.privacy = level;
+        }
         let route = config.resolve_route(spec.route.as_deref().unwrap_or(&config.route)).map_err(
             |error| match &spec.route {
                 Some(_) => CommandError::bad_input(format!("{}: `route`: {error}", spec.route_place)),
@@ -146,7 +178,8 @@ impl Loaded {
             None => config,
         };
         let script = Arc::new(JobScript::new(&spec, simulated.is_some()));
-        Ok(Loaded { spec, source, script, config, simulated, route, left_out, budget })
+        let approved = None;
+        Ok(Loaded { rules, spec, source, script, config, simulated, route, left_out, budget, approved })
     }
 
     /// Standard input is kept in `folder`, so that it can be read again.
@@ -204,6 +237,28 @@ impl Loaded {
         let confirm = &self.config.confirm;
         Thresholds { cost_above: Some(confirm.cost_above), time_above: Some(confirm.time_above) }
     }
+}
+
+/// The level of the files that a job is made from, where that is above what it says, and why.
+fn level_by_place(
+    config: &Config,
+    spec: &JobSpec,
+    source: &InputSource,
+) -> Result<Option<(Level, String)>, CommandError> {
+    let mut highest = None;
+    for path in source.path().into_iter().chain([spec.path.as_path()]) {
+        let rule = config.privacy.sources.level_of(path).map_err(|error| {
+            CommandError::bad_input(format!(
+                "{} cannot be followed ({error}), so its privacy level is not known: correct the path",
+                path.display()
+            ))
+        })?;
+        if let Some(rule) = rule.filter(|rule| rule.level > spec.privacy) {
+            let why = format!("{} is {} by [privacy.sources] {}", path.display(), rule.level, rule.path);
+            highest = highest.max(Some((rule.level, why)));
+        }
+    }
+    Ok(highest)
 }
 
 /// Drops models whose provider has no key, if the route is the default one; a route that the
@@ -334,8 +389,11 @@ fn to_chunk(rows: ChunkRows) -> Chunk {
 #[derive(Debug, Clone, Default)]
 pub struct Past {
     spent_on_job: Micros,
-    spent_in_all: Micros,
+    /// What the caps over all jobs leave.
+    left_over_all: Option<(Micros, MoneyLimit)>,
     spent: BTreeMap<ProviderId, Micros>,
+    /// Caps of providers.
+    provider_caps: BTreeMap<ProviderId, Option<Micros>>,
     sent: BTreeMap<ProviderId, (u64, u64)>,
     /// The input with which the job, as its spec is now, was done to its end, reduce and all.
     done_with: Option<String>,
@@ -349,15 +407,20 @@ impl Past {
         let state = ledger.load().await?;
         let is_done = |job: &&Job| job.state == JobState::Done && job.setup.spec == *loaded.spec.text;
         let done_with = job.filter(is_done).map(|job| job.setup.fingerprint.clone());
-        let mut past = Past { done_with, ..Past::default() };
+        let now = SystemClock.now();
+        let caps = caps::caps(&loaded.config, &store.caps().await?);
+        let left_over_all = caps::left_over_all(&mut caps::book(&state, &caps), loaded.spec.role, now);
+        let mut past = Past { done_with, left_over_all, ..Past::default() };
+        past.provider_caps.extend(caps.into_iter().filter_map(|cap| match cap.scope {
+            Scope::Provider(provider) => Some((provider, cap.cap)),
+            _ => None,
+        }));
         for row in state.spent {
-            past.spent_in_all += row.billed;
             *past.spent.entry(row.provider).or_default() += row.billed;
             if job.is_some_and(|job| *job.id == *row.job) {
                 past.spent_on_job += row.billed;
             }
         }
-        let now = SystemClock.now();
         let before = |ago: Duration| UnixMillis(now.0 - i64::try_from(ago.as_millis()).unwrap_or(0));
         for model in &loaded.route {
             let sent = ledger.sent_since(&model.provider, before(DAY)).await?;
@@ -391,7 +454,10 @@ pub fn plan(loaded: &Loaded, survey: &Survey, past: &Past, sample: Option<Sample
         let (sent_last_hour, sent_last_day) = past.sent.get(&model.provider).copied().unwrap_or_default();
         RouteStep {
             model: model.clone(),
-            provider: setting.spec.clone(),
+            provider: ProviderSpec {
+                cap: past.provider_caps.get(&model.provider).copied().unwrap_or(setting.spec.cap),
+                ..setting.spec.clone()
+            },
             batch_percent: loaded
                 .config
                 .model_facts
@@ -422,7 +488,7 @@ pub fn plan(loaded: &Loaded, survey: &Survey, past: &Past, sample: Option<Sample
         level: highest_level(totals, spec.privacy),
         budget: Some(loaded.budget),
         spent: past.spent_on_job,
-        total_left: Some(loaded.config.budget.total.saturating_sub(past.spent_in_all)),
+        left_over_all: past.left_over_all,
         deadline: spec.deadline,
         row_bytes: totals.rows_bytes,
         reduce,

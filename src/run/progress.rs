@@ -6,14 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use comfy_table::Table;
+use empire_actors::gates::forecast::runs_out;
 use empire_actors::gates::meter::Binding;
 use empire_actors::gates::rate::LaneReading;
+use empire_actors::guard::pressure::{GuardLevel, Pressure};
 use empire_actors::model::{Limits, Model, ProviderId};
 use empire_actors::money::Micros;
+use empire_actors::ports::WallClock;
 use empire_actors::swarm::meters::MeterReading;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
+use super::system::SystemClock;
 use crate::plan::Load;
 use crate::report::{ProgressFacts, eta, progress_line};
 
@@ -69,8 +73,9 @@ impl Progress {
     }
 
     /// Shows how things stand.
-    pub fn show(&mut self, meters: &MeterReading, lanes: &[(ProviderId, LaneReading)]) {
-        let facts = self.facts(meters, lanes);
+    pub fn show(&mut self, meters: &MeterReading, lanes: &[(ProviderId, LaneReading)], pressure: &Pressure) {
+        let machine = (pressure.level > GuardLevel::Normal).then(|| pressure.to_string());
+        let facts = ProgressFacts { machine, ..self.facts(meters, lanes) };
         if let Some(bar) = &self.bar {
             // One message with bar and line: each change of a bar is drawn, and drawing twice flickers.
             let width = Table::new().use_stderr().width().map_or(PLAIN_WIDTH, usize::from);
@@ -107,6 +112,7 @@ impl Progress {
         let left = fixed.total.saturating_sub(fixed.done_before + fixed.dead_before + ended);
         let eta = self.time_left(left, meters, lanes);
         let busy = lanes.iter().find_map(|(provider, lane)| Some((provider, lane, lane.binding?)));
+        let budget_reached = self.budget_reached(meters, eta);
         ProgressFacts {
             done: fixed.done_before + meters.done,
             failed: fixed.dead_before + meters.dead,
@@ -117,12 +123,24 @@ impl Progress {
             budget: Some(fixed.budget),
             shares: shares(&fixed.route, &meters.by_model),
             eta,
+            budget_reached,
             binds: busy.map(|(provider, lane, binding)| binding_words(provider, lane, binding)),
+            machine: None,
         }
     }
 }
 
 impl Progress {
+    /// When the budget is reached at this run's rate, unless the job ends before.
+    fn budget_reached(&self, meters: &MeterReading, eta: Option<Duration>) -> Option<String> {
+        let (fixed, now) = (&self.fixed, SystemClock.now());
+        let left = fixed.budget.saturating_sub(fixed.spent_before + meters.spent);
+        let at = runs_out(meters.spent, self.started.elapsed(), left, now)?;
+        let after = Duration::from_millis(u64::try_from(at.0 - now.0).unwrap_or(0));
+        let is_before_the_end = eta.is_none_or(|eta| after < eta);
+        is_before_the_end.then(|| crate::text::time_of_day(at))
+    }
+
     /// As long as the limits of the provider that answers most still need, and no less than what
     /// was seen in this run says.
     fn time_left(
@@ -172,6 +190,7 @@ fn shares(route: &[Arc<Model>], by_model: &[u64]) -> Vec<(String, u64)> {
 
 fn binding_words(provider: &ProviderId, lane: &LaneReading, binding: Binding) -> String {
     match (binding, lane.meters.closed_for) {
+        (Binding::Machine, _) => binding.words().to_owned(),
         (Binding::ClosedByProvider, Some(seconds)) => format!("{provider}: closed {seconds:.0} s"),
         (Binding::ClosedByProvider, None) => format!("{provider}: probing"),
         (binding, _) => format!("{provider}: {}", binding.words()),

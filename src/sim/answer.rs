@@ -68,7 +68,10 @@ pub(super) fn compose(dialect: Dialect, ask: &Ask, behaviour: &Behaviour, dice: 
     Answer {
         text,
         cut_off,
-        usage: usage(dialect, ask, settings.cached_input_rate.0, output, dice),
+        usage: times(
+            settings.bills_times.0,
+            &usage(dialect, ask, settings.cached_input_rate.0, output, dice),
+        ),
         tells_usage: !dice.hits(Draw::Usage, settings.no_usage_rate.0),
         garbage,
     }
@@ -85,6 +88,15 @@ fn usage(dialect: Dialect, ask: &Ask, cached_rate: f64, output: u64, dice: Dice)
     let writes = is_cached && dialect == Dialect::Claude && dice.hits(Draw::CacheWrite, 0.5);
     let cache_write = if writes { total / 4 } else { 0 };
     Usage { input: total - cached_input - cache_write, cached_input, cache_write, output }
+}
+
+fn times(factor: u64, usage: &Usage) -> Usage {
+    Usage {
+        input: usage.input * factor,
+        cached_input: usage.cached_input * factor,
+        cache_write: usage.cache_write * factor,
+        output: usage.output * factor,
+    }
 }
 
 fn says(ask: &Ask, behaviour: &Behaviour, dice: Dice, seed: u64) -> String {

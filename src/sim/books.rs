@@ -156,6 +156,11 @@ impl Books {
         }
     }
 
+    /// What was billed in micro-dollars.
+    pub(super) fn billed(&self, dialect: Dialect) -> u64 {
+        self.accounts[dialect.index()].micros.load(Ordering::Relaxed)
+    }
+
     /// Forgets everything but what is in flight.
     pub(super) fn clear(&self) {
         self.lines.clear();

@@ -101,9 +101,14 @@ pub(super) fn models(models: &[String]) -> Value {
     json!({ "object": "list", "data": models.iter().map(entry).collect::<Vec<_>>() })
 }
 
-/// `GET /v1/users/me/balance`.
-pub(super) fn balance(is_dry: bool) -> Value {
-    let dollars = if is_dry { 0.0 } else { 12.0 };
+/// What is in the account at the start.
+const BALANCE_MICROS: i64 = 12_000_000;
+
+/// `GET /v1/users/me/balance`: what `billed` micro-dollars leave. An account that ran dry has
+/// nothing.
+pub(super) fn balance(is_dry: bool, billed: u64) -> Value {
+    let left = BALANCE_MICROS.saturating_sub(i64::try_from(billed).unwrap_or(i64::MAX));
+    let dollars = if is_dry { 0.0 } else { left as f64 / 1e6 };
     json!({
         "code": 0,
         "data": { "available_balance": dollars, "voucher_balance": 0.0, "cash_balance": dollars },

@@ -222,7 +222,7 @@ fn look_up(shared: &Shared, dialect: Dialect, path: &str, headers: &HeaderMap) -
         "/api/tags" => ollama::tags(settings, &models),
         "/api/ps" => ollama::processes(&models),
         "/api/version" => serde_json::json!({ "version": format!("{OLLAMA_VERSION}-simulated") }),
-        "/v1/users/me/balance" => kimi::balance(stage.is_dry(dialect)),
+        "/v1/users/me/balance" => kimi::balance(stage.is_dry(dialect), shared.books.billed(dialect)),
         _ if dialect == Dialect::Claude => claude::models(&models),
         _ => kimi::models(&models),
     };

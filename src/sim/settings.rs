@@ -18,6 +18,9 @@ pub(super) struct ProviderSettings {
     pub(super) output_tokens: TokenRange,
     /// How many answers read part of their input from a prompt cache.
     pub(super) cached_input_rate: Rate,
+    /// How many times the tokens of a call are told and billed: above 1, the vendor takes more than
+    /// was asked for.
+    pub(super) bills_times: Times,
     /// How many answers say nothing about usage.
     pub(super) no_usage_rate: Rate,
     /// Errors, each with its rate and when it can come.
@@ -44,6 +47,29 @@ pub(super) struct ProviderSettings {
     pub(super) models: Option<Vec<String>>,
     /// Ollama only: models that exist and are served elsewhere, and where.
     pub(super) remote_models: BTreeMap<String, String>,
+}
+
+/// A factor from 1 to 1,000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+pub(super) struct Times(pub(super) u64);
+
+impl Default for Times {
+    fn default() -> Self {
+        Times(1)
+    }
+}
+
+impl TryFrom<u64> for Times {
+    type Error = String;
+
+    fn try_from(times: u64) -> Result<Self, Self::Error> {
+        if (1..=1_000).contains(&times) {
+            Ok(Times(times))
+        } else {
+            Err(format!("{times} is out of range: give a whole number from 1 to 1000"))
+        }
+    }
 }
 
 /// A distribution of milliseconds.

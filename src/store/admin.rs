@@ -4,6 +4,8 @@ use empire_actors::ports::{ItemKey, Part, UnixMillis};
 use sqlx::sqlite::Sqlite;
 use sqlx::{QueryBuilder, SqliteConnection};
 
+use super::approvals::ApprovalOp;
+use super::budget::BudgetOp;
 use super::chunks::StoredChunk;
 use super::jobs::{Desired, JobSetup, JobState, NewJob};
 use super::results::Outcome;
@@ -28,6 +30,11 @@ pub(super) enum Admin {
     Request {
         job: String,
         desired: Desired,
+    },
+    /// What a running job is about, in words.
+    Note {
+        job: String,
+        note: String,
     },
     PutChunk {
         job: String,
@@ -56,6 +63,8 @@ pub(super) enum Admin {
         outcome: Outcome,
         keys: Vec<ItemKey>,
     },
+    Budget(Box<BudgetOp>),
+    Approval(Box<ApprovalOp>),
     #[cfg(test)]
     Pragma(String),
 }
@@ -75,6 +84,11 @@ impl Admin {
                     .bind(job.as_str())
                     .bind(desired.as_str())
                     .bind(now.0);
+                Ok(query.execute(connection).await?.rows_affected())
+            }
+            Admin::Note { job, note } => {
+                let sql = "UPDATE jobs SET reason = $2, updated_at = $3 WHERE id = $1 AND state = 'running'";
+                let query = sqlx::query(sql).bind(job.as_str()).bind(note.as_str()).bind(now.0);
                 Ok(query.execute(connection).await?.rows_affected())
             }
             Admin::PutChunk { job, cohort, chunk } => put_chunk(connection, job, *cohort, chunk).await,
@@ -100,6 +114,8 @@ impl Admin {
             Admin::Forget { job, part, outcome, keys } => {
                 forget(connection, job, *part, *outcome, keys, now).await
             }
+            Admin::Budget(op) => op.run(connection, now).await,
+            Admin::Approval(op) => op.run(connection, now).await,
             #[cfg(test)]
             Admin::Pragma(sql) => {
                 sqlx::raw_sql(sqlx::AssertSqlSafe(sql.clone())).execute(connection).await.map(|_| 0)

@@ -196,11 +196,13 @@ fn end_holds(sql: &mut QueryBuilder<Sqlite>, ids: &Filled<'_, HoldId>) {
 }
 
 fn insert_holds(sql: &mut QueryBuilder<Sqlite>, rows: Filled<'_, (&HoldRecord, bool)>) {
-    sql.push("INSERT INTO holds (id, job, item, provider, model, reserved, at, has_left) ");
+    sql.push("INSERT INTO holds (id, job, role, child, item, provider, model, reserved, at, has_left) ");
     push_rows(sql, rows, |mut row, hold| {
         let (hold, leaves) = (hold.map(|(hold, _)| *hold), hold.map(|(_, leaves)| *leaves));
         row.push_bind(hold.map(|hold| int(hold.id.0)))
             .push_bind(hold.map(|hold| &*hold.job))
+            .push_bind(hold.and_then(|hold| hold.role.as_deref()))
+            .push_bind(hold.and_then(|hold| hold.child.as_deref()))
             .push_bind(hold.map(|hold| hold.item))
             .push_bind(hold.map(|hold| hold.provider.as_str()))
             .push_bind(hold.map(|hold| hold.model.as_str()))
@@ -212,13 +214,15 @@ fn insert_holds(sql: &mut QueryBuilder<Sqlite>, rows: Filled<'_, (&HoldRecord, b
 
 fn insert_settlements(sql: &mut QueryBuilder<Sqlite>, rows: Filled<'_, (&Settlement, UnixMillis)>) {
     sql.push(
-        "INSERT INTO ledger (hold, job, item, provider, model, reserved, billed, certainty, \
-         input_tokens, cached_tokens, cache_write_tokens, output_tokens, sent_at, settled_at) ",
+        "INSERT INTO ledger (hold, job, role, child, item, provider, model, reserved, billed, certainty, \
+         input_tokens, cached_tokens, cache_write_tokens, output_tokens, reserved_at, sent_at, settled_at) ",
     );
     push_rows(sql, rows, |mut row, settled| {
         let (end, at) = (settled.map(|(end, _)| *end), settled.map(|(_, at)| *at));
         row.push_bind(end.map(|end| int(end.hold.id.0)))
             .push_bind(end.map(|end| &*end.hold.job))
+            .push_bind(end.and_then(|end| end.hold.role.as_deref()))
+            .push_bind(end.and_then(|end| end.hold.child.as_deref()))
             .push_bind(end.map(|end| end.hold.item))
             .push_bind(end.map(|end| end.hold.provider.as_str()))
             .push_bind(end.map(|end| end.hold.model.as_str()))
@@ -229,6 +233,7 @@ fn insert_settlements(sql: &mut QueryBuilder<Sqlite>, rows: Filled<'_, (&Settlem
             .push_bind(end.map(|end| int(end.usage.cached_input)))
             .push_bind(end.map(|end| int(end.usage.cache_write)))
             .push_bind(end.map(|end| int(end.usage.output)))
+            .push_bind(end.map(|end| end.hold.at.0))
             .push_bind(end.map(|end| end.sent_at.0))
             .push_bind(at.map(|at| at.0));
     });

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
 use empire_actors::failure::FailureKind;
+use empire_actors::gates::calendar::Day;
 use empire_actors::level::Level;
 use empire_actors::money::{Micros, Usage};
 use empire_actors::ports::*;
@@ -79,6 +80,8 @@ pub(super) fn hold(job: &str, id: u64, reserved: u64) -> HoldRecord {
     HoldRecord {
         id: HoldId(id),
         job: job.into(),
+        role: Some("dev".into()),
+        child: Some("a/b".into()),
         item: 3,
         provider: "kimi".into(),
         model: "kimi-k2.6".into(),
@@ -153,7 +156,17 @@ pub(super) async fn operations_take_effect_in_the_order_given(fixture: &impl Fix
     }
     let state = ledger.load().await.unwrap();
     assert_eq!(state.open, [hold("j", 2, 10)]);
-    assert_eq!(state.spent, [SpendRow { job: "j".into(), provider: "kimi".into(), billed: Micros(4) }]);
+    assert_eq!(
+        state.spent,
+        [SpendRow {
+            job: "j".into(),
+            role: Some("dev".into()),
+            child: Some("a/b".into()),
+            provider: "kimi".into(),
+            day: Day::of(NOW),
+            billed: Micros(4),
+        }]
+    );
     assert_eq!(state.next_hold, 3);
     store.close().await.unwrap();
     assert_eq!(recorder.record(done("j", 2)).await, Err(StoreError::Closed));

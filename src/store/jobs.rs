@@ -230,6 +230,15 @@ impl Store {
         found(job, self.administer(admin).await?)
     }
 
+    /// Notes what there is to know of a job while it runs; empty for nothing. Its next state
+    /// replaces it.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn note(&self, job: &str, note: &str) -> Result<(), StoreError> {
+        self.administer(Admin::Note { job: job.into(), note: note.into() }).await.map(drop)
+    }
+
     /// Tells the job's run what its owner wants. Works from any process, whoever runs the job.
     ///
     /// # Errors

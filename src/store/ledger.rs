@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use empire_actors::gates::calendar::{DAY_MILLIS, Day};
 use empire_actors::model::ProviderId;
 use empire_actors::money::{Micros, Usage};
 use empire_actors::ports::{
@@ -14,7 +15,7 @@ use sqlx::{Row, SqlitePool};
 
 use super::Store;
 use super::error::store_error;
-use super::row::{amount, hold, number, usage};
+use super::row::{amount, hold, number, usage, word};
 use super::spool::Fact;
 use super::writer::{Op, Writer};
 
@@ -59,12 +60,7 @@ impl Store {
             LedgerScope::All => "".into(),
             LedgerScope::Job(job) => job,
         };
-        Arc::new(StoredLedger {
-            writer: self.writer().clone(),
-            readers: self.readers().clone(),
-            clock: self.clock(),
-            job,
-        })
+        Arc::new(StoredLedger { job, ..StoredLedger::of_all(self) })
     }
 
     /// What the job spent, by provider, in the providers' order. Free calls are not in it.
@@ -130,7 +126,7 @@ impl Store {
     }
 }
 
-struct StoredLedger {
+pub(super) struct StoredLedger {
     writer: Writer,
     readers: SqlitePool,
     clock: Arc<dyn WallClock>,
@@ -139,21 +135,37 @@ struct StoredLedger {
 }
 
 impl StoredLedger {
-    async fn state(&self) -> Result<LedgerState, sqlx::Error> {
+    pub(super) fn of_all(store: &Store) -> StoredLedger {
+        StoredLedger {
+            writer: store.writer().clone(),
+            readers: store.readers().clone(),
+            clock: store.clock(),
+            job: "".into(),
+        }
+    }
+
+    pub(super) async fn state(&self) -> Result<LedgerState, sqlx::Error> {
         // One transaction: what is moved from one table to the other must not be missed or seen
         // twice.
         let mut tx = self.readers.begin().await?;
         let spent = sqlx::query(
-            "SELECT job, provider, CAST(sum(billed) AS INTEGER) AS billed FROM ledger \
-             WHERE $1 = '' OR job = $1 GROUP BY job, provider",
+            // Of what lies before this month, no cap asks for the day.
+            "SELECT job, role, child, provider, max(reserved_at / $2, $3) AS day, \
+             CAST(sum(billed) AS INTEGER) AS billed FROM ledger \
+             WHERE $1 = '' OR job = $1 GROUP BY job, role, child, provider, day",
         )
         .bind(&*self.job)
+        .bind(DAY_MILLIS)
+        .bind(Day::of(self.clock.now()).month().first_day().0 - 1)
         .fetch_all(&mut *tx)
         .await?;
         let spent = spent.iter().map(|row| {
             Ok(SpendRow {
                 job: row.try_get::<&str, _>("job")?.into(),
+                role: word(row, "role")?,
+                child: word(row, "child")?,
                 provider: row.try_get::<&str, _>("provider")?.into(),
+                day: Day(row.try_get("day")?),
                 billed: amount(row, "billed")?,
             })
         });

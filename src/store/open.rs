@@ -294,9 +294,10 @@ async fn recover(
     .fetch_one(&mut *tx)
     .await?;
     sqlx::query(
-        "INSERT INTO ledger (hold, job, item, provider, model, reserved, billed, certainty, \
-         input_tokens, cached_tokens, cache_write_tokens, output_tokens, sent_at, settled_at) \
-         SELECT id, job, item, provider, model, reserved, reserved, 'unknown', 0, 0, 0, 0, $1, $1 \
+        "INSERT INTO ledger (hold, job, role, child, item, provider, model, reserved, billed, certainty, \
+         input_tokens, cached_tokens, cache_write_tokens, output_tokens, reserved_at, sent_at, settled_at) \
+         SELECT id, job, role, child, item, provider, model, reserved, reserved, 'unknown', 0, 0, 0, 0, \
+         at, $1, $1 \
          FROM holds WHERE true ON CONFLICT (hold) DO NOTHING",
     )
     .bind(now.0)

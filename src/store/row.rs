@@ -58,12 +58,18 @@ pub(super) fn hold(row: &SqliteRow) -> Result<HoldRecord, sqlx::Error> {
     Ok(HoldRecord {
         id: empire_actors::ports::HoldId(number(row, "id")?),
         job: row.try_get::<&str, _>("job")?.into(),
+        role: word(row, "role")?,
+        child: word(row, "child")?,
         item: number(row, "item")?,
         provider: row.try_get::<&str, _>("provider")?.into(),
         model: row.try_get("model")?,
         reserved: amount(row, "reserved")?,
         at: time(row, "at")?,
     })
+}
+
+pub(super) fn word(row: &SqliteRow, column: &str) -> Result<Option<std::sync::Arc<str>>, sqlx::Error> {
+    Ok(row.try_get::<Option<&str>, _>(column)?.map(Into::into))
 }
 
 pub(super) fn part_word(part: Part) -> &'static str {

@@ -5,7 +5,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use empire_actors::model::ProviderId;
-use empire_actors::ports::{HoldRecord, ResultRecord, Results, Sent, StoreError, UnixMillis, WallClock};
+use empire_actors::ports::{
+    Checkpoint, HoldRecord, ResultRecord, Results, Sent, StoreError, UnixMillis, WallClock,
+};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -151,6 +153,12 @@ impl Writer {
 impl Results for Writer {
     fn record(&self, record: ResultRecord) -> BoxFuture<'static, Result<(), StoreError>> {
         self.submit(Op::Fact(Fact::Recorded(Box::new(record)))).map(|written| written.map(drop)).boxed()
+    }
+}
+
+impl Checkpoint for Writer {
+    fn checkpoint(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.submit(Op::Flush).map(|flushed| flushed.map(drop)).boxed()
     }
 }
 

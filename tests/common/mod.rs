@@ -20,10 +20,19 @@ use tokio::time::Instant;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(4);
 
-/// No limit but concurrency, so that tests do not wait for the minute to end.
+/// No limit but concurrency, so that tests do not wait for the minute to end, nor for a machine
+/// that other tests keep busy.
 pub(crate) const UNLIMITED: &str = "\
+[guard]
+cpu = \"none\"
+load = \"none\"
+memory = \"none\"
+memory_some = \"none\"
+memory_full = \"none\"
+disk_floor_simulated = \"1 MiB\"
 [budget]
 total = \"1000\"
+approval_above = \"none\"
 [confirm]
 cost_above = \"500\"
 time_above = \"90d\"

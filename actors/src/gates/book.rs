@@ -1,240 +1,370 @@
 //! What was spent, what is reserved, and whether more fits: the budget gate's decision, without
 //! clock or I/O.
 //!
-//! Invariant: in every scope, spent + reserved never exceeds the cap by a reservation. (A vendor
-//! that reports more than the bound can still raise `spent`; the truth is booked, and nothing
-//! further is granted.)
+//! Invariants, in every scope:
+//! - spent + reserved never exceeds the cap by a reservation. (A vendor that reports more than the
+//!   bound can still raise `spent`, and a cap can be lowered; the truth is booked, and nothing
+//!   further is granted.)
+//! - Money is moved, never made: what is reserved ends as spent or is given back.
+//!
+//! A call's money is taken from its provider, month and day, and from a purse: either total, role
+//! and job, or an *allowance* (a child account). An allowance was set aside in its parent's purse
+//! when it was opened, so the sum of a job's allowances cannot pass what the job has, however many
+//! there are.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
-
+use super::calendar::Day;
+pub use super::scope::{Account, Alert, Cap, Scope, Shortage};
 use crate::model::ProviderId;
 use crate::money::Micros;
 
-/// Where a cap holds. A reservation must fit into all of its scopes at once.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-#[serde(tag = "scope", content = "name", rename_all = "snake_case")]
-pub enum Scope {
-    /// Everything that this data folder spends.
-    Total,
-    /// One provider.
-    Provider(ProviderId),
-    /// One job.
-    Job(Arc<str>),
+/// Who pays for something, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Payer<'a> {
+    /// The job.
+    pub job: &'a Arc<str>,
+    /// The standing agent that it belongs to.
+    pub role: Option<&'a Arc<str>>,
+    /// The path of the allowance in the job that pays, `a/b` for one within `a`.
+    pub child: Option<&'a Arc<str>>,
+    /// Who is paid; nobody yet, for an allowance.
+    pub provider: Option<&'a ProviderId>,
+    /// The day that it counts for: that of its reservation.
+    pub day: Day,
 }
 
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Scope::Total => f.write_str("the total budget"),
-            Scope::Provider(provider) => write!(f, "the cap of {provider}"),
-            Scope::Job(_) => f.write_str("the job's budget"),
-        }
+/// The accounts that a reservation is in, as the book that made it knows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line {
+    places: [u32; MOST_PLACES],
+    count: usize,
+}
+
+const MOST_PLACES: usize = 6;
+
+impl Line {
+    fn new() -> Line {
+        Line { places: [0; MOST_PLACES], count: 0 }
+    }
+
+    fn push(&mut self, place: u32) {
+        self.places[self.count] = place;
+        self.count += 1;
+    }
+
+    /// The accounts' numbers.
+    pub(super) fn places(&self) -> &[u32] {
+        &self.places[..self.count]
     }
 }
 
-/// One scope's account.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Account {
-    /// The most that may be spent; `None` means only other scopes limit.
-    pub cap: Option<Micros>,
-    /// Billed.
-    pub spent: Micros,
-    /// Set aside for calls under way.
-    pub reserved: Micros,
+/// An opened allowance.
+#[derive(Debug, Clone, Copy)]
+struct Allowance {
+    /// Where it was set aside.
+    purse: Line,
+    /// What of it is still set aside there: never less than what is reserved within it.
+    prepaid: Micros,
+    /// Nothing more is granted; what gets free goes back.
+    closing: bool,
 }
 
-impl Account {
-    fn left(&self) -> Option<Micros> {
-        self.cap.map(|cap| cap.saturating_sub(self.spent + self.reserved))
-    }
-}
-
-/// Why a reservation was not made. Nothing was reserved in any scope.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
-#[error("{scope} of {cap} does not cover another {asked}: {spent} spent, {reserved} reserved")]
-pub struct Shortage {
-    /// The scope that lacks money.
-    pub scope: Scope,
-    /// Its cap.
-    pub cap: Micros,
-    /// What is billed there.
-    pub spent: Micros,
-    /// What is set aside there.
-    pub reserved: Micros,
-    /// What was asked for.
-    pub asked: Micros,
-}
-
-impl Shortage {
-    /// Whether it could fit once calls under way turn out cheaper than reserved.
-    #[must_use]
-    pub fn waiting_may_help(&self) -> bool {
-        self.reserved > Micros::ZERO && self.spent + self.asked <= self.cap
-    }
+#[derive(Debug)]
+struct Entry {
+    scope: Scope,
+    account: Account,
+    allowance: Option<Allowance>,
+    /// The highest threshold that was told.
+    told: u8,
 }
 
 /// All accounts.
 #[derive(Debug, Default)]
 pub struct Book {
-    accounts: HashMap<Scope, Account>,
+    entries: Vec<Entry>,
+    places: HashMap<Scope, u32>,
+    each_month: Option<Micros>,
+    each_day: Option<Micros>,
+    /// In percent, ascending.
+    thresholds: Vec<u8>,
+    alerts: Vec<Alert>,
 }
 
 impl Book {
     /// Sets or lifts the cap of a scope. What is spent and reserved stays.
     pub fn set_cap(&mut self, scope: Scope, cap: Option<Micros>) {
-        self.accounts.entry(scope).or_default().cap = cap;
+        match scope {
+            Scope::EachMonth => self.each_month = cap,
+            Scope::EachDay => self.each_day = cap,
+            scope => {
+                let place = self.place(scope);
+                self.entry(place).account.cap = cap;
+            }
+        }
+        let renewed = self.entries.iter_mut().filter_map(|entry| match entry.scope {
+            Scope::Month(_) => Some((entry, self.each_month)),
+            Scope::Day(_) => Some((entry, self.each_day)),
+            _ => None,
+        });
+        renewed.for_each(|(entry, cap)| entry.account.cap = cap);
+        (0..self.entries.len()).for_each(|place| self.look(place as u32));
+    }
+
+    /// From now on, tells when this many percent of a cap are spent.
+    pub fn tell_at(&mut self, mut percents: Vec<u8>) {
+        percents.sort_unstable();
+        self.thresholds = percents;
+        (0..self.entries.len()).for_each(|place| self.look(place as u32));
+    }
+
+    /// Alerts since this was asked last.
+    pub fn take_alerts(&mut self) -> Vec<Alert> {
+        std::mem::take(&mut self.alerts)
     }
 
     /// Books spend from before.
-    pub fn book_spent(&mut self, job: &Arc<str>, provider: &ProviderId, billed: Micros) {
-        for scope in scopes(job, provider) {
-            self.accounts.entry(scope).or_default().spent += billed;
+    pub fn book_spent(&mut self, payer: &Payer<'_>, billed: Micros) {
+        let purse = Payer { child: None, ..*payer };
+        let line = self.line(&purse);
+        for place in line.places() {
+            self.entry(*place).account.spent += billed;
+            self.look(*place);
+        }
+        let mut path = payer.child.map(|path| &**path);
+        while let Some(part) = path {
+            let place = self.place(Scope::Child(payer.job.clone(), part.into()));
+            self.entry(place).account.spent += billed;
+            path = part.rsplit_once('/').map(|(parent, _)| parent);
         }
     }
 
     /// Books a reservation that is already journalled, fit or not.
-    pub fn book_reserved(&mut self, job: &Arc<str>, provider: &ProviderId, reserved: Micros) {
-        for scope in scopes(job, provider) {
-            self.accounts.entry(scope).or_default().reserved += reserved;
-        }
+    pub fn book_reserved(&mut self, payer: &Payer<'_>, reserved: Micros) {
+        let line = self.line(&Payer { child: None, ..*payer });
+        self.take(&line, reserved);
     }
 
-    /// Sets `amount` aside in every scope, or in none.
-    ///
-    /// # Errors
-    /// The first scope that lacks the money.
-    pub fn reserve(&mut self, job: &Arc<str>, provider: &ProviderId, amount: Micros) -> Result<(), Shortage> {
-        let scopes = scopes(job, provider);
-        for scope in &scopes {
-            let account = self.accounts.get(scope).copied().unwrap_or_default();
-            if account.left().is_some_and(|left| left < amount) {
-                return Err(Shortage {
-                    scope: scope.clone(),
-                    cap: account.cap.unwrap_or_default(),
-                    spent: account.spent,
-                    reserved: account.reserved,
-                    asked: amount,
-                });
+    /// The accounts that `payer` takes money from.
+    pub fn line(&mut self, payer: &Payer<'_>) -> Line {
+        let mut line = Line::new();
+        match payer.child {
+            Some(path) => line.push(self.place(Scope::Child(payer.job.clone(), path.clone()))),
+            None => {
+                line.push(self.place(Scope::Total));
+                if let Some(role) = payer.role {
+                    line.push(self.place(Scope::Role(role.clone())));
+                }
+                line.push(self.place(Scope::Job(payer.job.clone())));
             }
         }
-        for scope in scopes {
-            self.accounts.entry(scope).or_default().reserved += amount;
+        if let Some(provider) = payer.provider {
+            line.push(self.place(Scope::Provider(provider.clone())));
+            line.push(self.place(Scope::Month(payer.day.month())));
+            line.push(self.place(Scope::Day(payer.day)));
         }
-        Ok(())
+        line
+    }
+
+    /// How much of `full` may be reserved: all of it, or at least `least` where the whole will
+    /// never fit. While money under way may still come back, the answer is to wait for it: a call
+    /// that is cut short is worth less.
+    ///
+    /// # Errors
+    /// The scope that lacks the money. Nothing was reserved.
+    pub fn quote(&self, line: &Line, least: Micros, full: Micros) -> Result<Micros, Shortage> {
+        let entries = || line.places().iter().map(|place| &self.entries[*place as usize]);
+        if let Some(closed) = entries().find(|entry| entry.is_closed()) {
+            return Err(closed.shortage(Micros::ZERO, full, full));
+        }
+        if let Some(indebted) = line.places().iter().find_map(|place| self.indebted_above(*place)) {
+            return Err(indebted.shortage(indebted.account.cap.unwrap_or_default(), least, full));
+        }
+        let tightest = |left: fn(&Account) -> Option<Micros>| {
+            entries().filter_map(|entry| Some((left(&entry.account)?, entry))).min_by_key(|(left, _)| *left)
+        };
+        let (Some((now, by_now)), Some((at_best, by_best))) =
+            (tightest(Account::left), tightest(Account::left_at_best))
+        else {
+            return Ok(full);
+        };
+        if full <= now {
+            return Ok(full);
+        }
+        if full > at_best && least <= now && now == at_best {
+            return Ok(now);
+        }
+        let entry = if least <= at_best { by_now } else { by_best };
+        Err(entry.shortage(entry.account.cap.unwrap_or_default(), least, full))
+    }
+
+    /// The account above an allowance in which more is spent and reserved than its cap allows,
+    /// because a vendor billed beyond the bound or the cap was lowered: then what was set aside is
+    /// not there any more.
+    fn indebted_above(&self, place: u32) -> Option<&Entry> {
+        let purse = self.entries[place as usize].allowance.as_ref()?.purse;
+        purse.places().iter().find_map(|parent| {
+            let entry = &self.entries[*parent as usize];
+            let account = &entry.account;
+            let is_indebted = account.cap.is_some_and(|cap| account.spent + account.reserved > cap);
+            if is_indebted { Some(entry) } else { self.indebted_above(*parent) }
+        })
+    }
+
+    /// Why who wants `full` of the account at `place` must wait for it.
+    pub(super) fn shortage_at(&self, place: u32, least: Micros, full: Micros) -> Shortage {
+        let entry = &self.entries[place as usize];
+        entry.shortage(entry.account.cap.unwrap_or(Micros(u64::MAX)), least, full)
+    }
+
+    /// Sets `amount` aside in every account of the line. It must have been quoted.
+    pub fn take(&mut self, line: &Line, amount: Micros) {
+        for place in line.places() {
+            self.entry(*place).account.reserved += amount;
+        }
     }
 
     /// Ends a reservation: `reserved` is given back and `billed` is spent.
-    pub fn settle(&mut self, job: &Arc<str>, provider: &ProviderId, reserved: Micros, billed: Micros) {
-        for scope in scopes(job, provider) {
-            let account = self.accounts.entry(scope).or_default();
+    pub fn settle(&mut self, line: &Line, reserved: Micros, billed: Micros) {
+        for place in line.places() {
+            let account = &mut self.entry(*place).account;
             account.reserved = account.reserved.saturating_sub(reserved);
             account.spent += billed;
+            self.look(*place);
+            self.draw(*place, billed);
+        }
+    }
+
+    /// What was billed within an allowance is paid from what was set aside for it, and is spent
+    /// wherever that was.
+    fn draw(&mut self, place: u32, billed: Micros) {
+        let entry = self.entry(place);
+        let Some(allowance) = &mut entry.allowance else { return };
+        // What a vendor billed beyond the bound is not taken from what others in it rely on.
+        let taken = billed.min(allowance.prepaid.saturating_sub(entry.account.reserved));
+        allowance.prepaid = allowance.prepaid.saturating_sub(taken);
+        let purse = allowance.purse;
+        for parent in purse.places() {
+            let account = &mut self.entry(*parent).account;
+            account.reserved = account.reserved.saturating_sub(taken);
+            account.spent += billed;
+            self.look(*parent);
+            self.draw(*parent, billed);
+        }
+        self.give_back(place);
+    }
+
+    /// Opens an allowance of `amount` more than what was spent in it before. It must have been
+    /// quoted on `purse`, which is its parent's. `false` if it is open already.
+    pub fn open(&mut self, purse: &Line, child: Scope, amount: Micros) -> bool {
+        let place = self.place(child);
+        let entry = self.entry(place);
+        if entry.allowance.is_some_and(|allowance| !allowance.closing || entry.account.reserved.0 > 0) {
+            return false;
+        }
+        entry.account.cap = Some(entry.account.spent + amount);
+        entry.allowance = Some(Allowance { purse: *purse, prepaid: amount, closing: false });
+        self.take(purse, amount);
+        true
+    }
+
+    /// Closes an allowance: what nobody uses goes back at once, what calls under way leave over
+    /// goes back when they end.
+    pub fn close(&mut self, child: &Scope) {
+        let Some(place) = self.places.get(child).copied() else { return };
+        if let Some(allowance) = &mut self.entry(place).allowance {
+            allowance.closing = true;
+        }
+        self.give_back(place);
+    }
+
+    fn give_back(&mut self, place: u32) {
+        let entry = self.entry(place);
+        let Some(allowance) = entry.allowance.as_mut().filter(|allowance| allowance.closing) else { return };
+        let free = allowance.prepaid.saturating_sub(entry.account.reserved);
+        allowance.prepaid = allowance.prepaid.saturating_sub(free);
+        let purse = allowance.purse;
+        entry.account.cap = entry.account.cap.map(|cap| cap.saturating_sub(free));
+        for parent in purse.places() {
+            let account = &mut self.entry(*parent).account;
+            account.reserved = account.reserved.saturating_sub(free);
+            // A parent that is closing itself has been waiting for this.
+            self.give_back(*parent);
         }
     }
 
     /// One scope's account.
     #[must_use]
     pub fn account(&self, scope: &Scope) -> Account {
-        self.accounts.get(scope).copied().unwrap_or_default()
+        let place = self.places.get(scope);
+        place.map(|place| self.entries[*place as usize].account).unwrap_or_default()
     }
 
     /// Every account, in a stable order.
     #[must_use]
     pub fn accounts(&self) -> Vec<(Scope, Account)> {
-        let mut all: Vec<_> =
-            self.accounts.iter().map(|(scope, account)| (scope.clone(), *account)).collect();
-        all.sort_by_key(|(scope, _)| match scope {
-            Scope::Total => (0, String::new()),
-            Scope::Provider(provider) => (1, provider.to_string()),
-            Scope::Job(job) => (2, job.to_string()),
-        });
+        let mut all: Vec<_> = self.entries.iter().map(|entry| (entry.scope.clone(), entry.account)).collect();
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
         all
+    }
+
+    /// The number of a scope's account.
+    pub(super) fn place(&mut self, scope: Scope) -> u32 {
+        if let Some(place) = self.places.get(&scope) {
+            return *place;
+        }
+        let cap = match scope {
+            Scope::Month(_) => self.each_month,
+            Scope::Day(_) => self.each_day,
+            _ => None,
+        };
+        let account = Account { cap, ..Account::default() };
+        // One a scope, for the life of a process: far fewer than fit.
+        let place = self.entries.len() as u32;
+        self.entries.push(Entry { scope: scope.clone(), account, allowance: None, told: 0 });
+        self.places.insert(scope, place);
+        place
+    }
+
+    fn entry(&mut self, place: u32) -> &mut Entry {
+        &mut self.entries[place as usize]
+    }
+
+    /// Tells of a threshold that was passed, once; of several the highest.
+    fn look(&mut self, place: u32) {
+        let entry = &mut self.entries[place as usize];
+        let (Some(cap), None) = (entry.account.cap, entry.allowance) else { return };
+        let spent = entry.account.spent;
+        let passed = |percent: &&u8| {
+            u128::from(spent.0) * 100 >= u128::from(cap.0) * u128::from(**percent) && spent.0 > 0
+        };
+        let highest = self.thresholds.iter().rfind(passed).copied().unwrap_or(0);
+        if highest > entry.told {
+            self.alerts.push(Alert { scope: entry.scope.clone(), percent: highest, spent, cap });
+        }
+        entry.told = highest;
     }
 }
 
-fn scopes(job: &Arc<str>, provider: &ProviderId) -> [Scope; 3] {
-    [Scope::Total, Scope::Provider(provider.clone()), Scope::Job(job.clone())]
+impl Entry {
+    /// Whether it is an allowance that grants nothing (more).
+    fn is_closed(&self) -> bool {
+        matches!(self.scope, Scope::Child(..)) && self.allowance.is_none_or(|allowance| allowance.closing)
+    }
+
+    fn shortage(&self, cap: Micros, least: Micros, asked: Micros) -> Shortage {
+        Shortage {
+            scope: self.scope.clone(),
+            cap,
+            spent: self.account.spent,
+            reserved: self.account.reserved,
+            asked,
+            least,
+            renews: self.scope.renews_at(),
+        }
+    }
 }
 
 #[cfg(all(test, not(empire_loom)))]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[derive(Debug, Clone)]
-    enum Op {
-        Reserve { job: usize, provider: usize, amount: u64 },
-        Settle { which: usize, share: u64 },
-    }
-
-    fn ops() -> impl Strategy<Value = Vec<Op>> {
-        let reserve = (0..3usize, 0..2usize, 0..400u64).prop_map(|(job, provider, amount)| Op::Reserve {
-            job,
-            provider,
-            amount,
-        });
-        let settle = (any::<usize>(), 0..=100u64).prop_map(|(which, share)| Op::Settle { which, share });
-        prop::collection::vec(prop_oneof![3 => reserve, 2 => settle], 0..200)
-    }
-
-    proptest! {
-        /// Whatever the order: no scope passes its cap, and every cent is in its place.
-        #[test]
-        fn no_interleaving_passes_a_cap_or_loses_a_cent(ops in ops(), caps in prop::array::uniform3(0u64..2000)) {
-            let jobs: Vec<Arc<str>> = ["a", "b", "c"].map(Arc::from).to_vec();
-            let providers = [ProviderId::from("x"), ProviderId::from("y")];
-            let mut book = Book::default();
-            book.set_cap(Scope::Total, Some(Micros(caps[0])));
-            book.set_cap(Scope::Provider(providers[0].clone()), Some(Micros(caps[1])));
-            book.set_cap(Scope::Job(jobs[0].clone()), Some(Micros(caps[2])));
-            let mut open: Vec<(usize, usize, u64)> = Vec::new();
-            let mut billed_in_all = 0;
-            for op in ops {
-                match op {
-                    Op::Reserve { job, provider, amount } => {
-                        if book.reserve(&jobs[job], &providers[provider], Micros(amount)).is_ok() {
-                            open.push((job, provider, amount));
-                        }
-                    }
-                    Op::Settle { which, share } if !open.is_empty() => {
-                        let (job, provider, amount) = open.swap_remove(which % open.len());
-                        let billed = amount * share / 100;
-                        billed_in_all += billed;
-                        book.settle(&jobs[job], &providers[provider], Micros(amount), Micros(billed));
-                    }
-                    Op::Settle { .. } => {}
-                }
-                for (scope, account) in book.accounts() {
-                    if let Some(cap) = account.cap {
-                        prop_assert!(account.spent + account.reserved <= cap, "{scope:?} {account:?}");
-                    }
-                }
-                let total = book.account(&Scope::Total);
-                prop_assert_eq!(total.spent, Micros(billed_in_all));
-                prop_assert_eq!(total.reserved, Micros(open.iter().map(|(_, _, amount)| amount).sum()));
-            }
-        }
-    }
-
-    #[test]
-    fn says_whether_waiting_can_help() {
-        let (job, provider): (Arc<str>, _) = ("j".into(), ProviderId::from("p"));
-        let mut book = Book::default();
-        book.set_cap(Scope::Job(job.clone()), Some(Micros(10)));
-        book.reserve(&job, &provider, Micros(8)).unwrap();
-        let shortage = book.reserve(&job, &provider, Micros(5)).unwrap_err();
-        assert!(shortage.waiting_may_help());
-        book.settle(&job, &provider, Micros(8), Micros(8));
-        let shortage = book.reserve(&job, &provider, Micros(5)).unwrap_err();
-        assert!(!shortage.waiting_may_help());
-        assert_eq!(
-            shortage.to_string(),
-            "the job's budget of $0.000010 does not cover another $0.000005: $0.000008 spent, $0.00 reserved"
-        );
-    }
-}
+mod tests;

@@ -3,22 +3,28 @@
 //! A reservation is a [`Hold`]. It is durable before its call may leave, and that the call leaves
 //! is journalled too: after `kill -9`, calls that may have left are billed at their reservation,
 //! and the others nothing. A hold ends by being settled; dropping it settles as conservatively.
+//!
+//! Where a call's whole output will never fit again, less of it is asked for (the clamp), so that
+//! the last money is of use. While money under way may still come back, callers wait for it.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
-use super::book::{Account, Book, Scope, Shortage};
+pub use super::book::Cap;
+use super::book::{Account, Alert, Line, Scope, Shortage};
 use super::call::{Call, Funded, Screened};
-use crate::failure::Billing;
+pub use super::hold::{ActionHold, Bill, Hold};
+use super::hold::{HoldStage, Pricing};
+use super::vault::{Answers, Denied, Granted, Reply, Request, Vault, Want};
+pub use super::vault::{Terms, least_tokens};
 use crate::kernel::control::{Address, Control, Down, Failure};
 use crate::kernel::supervisor::ChildSpec;
-use crate::money::{Micros, Price, Usage};
-use crate::ports::{
-    Certainty, HoldId, HoldRecord, Ledger, LedgerState, Settlement, StoreError, UnixMillis, WallClock,
-};
+use crate::model::ProviderId;
+use crate::money::{Micros, Price};
+use crate::ports::{HoldId, HoldRecord, Ledger, StoreError, UnixMillis, WallClock};
 
 /// Why a call was not funded. Nothing stays reserved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +37,19 @@ pub enum BudgetRefusal {
         "the model {0} has no price: give it one under [models.\"{0}\"] in empire.toml, or `free = true`"
     )]
     NoPrice(String),
+    /// One call would set aside more than may be spent in one go without asking.
+    #[error(
+        "one call sets aside up to {amount}, and more than {most} in one go needs an approval: `empire swarm run` asks for it"
+    )]
+    NeedsApproval {
+        /// What it sets aside.
+        amount: Micros,
+        /// What may be set aside without asking.
+        most: Micros,
+    },
+    /// An allowance of this path is in use.
+    #[error("the allowance {0} is open already: close it first, or choose another name")]
+    Open(Arc<str>),
     /// The reservation could not be journalled.
     #[error("the reservation could not be journalled: {0}")]
     Store(#[from] StoreError),
@@ -39,18 +58,14 @@ pub enum BudgetRefusal {
     Down(#[from] Down),
 }
 
-/// A change of a cap.
-#[derive(Debug, Clone)]
-pub struct Cap {
-    /// Where.
-    pub scope: Scope,
-    /// The new cap.
-    pub cap: Option<Micros>,
-}
-
-pub(crate) enum Message {
-    Reserve { record: HoldRecord, price: Price, reply: oneshot::Sender<Result<Hold, Shortage>> },
+pub(super) enum Message {
+    Ask {
+        request: Request,
+        reply: Reply,
+    },
     SetCap(Cap),
+    /// Money got free.
+    Serve,
     Accounts(oneshot::Sender<Vec<(Scope, Account)>>),
 }
 
@@ -70,15 +85,18 @@ impl Control for BudgetActor {
     type Observed = Observed;
 
     async fn handle(&mut self, message: Message) -> Result<(), Failure> {
+        let now = self.gate.now();
         match message {
-            Message::Reserve { record, price, reply } => {
-                // A caller that has gone drops the hold, and that gives the money back.
-                let _ = reply.send(self.gate.set_aside(record, price));
+            Message::Ask { request, reply } => {
+                self.gate.change(|vault| vault.ask(request, reply, now));
             }
             Message::SetCap(Cap { scope, cap }) => {
-                self.gate.shared.vault.lock().book.set_cap(scope, cap);
-                self.gate.wake_waiters();
+                self.gate.change(|vault| {
+                    vault.book.set_cap(scope, cap);
+                    vault.serve_waiters(now)
+                });
             }
+            Message::Serve => self.gate.change(|vault| vault.serve_waiters(now)),
             Message::Accounts(reply) => {
                 let _ = reply.send(self.gate.shared.vault.lock().book.accounts());
             }
@@ -86,27 +104,21 @@ impl Control for BudgetActor {
         Ok(())
     }
 
+    fn first_message(&self) -> Option<Message> {
+        Some(Message::Serve)
+    }
+
     fn observe(&self) -> Observed {
         Observed { accounts: self.gate.shared.vault.lock().book.accounts() }
     }
-}
-
-/// The money itself. It outlives the actor's incarnations: calls are under way while the actor
-/// restarts, and what was granted but not journalled yet, or settled in that moment, must
-/// neither be forgotten nor counted twice.
-#[derive(Default)]
-struct Vault {
-    book: Book,
-    next_hold: u64,
-    loaded: bool,
 }
 
 struct Shared {
     vault: Mutex<Vault>,
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn WallClock>,
-    /// Counts the times that money became free.
-    freed: watch::Sender<u64>,
+    /// Alerts that nobody has taken yet: at most a few a scope.
+    alerts: Mutex<Vec<Alert>>,
 }
 
 /// The way to the budget gate. Cheap to clone.
@@ -126,7 +138,7 @@ impl BudgetGate {
     /// A gate over `ledger`; its actor starts with [`child`](Self::child).
     #[must_use]
     pub fn new(ledger: Arc<dyn Ledger>, clock: Arc<dyn WallClock>) -> BudgetGate {
-        let shared = Shared { vault: Mutex::default(), ledger, clock, freed: watch::channel(0).0 };
+        let shared = Shared { vault: Mutex::default(), ledger, clock, alerts: Mutex::default() };
         BudgetGate { address: Address::new("/empire/gates/budget"), shared: Arc::new(shared) }
     }
 
@@ -139,94 +151,176 @@ impl BudgetGate {
             Box::pin(async move {
                 if !gate.shared.vault.lock().loaded {
                     let state = gate.shared.ledger.load().await;
-                    gate.open_vault(&state.map_err(|error| Failure(error.to_string()))?, caps);
+                    let state = state.map_err(|error| Failure(error.to_string()))?;
+                    gate.shared.vault.lock().open(&state, caps);
                 }
                 Ok(BudgetActor { gate })
             })
         })
     }
 
-    fn open_vault(&self, state: &LedgerState, caps: Vec<Cap>) {
-        let mut vault = self.shared.vault.lock();
-        for Cap { scope, cap } in caps {
-            vault.book.set_cap(scope, cap);
-        }
-        for row in &state.spent {
-            vault.book.book_spent(&row.job, &row.provider, row.billed);
-        }
-        for hold in &state.open {
-            vault.book.book_reserved(&hold.job, &hold.provider, hold.reserved);
-        }
-        vault.next_hold = state.next_hold;
-        vault.loaded = true;
+    /// What holds for a job's money beside the caps. A job without terms belongs to no role, and
+    /// its calls are not clamped.
+    pub fn enroll(&self, job: Arc<str>, terms: Terms) {
+        self.shared.vault.lock().terms.insert(job, terms);
     }
 
-    fn set_aside(&self, mut record: HoldRecord, price: Price) -> Result<Hold, Shortage> {
-        let mut vault = self.shared.vault.lock();
-        vault.book.reserve(&record.job, &record.provider, record.reserved)?;
-        record.id = HoldId(vault.next_hold);
-        vault.next_hold += 1;
-        Ok(Hold { record, price, gate: self.clone(), sent_at: None, stage: HoldStage::Booked })
+    /// When to tell that a cap is used up, in percent of it.
+    pub fn alert_at(&self, percents: Vec<u8>) {
+        self.shared.vault.lock().book.tell_at(percents);
+    }
+
+    pub(super) fn ledger(&self) -> &dyn Ledger {
+        self.shared.ledger.as_ref()
+    }
+
+    pub(super) fn now(&self) -> UnixMillis {
+        self.shared.clock.now()
     }
 
     /// Ends a reservation in the book, whether the actor runs or not.
-    fn free(&self, record: &HoldRecord, billed: Micros) {
-        let HoldRecord { job, provider, reserved, .. } = record;
-        self.shared.vault.lock().book.settle(job, provider, *reserved, billed);
-        self.wake_waiters();
+    pub(super) fn free(&self, line: &Line, reserved: Micros, billed: Micros) {
+        self.change(|vault| {
+            vault.book.settle(line, reserved, billed);
+            Answers::new()
+        });
+        self.serve_waiters();
     }
 
-    fn wake_waiters(&self) {
-        self.shared.freed.send_modify(|times| *times += 1);
+    /// Ends an allowance in the book.
+    pub(super) fn close(&self, child: &Scope) {
+        self.change(|vault| {
+            vault.book.close(child);
+            Answers::new()
+        });
+        self.serve_waiters();
+    }
+
+    /// The actor serves who waits; one that is down does so when it starts.
+    fn serve_waiters(&self) {
+        if self.shared.vault.lock().has_waiters() {
+            let _ = self.address.send(Message::Serve);
+        }
+    }
+
+    /// Does something to the vault, and tells what follows once it is unlocked again.
+    fn change(&self, act: impl FnOnce(&mut Vault) -> Answers) {
+        let (answers, alerts) = {
+            let mut vault = self.shared.vault.lock();
+            (act(&mut vault), vault.book.take_alerts())
+        };
+        for alert in alerts {
+            tracing::info!(scope = ?alert.scope, percent = alert.percent, "{alert}");
+            self.shared.alerts.lock().push(alert);
+        }
+        for (reply, answer) in answers {
+            // Who has gone drops the claim, and that gives the money back.
+            let _ = reply.send(answer.map(|granted| Claim { gate: self.clone(), granted: Some(granted) }));
+        }
     }
 
     /// Reserves the worst case of a call. While a cap is full of reservations that may turn out
-    /// cheaper, it waits for them.
+    /// cheaper, it waits for them. Where the whole output will never fit and the job's
+    /// [`Terms`] allow it, less of it is requested.
     ///
     /// # Errors
     /// The call is refused; it comes back to be tried elsewhere.
     pub async fn fund(&self, call: Call<Screened>) -> Result<Call<Funded>, BudgetRefusal> {
+        self.fund_from(None, call).await
+    }
+
+    /// As [`fund`](Self::fund), from an allowance.
+    pub(super) async fn fund_from(
+        &self,
+        child: Option<Arc<str>>,
+        call: Call<Screened>,
+    ) -> Result<Call<Funded>, BudgetRefusal> {
         let request = call.request();
         let Some(price) = request.model.price else {
             return Err(BudgetRefusal::NoPrice(request.model.id.clone()));
         };
-        let amount = price.bound(request.input_token_bound(), u64::from(request.max_tokens));
-        let record = HoldRecord {
-            id: HoldId(0),
-            job: request.job.clone(),
-            item: request.item,
-            provider: request.model.provider.clone(),
-            model: request.model.id.clone(),
-            reserved: amount,
-            at: self.shared.clock.now(),
-        };
-        let hold = if amount == Micros::ZERO {
-            Hold { record, price, gate: self.clone(), sent_at: None, stage: HoldStage::Free }
-        } else {
-            self.reserve(record, price).await?
-        };
+        let (input, output) = (request.input_token_bound(), request.max_tokens);
+        let (job, item) = (request.job.clone(), request.item);
+        let (provider, model) = (request.model.provider.clone(), request.model.id.clone());
+        if price.bound(input, output.into()) == Micros::ZERO {
+            return Ok(call.funded(self.free_hold(&job, item, provider, model, price, output)));
+        }
+        let want = Want::Tokens { price, input, output };
+        let asked = Request { job, child, provider: Some(provider), want };
+        let hold = self.reserve(asked, item, model).await?;
         Ok(call.funded(hold))
     }
 
-    async fn reserve(&self, record: HoldRecord, price: Price) -> Result<Hold, BudgetRefusal> {
-        let mut freed = self.shared.freed.subscribe();
-        let mut hold = loop {
-            freed.mark_unchanged();
-            let record = record.clone();
-            match self.address.ask(|reply| Message::Reserve { record, price, reply }).await? {
-                Ok(hold) => break hold,
-                Err(shortage) if shortage.waiting_may_help() => {
-                    if freed.changed().await.is_err() {
-                        return Err(BudgetRefusal::Down(Down));
-                    }
-                }
-                Err(shortage) => return Err(BudgetRefusal::Short(Box::new(shortage))),
-            }
+    fn free_hold(
+        &self,
+        job: &Arc<str>,
+        item: u32,
+        provider: ProviderId,
+        model: String,
+        price: Price,
+        granted: u32,
+    ) -> Hold {
+        let record = HoldRecord {
+            id: HoldId(0),
+            job: job.clone(),
+            role: None,
+            child: None,
+            item,
+            provider,
+            model,
+            reserved: Micros::ZERO,
+            at: self.now(),
         };
+        let pricing = Pricing::Tokens { price, granted };
+        Hold { record, pricing, line: None, gate: self.clone(), sent_at: None, stage: HoldStage::Free }
+    }
+
+    /// Reserves what an action costs that is no model call, such as a post.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn reserve_action(&self, action: Action) -> Result<ActionHold, BudgetRefusal> {
+        let Action { job, item, provider, name, price } = action;
+        let want = Want::Fixed(price);
+        let asked = Request { job, child: None, provider: Some(provider), want };
+        self.reserve(asked, item, name).await.map(ActionHold)
+    }
+
+    async fn reserve(&self, asked: Request, item: u32, model: String) -> Result<Hold, BudgetRefusal> {
+        let Request { job, child, provider, want } = asked.clone();
+        let mut claim = self.ask(asked).await?;
+        let (Some(granted), Some(provider)) = (claim.granted.take(), provider) else {
+            return Err(BudgetRefusal::Down(Down));
+        };
+        let record = HoldRecord {
+            id: HoldId(granted.number),
+            job,
+            role: granted.role,
+            child,
+            item,
+            provider,
+            model,
+            reserved: granted.amount,
+            at: granted.at,
+        };
+        let pricing = match want {
+            Want::Tokens { price, .. } => Pricing::Tokens { price, granted: granted.tokens },
+            Want::Fixed(_) | Want::Allowance { .. } => Pricing::Fixed,
+        };
+        let (line, gate) = (Some(granted.line), self.clone());
+        let mut hold = Hold { record, pricing, line, gate, sent_at: None, stage: HoldStage::Booked };
         hold.stage = HoldStage::Journalled;
         // If this future is dropped or fails from here on, the hold gives the money back.
         self.shared.ledger.reserve(hold.record.clone()).await?;
         Ok(hold)
+    }
+
+    pub(super) async fn ask(&self, request: Request) -> Result<Claim, BudgetRefusal> {
+        self.address.ask(|reply| Message::Ask { request, reply }).await?.map_err(|denied| match denied {
+            Denied::Short(shortage) => BudgetRefusal::Short(Box::new(shortage)),
+            Denied::NeedsApproval { amount, most } => BudgetRefusal::NeedsApproval { amount, most },
+            Denied::Open(path) => BudgetRefusal::Open(path),
+        })
     }
 
     /// Sets a cap from now on.
@@ -244,117 +338,48 @@ impl BudgetGate {
     pub async fn accounts(&self) -> Result<Vec<(Scope, Account)>, Down> {
         self.address.ask(Message::Accounts).await
     }
-}
 
-/// Money set aside for one call. Owned: it is settled once, or conservatively when dropped.
-#[derive(Debug)]
-pub struct Hold {
-    record: HoldRecord,
-    price: Price,
-    gate: BudgetGate,
-    sent_at: Option<UnixMillis>,
-    stage: HoldStage,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum HoldStage {
-    /// Free calls reserve nothing and leave no trace in the ledger.
-    Free,
-    /// In the book only.
-    Booked,
-    /// The ledger has been told.
-    Journalled,
-    /// Settled or given back.
-    Ended,
-}
-
-/// What a call was billed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bill {
-    /// How much.
-    pub billed: Micros,
-    /// How sure that is.
-    pub certainty: Certainty,
-}
-
-impl Hold {
-    /// What is set aside.
+    /// One account, as it stands.
     #[must_use]
-    pub fn reserved(&self) -> Micros {
-        self.record.reserved
+    pub fn account(&self, scope: &Scope) -> Account {
+        self.shared.vault.lock().book.account(scope)
     }
 
-    /// Journals that the call is about to leave, for a process that is killed meanwhile.
-    pub(super) fn leave(&self) -> Result<(), StoreError> {
-        match self.stage {
-            HoldStage::Journalled => self.gate.shared.ledger.leave(self.record.id),
-            _ => Ok(()),
-        }
-    }
-
-    /// From here on a lost call counts as paid.
-    pub(crate) fn mark_sent(&mut self) {
-        self.sent_at = Some(self.gate.shared.clock.now());
-    }
-
-    /// Settles by what the provider counted.
-    pub(crate) fn settle_usage(mut self, usage: &Usage) -> Bill {
-        let bill = Bill { billed: self.price.cost(usage), certainty: Certainty::Settled };
-        self.end(bill, usage);
-        bill
-    }
-
-    /// Settles a call without a count.
-    pub(crate) fn settle_failed(mut self, billing: Billing) -> Bill {
-        match billing {
-            Billing::Nothing => {
-                self.release();
-                Bill { billed: Micros::ZERO, certainty: Certainty::Settled }
-            }
-            Billing::Reservation => {
-                let bill = Bill { billed: self.record.reserved, certainty: Certainty::Unknown };
-                self.end(bill, &Usage::default());
-                bill
-            }
-        }
-    }
-
-    fn release(&mut self) {
-        let stage = std::mem::replace(&mut self.stage, HoldStage::Ended);
-        if stage == HoldStage::Journalled {
-            self.gate.shared.ledger.release(self.record.id);
-        }
-        if matches!(stage, HoldStage::Booked | HoldStage::Journalled) {
-            self.gate.free(&self.record, Micros::ZERO);
-        }
-    }
-
-    fn end(&mut self, bill: Bill, usage: &Usage) {
-        let stage = std::mem::replace(&mut self.stage, HoldStage::Ended);
-        if matches!(stage, HoldStage::Free | HoldStage::Ended) {
-            return;
-        }
-        self.gate.shared.ledger.settle(Settlement {
-            hold: self.record.clone(),
-            billed: bill.billed,
-            certainty: bill.certainty,
-            usage: *usage,
-            sent_at: self.sent_at.unwrap_or(self.record.at),
-        });
-        self.gate.free(&self.record, bill.billed);
+    /// Alerts since this was asked last. Each is told once.
+    #[must_use]
+    pub fn take_alerts(&self) -> Vec<Alert> {
+        std::mem::take(&mut self.shared.alerts.lock())
     }
 }
 
-impl Drop for Hold {
+/// An action of fixed price that is no model call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Action {
+    /// The job that pays.
+    pub job: Arc<str>,
+    /// The item it is for.
+    pub item: u32,
+    /// Who is paid.
+    pub provider: ProviderId,
+    /// What it is, as the price table calls it, such as `x.post`.
+    pub name: String,
+    /// What it costs.
+    pub price: Micros,
+}
+
+/// Money that was set aside and that nobody has taken yet: dropped, it goes back.
+#[derive(Debug)]
+pub(super) struct Claim {
+    gate: BudgetGate,
+    pub(super) granted: Option<Granted>,
+}
+
+impl Drop for Claim {
     fn drop(&mut self) {
-        if self.stage == HoldStage::Ended {
-            return;
-        }
-        if self.sent_at.is_some() {
-            let bill = Bill { billed: self.record.reserved, certainty: Certainty::Unknown };
-            self.end(bill, &Usage::default());
-        } else {
-            self.release();
+        let Some(granted) = self.granted.take() else { return };
+        match &granted.allowance {
+            Some(child) => self.gate.close(child),
+            None => self.gate.free(&granted.line, granted.amount, Micros::ZERO),
         }
     }
 }

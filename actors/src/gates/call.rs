@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::budget::{Bill, Hold};
+use super::detect::Redactor;
 use super::meter::{Health, Told, Trip, Used};
 use super::rate::{News, Permit};
 use super::room::Class;
@@ -122,23 +123,33 @@ pub trait Stage: sealed::Stage {}
 #[derive(Debug)]
 pub struct Draft(());
 
+/// What the privacy gate cut out of a call, if anything, to be put back for its owner.
+#[derive(Debug, Default)]
+pub(super) struct Cut(pub(super) Option<Box<Redactor>>);
+
+impl Cut {
+    fn values(&self) -> u32 {
+        self.0.as_ref().map_or(0, |redactor| redactor.found())
+    }
+}
+
 /// Seen by the privacy gate: what may not leave has been cut out.
 #[derive(Debug)]
 pub struct Screened {
-    redactions: u32,
+    cut: Cut,
 }
 
 /// Its worst case is reserved by the budget gate.
 #[derive(Debug)]
 pub struct Funded {
-    redactions: u32,
+    cut: Cut,
     hold: Hold,
 }
 
 /// May be sent now.
 #[derive(Debug)]
 pub struct Cleared {
-    redactions: u32,
+    cut: Cut,
     hold: Hold,
     permit: Permit,
 }
@@ -174,8 +185,8 @@ impl Call<Draft> {
     }
 
     /// Only the privacy gate does this, with the request as it may leave.
-    pub(super) fn screened(request: Request, redactions: u32) -> Call<Screened> {
-        Call { request, stage: Screened { redactions } }
+    pub(super) fn screened(request: Request, cut: Cut) -> Call<Screened> {
+        Call { request, stage: Screened { cut } }
     }
 
     /// Only the privacy gate does this.
@@ -188,12 +199,16 @@ impl Call<Screened> {
     /// How many values were cut out of it.
     #[must_use]
     pub fn redactions(&self) -> u32 {
-        self.stage.redactions
+        self.stage.cut.values()
     }
 
-    /// Only the budget gate does this.
+    /// Only the budget gate does this. No more output is requested than the hold covers.
     pub(super) fn funded(self, hold: Hold) -> Call<Funded> {
-        Call { request: self.request, stage: Funded { redactions: self.stage.redactions, hold } }
+        let mut request = self.request;
+        if let Some(granted) = hold.granted_tokens() {
+            request.max_tokens = request.max_tokens.min(granted);
+        }
+        Call { request, stage: Funded { cut: self.stage.cut, hold } }
     }
 }
 
@@ -201,9 +216,9 @@ impl Call<Funded> {
     /// Only the rate gate does this. If the process is killed from here on, the call counts as
     /// sent.
     pub(super) fn cleared(self, permit: Permit) -> Result<Call<Cleared>, StoreError> {
-        let Funded { redactions, hold } = self.stage;
+        let Funded { cut, hold } = self.stage;
         hold.leave()?;
-        Ok(Call { request: self.request, stage: Cleared { redactions, hold, permit } })
+        Ok(Call { request: self.request, stage: Cleared { cut, hold, permit } })
     }
 }
 
@@ -217,10 +232,10 @@ impl Call<Cleared> {
     /// the outcome. A receipt that is dropped instead bills the call at its reservation.
     #[must_use = "a dropped receipt bills the call at its reservation"]
     pub fn open(self) -> (Request, Receipt) {
-        let Cleared { redactions, mut hold, mut permit } = self.stage;
+        let Cleared { cut, mut hold, mut permit } = self.stage;
         hold.mark_sent();
         permit.sent();
-        (self.request, Receipt { redactions, hold, permit, told: Vec::new() })
+        (self.request, Receipt { cut, hold, permit, told: Vec::new() })
     }
 }
 
@@ -228,7 +243,7 @@ impl Call<Cleared> {
 #[derive(Debug)]
 #[must_use = "a dropped receipt bills the call at its reservation"]
 pub struct Receipt {
-    redactions: u32,
+    cut: Cut,
     hold: Hold,
     permit: Permit,
     told: Vec<Told>,
@@ -243,12 +258,23 @@ impl Receipt {
     /// How many values were cut out of the call.
     #[must_use]
     pub fn redactions(&self) -> u32 {
-        self.redactions
+        self.cut.values()
+    }
+
+    /// The reply as its owner may see it: what was cut out of the call is put back. It goes through
+    /// the privacy gate again before it is sent anywhere.
+    pub(crate) fn restore(&self, reply: Reply) -> Reply {
+        let Some(redactor) = &self.cut.0 else { return reply };
+        let text = match serde_json::from_str::<Value>(&reply.text) {
+            Ok(json) => redactor.restore_json(&json).to_string(),
+            Err(_) => redactor.restore(&reply.text),
+        };
+        Reply { text, ..reply }
     }
 
     /// Settles the call by what came of it, and tells its lane about the provider's health.
     pub(crate) fn settle(self, outcome: &Result<Reply, CallError>) -> Bill {
-        self.permit.report(&News { health: health(outcome), used: used(outcome), told: self.told });
+        self.permit.report(News { health: health(outcome), used: used(outcome), told: self.told });
         match outcome {
             Ok(Reply { usage: Some(usage), .. }) => self.hold.settle_usage(usage),
             Ok(_) => self.hold.settle_failed(Billing::Reservation),

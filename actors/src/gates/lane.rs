@@ -194,6 +194,8 @@ pub struct Lane<T> {
     grants: Slab<Grant>,
     /// Permits in the order in which they were given, for their time-out.
     unused: VecDeque<(Duration, Key)>,
+    /// How many calls may be in flight as far as this machine is concerned.
+    machine: u32,
     calls: u64,
     retries: u64,
     /// The model that was called last, for providers that load one at a time, …
@@ -214,6 +216,7 @@ impl<T> Lane<T> {
             past: Vec::new(),
             grants: Slab::default(),
             unused: VecDeque::new(),
+            machine: spec.limits.concurrency,
             calls: 0,
             retries: 0,
             loaded: None,
@@ -262,7 +265,8 @@ impl<T> Lane<T> {
             return None;
         }
         let model = self.model(&ask.model, now);
-        let stopped = self.tripped(now, model).is_some()
+        let stopped = self.machine_stop().is_some()
+            || self.tripped(now, model).is_some()
             || self.scope.stop(now).is_some()
             || self.must_drain(model)
             || self.model_stop(now, model, ask.cost).is_some()
@@ -353,6 +357,9 @@ impl<T> Lane<T> {
         self.binding = None;
         if self.waiting() == 0 {
             return None;
+        }
+        if let Some(stop) = self.machine_stop() {
+            return self.stopped(stop);
         }
         if self.scope.in_flight == 0 && self.give_up_on_retries(now) {
             return self.turn_away(now);

@@ -64,6 +64,8 @@ pub enum Binding {
     ClosedByProvider,
     /// The loaded model's calls end before another one is loaded.
     ModelSwitch,
+    /// The machine is pressed.
+    Machine,
 }
 
 impl Binding {
@@ -81,6 +83,7 @@ impl Binding {
             Binding::OutputTokensPerMinute => "output tokens/min",
             Binding::ClosedByProvider => "closed by the provider",
             Binding::ModelSwitch => "another model is loaded",
+            Binding::Machine => "the machine",
         }
     }
 }

@@ -4,13 +4,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use super::call::{Call, Draft, Request, Screened};
-use super::detect::Redactor;
+use super::call::{Call, Cut, Draft, Request, Screened};
+use super::detect::{Blocked, Class, Detector, Redactor, Rules};
 use crate::kernel::control::{Address, Control, Down, Failure};
 use crate::kernel::supervisor::ChildSpec;
 use crate::level::{Level, Zone};
@@ -31,6 +33,20 @@ pub enum PrivacyRefusal {
         /// The most that may go there.
         ceiling: Level,
     },
+    /// A passage of it reads like a legal document, which is P2 whatever the job says.
+    #[error(
+        "a passage reads like a legal document, which is {} data: it may not go to {provider} in {zone}",
+        Level::P2
+    )]
+    Legal {
+        /// Who would have got it.
+        provider: ProviderId,
+        /// Where that is.
+        zone: Zone,
+    },
+    /// It could not be looked at to its end; nothing leaves unseen.
+    #[error("the call could not be looked at: {0}")]
+    Unseen(#[from] Blocked),
     /// The gate did not answer; nothing leaves unseen.
     #[error("the privacy gate is down")]
     Down(#[from] Down),
@@ -53,11 +69,14 @@ pub(crate) struct Look {
     reply: oneshot::Sender<Result<Call<Screened>, PrivacyRefusal>>,
 }
 
-#[derive(Default)]
+/// A call that takes longer to look at does not leave.
+const LONGEST_LOOK: Duration = Duration::from_secs(10);
+
 struct PrivacyActor {
+    detector: Arc<Detector>,
     counts: Counts,
-    /// The last schema that was looked at and held nothing.
-    clean_schema: Option<Arc<Value>>,
+    /// The last schema that was looked at and held nothing, and the rules of that time.
+    clean_schema: Option<(Arc<Value>, Arc<Rules>)>,
 }
 
 /// What a privacy actor shows.
@@ -94,71 +113,89 @@ impl PrivacyActor {
         let request = call.request();
         permit(request.level, &request.model.provider, zone)?;
         let mut request = call.into_request();
-        let redactions = if zone.redacts() { self.redact(&mut request) } else { 0 };
-        Ok(Call::screened(request, redactions))
+        let cut = if zone.redacts() { self.redact(&mut request, zone)? } else { Cut::default() };
+        Ok(Call::screened(request, cut))
     }
 
     /// Cuts what may not leave out of every part of the request that is sent.
-    fn redact(&mut self, request: &mut Request) -> u32 {
-        let mut redactor = Redactor::default();
-        request.system.iter().for_each(|text| redactor.learn(text));
-        request.turns.iter().for_each(|turn| redactor.learn(&turn.text));
+    fn redact(&mut self, request: &mut Request, zone: Zone) -> Result<Cut, PrivacyRefusal> {
+        let mut redactor = self.redactor();
+        request.system.iter().try_for_each(|text| redactor.learn(text))?;
+        request.turns.iter().try_for_each(|turn| redactor.learn(&turn.text))?;
         if let Some(schema) = &request.schema
-            && !self.is_clean(schema)
+            && !self.is_clean(schema)?
         {
-            redactor.learn_json(schema);
+            redactor.learn_json(schema)?;
+        }
+        if redactor.classes().contains(&Class::Legal) {
+            return Err(PrivacyRefusal::Legal { provider: request.model.provider.clone(), zone });
         }
         if redactor.found() == 0 {
-            return 0;
+            return Ok(Cut::default());
         }
         for text in request.system.iter_mut().chain(request.turns.iter_mut().map(|turn| &mut turn.text)) {
-            if let Some(cut) = redactor.cut(text) {
+            if let Some(cut) = redactor.cut(text)? {
                 *text = cut;
             }
         }
         if let Some(schema) = &mut request.schema {
-            *schema = Arc::new(redactor.cut_json(schema));
+            *schema = Arc::new(redactor.cut_json(schema)?);
         }
-        redactor.found()
+        Ok(Cut(Some(Box::new(redactor))))
+    }
+
+    fn redactor(&self) -> Redactor {
+        let end = Instant::now() + LONGEST_LOOK;
+        Redactor::until(self.detector.clone(), Box::new(move || Instant::now() >= end))
     }
 
     /// Whether nothing in the schema has to go, whatever the call says. The same one comes with
     /// every call of a job.
-    fn is_clean(&mut self, schema: &Arc<Value>) -> bool {
-        if self.clean_schema.as_ref().is_some_and(|clean| Arc::ptr_eq(clean, schema)) {
-            return true;
+    fn is_clean(&mut self, schema: &Arc<Value>) -> Result<bool, Blocked> {
+        let rules = self.detector.rules();
+        let is_known = |(clean, then): &(Arc<Value>, Arc<Rules>)| {
+            Arc::ptr_eq(clean, schema) && Arc::ptr_eq(then, &rules)
+        };
+        if self.clean_schema.as_ref().is_some_and(is_known) {
+            return Ok(true);
         }
-        let mut redactor = Redactor::default();
-        redactor.learn_json(schema);
+        let mut redactor = self.redactor();
+        redactor.learn_json(schema)?;
         let is_clean = redactor.found() == 0;
         if is_clean {
-            self.clean_schema = Some(schema.clone());
+            self.clean_schema = Some((schema.clone(), rules));
         }
-        is_clean
+        Ok(is_clean)
     }
 }
 
 /// The way to the privacy gate. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct PrivacyGate {
+    detector: Arc<Detector>,
     pool: Arc<[Address<Look>]>,
     next: Arc<AtomicUsize>,
 }
 
 impl PrivacyGate {
-    /// A pool of `workers` actors (at least one); they start with [`children`](Self::children).
+    /// A pool of `workers` actors (at least one) that look with `detector`; they start with
+    /// [`children`](Self::children).
     #[must_use]
-    pub fn new(workers: usize) -> PrivacyGate {
+    pub fn new(workers: usize, detector: Arc<Detector>) -> PrivacyGate {
         let pool = (0..workers.max(1)).map(|n| Address::new(format!("/empire/gates/privacy-{n}"))).collect();
-        PrivacyGate { pool, next: Arc::default() }
+        PrivacyGate { detector, pool, next: Arc::default() }
     }
 
     /// The gate's actors.
     #[must_use]
     pub fn children(&self) -> Vec<ChildSpec> {
         let child = |(n, address): (usize, &Address<Look>)| {
-            ChildSpec::actor(format!("privacy-{n}"), address, || {
-                Box::pin(async { Ok(PrivacyActor::default()) })
+            let detector = self.detector.clone();
+            ChildSpec::actor(format!("privacy-{n}"), address, move || {
+                let detector = detector.clone();
+                Box::pin(async {
+                    Ok(PrivacyActor { detector, counts: Counts::default(), clean_schema: None })
+                })
             })
         };
         self.pool.iter().enumerate().map(child).collect()

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::call::{Call, Cleared, Funded, Request, Screened};
@@ -15,6 +15,8 @@ pub(crate) use super::lane::News;
 use super::lane::{Ask, Lane, Pass, Place, Refused, TooLate};
 use super::meter::{Cost, Health, Now, Trip, Used};
 use super::room::Entry;
+use super::throttle::Throttle;
+use crate::guard::pressure::Pressure;
 use crate::kernel::control::{Address, Control, Down, Failure};
 use crate::kernel::supervisor::ChildSpec;
 use crate::model::{Limits, ProviderSpec};
@@ -79,7 +81,7 @@ impl Control for LaneActor {
             }
             Message::Read(reply) => {
                 let now = self.gate.now();
-                let _ = reply.send(self.gate.shared.state.lock().lane.read(now));
+                let _ = reply.send(self.gate.lane().lane.read(now));
             }
         }
         Ok(())
@@ -92,7 +94,7 @@ impl Control for LaneActor {
 
     fn observe(&self) -> LaneReading {
         let now = self.gate.now();
-        self.gate.shared.state.lock().lane.read(now)
+        self.gate.lane().lane.read(now)
     }
 }
 
@@ -136,6 +138,7 @@ pub struct RateGate {
     clock: Arc<dyn WallClock>,
     random: Arc<dyn Random>,
     started: Instant,
+    throttle: Throttle,
     shared: Arc<Shared>,
 }
 
@@ -164,8 +167,21 @@ impl RateGate {
             clock,
             random,
             started: Instant::now(),
+            throttle: Throttle::default(),
             shared: Arc::new(Shared { state: Mutex::new(state) }),
         }
+    }
+
+    /// The same lane, narrower while the machine is pressed. [`look`](Self::look) tells it of a
+    /// change.
+    #[must_use]
+    pub fn throttled_by(self, pressure: watch::Receiver<Pressure>) -> RateGate {
+        RateGate { throttle: Throttle::new(pressure), ..self }
+    }
+
+    /// Looks whether more calls may be out than before.
+    pub(crate) fn look(&self) {
+        self.serve();
     }
 
     /// The lane's actor. Its first incarnation reads what was sent in the last day; nothing goes
@@ -253,7 +269,7 @@ impl RateGate {
 
     async fn permit(&self, ask: &Ask) -> Result<Permit, RateRefusal> {
         let (answer, place) = {
-            let mut state = self.shared.state.lock();
+            let mut state = self.lane();
             if !state.is_up {
                 return Err(RateRefusal::Down(Down));
             }
@@ -270,6 +286,13 @@ impl RateGate {
         let _in_line = InLine { gate: self, place };
         self.serve();
         Ok(answer.await.map_err(|_| Down)??)
+    }
+
+    /// The lane, as narrow as the machine wants it now.
+    fn lane(&self) -> MutexGuard<'_, State> {
+        let mut state = self.shared.state.lock();
+        state.lane.narrow(self.throttle.permits(self.spec.limits.concurrency));
+        state
     }
 
     fn hand_out(&self, pass: Pass) -> Permit {
@@ -296,7 +319,7 @@ impl RateGate {
     /// under the lock: a permit that nobody takes locks it too.
     fn serve(&self) {
         loop {
-            let mut state = self.shared.state.lock();
+            let mut state = self.lane();
             let served = state.lane.serve(self.now());
             let Some((ticket, outcome)) = served else {
                 self.look_when_due(&mut state);
@@ -370,8 +393,9 @@ impl Permit {
     }
 
     /// Gives the permit back with what the call told.
-    pub(crate) fn report(mut self, news: &News) {
-        self.end(news);
+    pub(crate) fn report(mut self, news: News) {
+        let health = self.gate.throttle.excuse(self.gate.spec.zone, news.health);
+        self.end(&News { health, ..news });
     }
 
     fn end(&mut self, news: &News) {

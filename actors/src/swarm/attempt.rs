@@ -7,17 +7,19 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::context::JobContext;
+use super::context::{JobContext, LaneHandle};
 use super::meters::JobMeters;
 use super::order::StopReason;
 use crate::call::{Call, Cleared, Draft, Request, Standing, Turn};
-use crate::failure::{FailureKind, RetryClass};
+use crate::failure::{CallError, FailureKind, RetryClass};
 use crate::gates::budget::BudgetRefusal;
+use crate::gates::privacy::PrivacyRefusal;
 use crate::gates::rate::RateRefusal;
+use crate::guard::pressure::GuardLevel;
 use crate::level::Level;
 use crate::model::{Model, ProviderId};
 use crate::money::{Micros, Usage};
-use crate::ports::{Finish, Rendered, Reply, Try, TryOutcome, backoff};
+use crate::ports::{Exchange, Finish, Rendered, Reply, StoreError, Try, TryOutcome, backoff};
 
 /// How often a call is tried again that found no connection while others did.
 const UNREACHABLE_TRIES: u32 = 10;
@@ -110,7 +112,7 @@ pub(crate) async fn ask<T>(
     let mut all_parked = true;
     let mut outcome = None;
     for (place, model) in job.order.route.iter().enumerate() {
-        match ask_model(job, question, place, model, &check, log).await {
+        match ask_in_calm(job, question, place, model, &check, log).await {
             Tried::Answered(answer) => outcome = Some(Outcome::Answered(answer)),
             Tried::Never => outcome = Some(Outcome::Dead(log.last_words())),
             Tried::Stopped => outcome = Some(Outcome::Stopped),
@@ -130,13 +132,36 @@ pub(crate) async fn ask<T>(
     }
     match parked {
         Some(reason) => {
-            // Who is too late stops nobody who is before it in line.
-            if all_parked && reason != StopReason::Deadline {
+            if all_parked && job.holds_for_all(&reason) {
                 job.stop(reason.clone());
             }
             Outcome::Parked(reason)
         }
         None => Outcome::Dead(log.last_words()),
+    }
+}
+
+/// As [`ask_model`]; a failure that came with an emergency of the machine moves nothing to
+/// another model: once the emergency is over, the same one is asked again.
+async fn ask_in_calm<T>(
+    job: &JobContext,
+    question: &Question,
+    place: usize,
+    model: &Arc<Model>,
+    check: &impl Fn(&str) -> Result<T, String>,
+    log: &mut Log,
+) -> Tried<T> {
+    loop {
+        let emergencies = job.guard.emergencies();
+        let tried = ask_model(job, question, place, model, check, log).await;
+        let moves_on = matches!(tried, Tried::NextModel | Tried::Park(StopReason::Tripped { .. }));
+        if !moves_on || !job.starved(model, emergencies) {
+            return tried;
+        }
+        let over = job.guard.below(GuardLevel::Emergency);
+        if job.unless_stopped(over).await.is_none() {
+            return Tried::Stopped;
+        }
     }
 }
 
@@ -150,83 +175,144 @@ async fn ask_model<T>(
 ) -> Tried<T> {
     let mut turns = vec![Turn::user(&question.rendered.prompt)];
     let (mut failures, mut repaired) = (0, false);
+    let mut standing = first_standing(job, question, place);
+    loop {
+        let (call, redactions) = match pass_gates(job, question, model, &turns, standing, log).await {
+            Ok(passed) => passed,
+            Err(end) => return end.into(),
+        };
+        let back = send(job, question, place, call, redactions, log).await;
+        let reply = match back.outcome {
+            Ok(reply) => reply,
+            Err(error) => {
+                let outcome = TryOutcome::Failed { kind: error.kind, why: error.message.clone() };
+                log.note(model, outcome, back.took);
+                standing.is_retry = true;
+                if let Some(end) = after_failure(job, &error, &mut failures).await {
+                    return end;
+                }
+                continue;
+            }
+        };
+        let judged = judge(&reply, check);
+        let cut_short = cut_short(question, &reply, back.tokens, judged.is_err());
+        let why = match (cut_short, judged) {
+            (Some(why), _) => {
+                reject(job, model, &why, back.took, log);
+                return Tried::Park(StopReason::Budget(why));
+            }
+            (None, Ok(answer)) => {
+                log.note(model, TryOutcome::Answered, back.took);
+                return Tried::Answered(answer);
+            }
+            (None, Err(why)) => why,
+        };
+        reject(job, model, &why, back.took, log);
+        // A refusal is not mended by asking again, nor is a whole pack.
+        if repaired || question.items > 1 || reply.finish == Finish::Refusal {
+            return Tried::NextModel;
+        }
+        repaired = true;
+        standing.is_retry = false;
+        turns.extend(repair(&reply, &why));
+    }
+}
+
+/// How a call to the model at `place` of the route stands in line at first.
+fn first_standing(job: &JobContext, question: &Question, place: usize) -> Standing {
     // What may not go to any other model waits for this one.
     let is_open = |other: &Arc<Model>| job.lane(other).spec.zone.admits(question.level);
     let has_other = job.order.route[place + 1..].iter().any(is_open);
-    let mut standing = Standing { has_other, ..job.standing() };
-    loop {
-        let (call, taken) = match pass_gates(job, question, model, &turns, standing, log).await {
-            Ok(passed) => passed,
-            Err(tried) => return tried.into(),
-        };
-        let started = Instant::now();
-        let underway = Underway::begin(&job.meters, &call, question.items > 1, taken);
-        let exchange = job.lane(model).provider.send(call).await;
-        let bill = exchange.receipt.settle(&exchange.outcome);
-        let took = started.elapsed();
-        let usage = exchange.outcome.as_ref().ok().and_then(|reply| reply.usage).unwrap_or_default();
-        underway.end(place, exchange.outcome.is_ok(), &usage, bill.billed);
-        log.calls += 1;
-        log.cost += bill.billed;
-        log.usage += usage;
-        log.model = Some((model.id.clone(), model.provider.clone()));
+    Standing { has_other, ..job.standing() }
+}
 
-        let error = match exchange.outcome {
-            Ok(reply) => match judge(&reply, check) {
-                Ok(answer) => {
-                    log.note(model, TryOutcome::Answered, took);
-                    return Tried::Answered(answer);
-                }
-                Err(why) => {
-                    job.meters.answer_rejected();
-                    log.note(model, TryOutcome::Rejected { why: why.clone() }, took);
-                    // A refusal is not mended by asking again, nor is a whole pack.
-                    if repaired || question.items > 1 || reply.finish == Finish::Refusal {
-                        return Tried::NextModel;
-                    }
-                    repaired = true;
-                    standing.is_retry = false;
-                    turns.push(Turn::assistant(if reply.text.is_empty() {
-                        "(no answer)"
-                    } else {
-                        &reply.text
-                    }));
-                    turns.push(Turn::user(format!(
-                        "That answer did not pass its check: {why}. Answer again, in full, and mend exactly that."
-                    )));
-                    continue;
-                }
-            },
-            Err(error) => error,
-        };
-        log.note(model, TryOutcome::Failed { kind: error.kind, why: error.message.clone() }, took);
-        standing.is_retry = true;
-        // A provider's rate limit is no item's fault: the lane closes for everybody, and trips if
-        // it does not open again.
-        let is_busy = matches!(error.kind, FailureKind::RateLimited | FailureKind::Overloaded);
-        failures += u32::from(!is_busy);
-        // A provider that cannot be reached trips its lane after a few calls of anybody: then it
-        // is known how to park. Until that, no item is given up for it.
-        let bound = match error.kind {
-            FailureKind::Unreachable => UNREACHABLE_TRIES.max(job.order.retries),
-            _ => job.order.retries,
-        };
-        let spent_tries = failures > bound;
-        match error.kind.retry() {
-            RetryClass::Never => return Tried::Never,
-            // The lane is tripped; going through the gate again finds out how to park.
-            RetryClass::OtherModel if error.kind.is_terminal() => {}
-            RetryClass::OtherModel => return Tried::NextModel,
-            _ if spent_tries => return Tried::NextModel,
-            RetryClass::Now => {}
-            // The lane itself keeps everybody waiting for as long as the provider asked.
-            RetryClass::After if is_busy => {}
-            RetryClass::After => {
-                let wait = backoff(failures, error.retry_after, job.random.as_ref());
-                if job.unless_stopped(tokio::time::sleep(wait)).await.is_none() {
-                    return Tried::Stopped;
-                }
-            }
+/// A call that has come back.
+struct Back {
+    outcome: Result<Reply, CallError>,
+    /// Output tokens that were requested, and that were wanted.
+    tokens: (u32, u32),
+    took: Duration,
+}
+
+/// Sends a call, settles it and counts it.
+async fn send(
+    job: &JobContext,
+    question: &Question,
+    place: usize,
+    call: Call<Cleared>,
+    redactions: u32,
+    log: &mut Log,
+) -> Back {
+    let started = Instant::now();
+    let model = call.request().model.clone();
+    let tokens = (call.request().max_tokens, question.max_tokens.min(model.max_output));
+    let underway = Underway::begin(&job.meters, &call, question.items > 1, redactions);
+    let Exchange { receipt, outcome } = job.lane(&model).provider.send(call).await;
+    let outcome = outcome.map(|reply| receipt.restore(reply));
+    let bill = receipt.settle(&outcome);
+    let usage = outcome.as_ref().ok().and_then(|reply| reply.usage).unwrap_or_default();
+    underway.end(place, outcome.is_ok(), &usage, bill.billed);
+    log.calls += 1;
+    log.cost += bill.billed;
+    log.usage += usage;
+    log.model = Some((model.id.clone(), model.provider.clone()));
+    Back { outcome, tokens, took: started.elapsed() }
+}
+
+/// Why an answer is no good that ended where the money did. Nothing tells how much of a text is
+/// missing; what fits a schema is whole.
+fn cut_short(
+    question: &Question,
+    reply: &Reply,
+    (granted, wanted): (u32, u32),
+    is_rejected: bool,
+) -> Option<String> {
+    let is_cut = reply.finish == Finish::Length && granted < wanted;
+    let is_missed = is_rejected || question.schema.is_none();
+    (is_cut && is_missed).then(|| {
+        format!("what is left covered {granted} of {wanted} output tokens, and the answer was cut off")
+    })
+}
+
+fn reject(job: &JobContext, model: &Model, why: &str, took: Duration, log: &mut Log) {
+    job.meters.answer_rejected();
+    log.note(model, TryOutcome::Rejected { why: why.to_owned() }, took);
+}
+
+/// The turns that ask for a better answer.
+fn repair(reply: &Reply, why: &str) -> [Turn; 2] {
+    let answer = if reply.text.is_empty() { "(no answer)" } else { &reply.text };
+    let wish =
+        format!("That answer did not pass its check: {why}. Answer again, in full, and mend exactly that.");
+    [Turn::assistant(answer), Turn::user(wish)]
+}
+
+/// What a failed call leads to; nothing if the same model is to be asked again, once this has
+/// waited as long as it takes.
+async fn after_failure<T>(job: &JobContext, error: &CallError, failures: &mut u32) -> Option<Tried<T>> {
+    // A provider's rate limit is no item's fault: the lane closes for everybody, and trips if
+    // it does not open again.
+    let is_busy = matches!(error.kind, FailureKind::RateLimited | FailureKind::Overloaded);
+    *failures += u32::from(!is_busy);
+    // A provider that cannot be reached trips its lane after a few calls of anybody: then it
+    // is known how to park. Until that, no item is given up for it.
+    let bound = match error.kind {
+        FailureKind::Unreachable => UNREACHABLE_TRIES.max(job.order.retries),
+        _ => job.order.retries,
+    };
+    match error.kind.retry() {
+        RetryClass::Never => Some(Tried::Never),
+        // The lane is tripped; going through the gate again finds out how to park.
+        RetryClass::OtherModel if error.kind.is_terminal() => None,
+        RetryClass::OtherModel => Some(Tried::NextModel),
+        _ if *failures > bound => Some(Tried::NextModel),
+        RetryClass::Now => None,
+        // The lane itself keeps everybody waiting for as long as the provider asked.
+        RetryClass::After if is_busy => None,
+        RetryClass::After => {
+            let wait = backoff(*failures, error.retry_after, job.random.as_ref());
+            let waited = job.unless_stopped(tokio::time::sleep(wait)).await;
+            waited.is_none().then_some(Tried::Stopped)
         }
     }
 }
@@ -361,33 +447,45 @@ enum Refusal {
     Park(StopReason),
     /// It cannot leave before the job's deadline.
     Late(String),
-    Store(crate::ports::StoreError),
+    Store(StoreError),
 }
 
 async fn pass(
     job: &JobContext,
-    lane: &super::context::LaneHandle,
+    lane: &LaneHandle,
     draft: Call<Draft>,
 ) -> Result<(Call<Cleared>, u32), Refusal> {
-    use crate::gates::privacy::PrivacyRefusal;
-    let screened = job.privacy.screen(draft, lane.spec.zone).await.map_err(|refusal| match refusal {
-        PrivacyRefusal::Down(_) => Refusal::GateDown,
-        denied @ PrivacyRefusal::Denied { .. } => Refusal::Denied(denied.to_string()),
-    })?;
+    let screened = job.privacy.screen(draft, lane.spec.zone).await.map_err(refused_by_privacy)?;
     let redactions = screened.redactions();
     // Before money is set aside, and journalled, for a call that cannot go anyway.
     lane.rate.foresee(&screened).map_err(|refusal| refused_by_rate(lane, refusal))?;
-    let funded = job.budget.fund(screened).await.map_err(|refusal| match refusal {
-        BudgetRefusal::Down(_) => Refusal::GateDown,
-        BudgetRefusal::Store(error) => Refusal::Store(error),
-        short @ BudgetRefusal::Short(_) => Refusal::Park(StopReason::Budget(short.to_string())),
-        no_price @ BudgetRefusal::NoPrice(_) => Refusal::Denied(no_price.to_string()),
-    })?;
+    let funded = job.budget.fund(screened).await.map_err(refused_by_budget)?;
+    job.funded();
     let cleared = lane.rate.clear(funded).await.map_err(|refusal| refused_by_rate(lane, refusal))?;
     Ok((cleared, redactions))
 }
 
-fn refused_by_rate(lane: &super::context::LaneHandle, refusal: RateRefusal) -> Refusal {
+fn refused_by_privacy(refusal: PrivacyRefusal) -> Refusal {
+    match refusal {
+        PrivacyRefusal::Down(_) => Refusal::GateDown,
+        denied @ (PrivacyRefusal::Denied { .. }
+        | PrivacyRefusal::Legal { .. }
+        | PrivacyRefusal::Unseen(_)) => Refusal::Denied(denied.to_string()),
+    }
+}
+
+fn refused_by_budget(refusal: BudgetRefusal) -> Refusal {
+    match refusal {
+        BudgetRefusal::Down(_) => Refusal::GateDown,
+        BudgetRefusal::Store(error) => Refusal::Store(error),
+        short @ (BudgetRefusal::Short(_) | BudgetRefusal::NeedsApproval { .. }) => {
+            Refusal::Park(StopReason::Budget(short.to_string()))
+        }
+        denied @ (BudgetRefusal::Open(_) | BudgetRefusal::NoPrice(_)) => Refusal::Denied(denied.to_string()),
+    }
+}
+
+fn refused_by_rate(lane: &LaneHandle, refusal: RateRefusal) -> Refusal {
     match refusal {
         RateRefusal::Down(_) => Refusal::GateDown,
         RateRefusal::Store(error) => Refusal::Store(error),

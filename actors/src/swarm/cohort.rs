@@ -167,10 +167,13 @@ impl Group for Cohort {
 }
 
 impl Cohort {
-    /// Starts an agent for every item that is not finished.
+    /// Starts an agent for every item that is not finished, once the machine has room for them.
     async fn begin(&mut self) -> Result<(), StoreError> {
         let shared = self.shared.clone();
         let job = &shared.job;
+        if job.may_start().await.is_none() {
+            return Ok(());
+        }
         let Some(chunk) = job.unless_stopped(job.chunk(shared.plan.number)).await else { return Ok(()) };
         let chunk = chunk?;
         let indices: Vec<u16> = (0..u16::try_from(chunk.items.len()).unwrap_or(u16::MAX))

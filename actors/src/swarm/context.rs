@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures_util::future::{Either, select};
 use parking_lot::Mutex;
@@ -20,6 +21,7 @@ use crate::call::Standing;
 use crate::gates::budget::BudgetGate;
 use crate::gates::privacy::PrivacyGate;
 use crate::gates::rate::RateGate;
+use crate::guard::Guard;
 use crate::kernel::control::Address;
 use crate::model::{Model, ProviderId, ProviderSpec};
 use crate::ports::{
@@ -30,6 +32,9 @@ use crate::ports::{
 const CHUNKS_KEPT: usize = 8;
 /// Chunks that are read at the same time.
 const CHUNK_READERS: usize = 4;
+/// So many items in a row that no money will ever cover stop the job. Until then others, which
+/// are smaller, may still fit.
+const UNAFFORDABLE: u32 = 32;
 
 /// One provider as calls see it.
 #[derive(Clone)]
@@ -84,10 +89,13 @@ pub(crate) struct JobContext {
     pub(crate) privacy: PrivacyGate,
     pub(crate) budget: BudgetGate,
     pub(crate) lanes: HashMap<ProviderId, LaneHandle>,
+    pub(crate) guard: Guard,
     pub(crate) turnstile: Arc<Turnstile>,
     pub(crate) meters: Arc<JobMeters>,
     pub(crate) twins: Mutex<HashMap<ItemKey, Twin>>,
     pub(crate) chunks: ChunkCache,
+    /// Items in a row that what is left does not cover, since one was funded.
+    pub(crate) unaffordable: AtomicU32,
     pub(crate) stop: watch::Sender<Option<StopReason>>,
     pub(crate) job: Address<job::Message>,
 }
@@ -123,6 +131,22 @@ impl JobContext {
             // A job actor that is down looks at the reason when it starts.
             let _ = self.job.send(job::Message::Stopping);
         }
+    }
+
+    /// An item waits for what `reason` says, and no model of its route can be asked. Whether that
+    /// holds for all others as well, and so stops the job.
+    pub(crate) fn holds_for_all(&self, reason: &StopReason) -> bool {
+        match reason {
+            // Who is too late stops nobody who is before it in line.
+            StopReason::Deadline => false,
+            StopReason::Budget(_) => self.unaffordable.fetch_add(1, Ordering::Relaxed) + 1 >= UNAFFORDABLE,
+            _ => true,
+        }
+    }
+
+    /// A call was funded: what is left is of use.
+    pub(crate) fn funded(&self) {
+        self.unaffordable.store(0, Ordering::Relaxed);
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

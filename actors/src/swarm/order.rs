@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::gates::budget::Terms;
 use crate::gates::meter::Trip;
 use crate::gates::room::Class;
+use crate::guard::pressure::LowDisk;
 use crate::level::Level;
 use crate::model::{Model, ProviderId};
 use crate::ports::{ItemKey, StoreError};
@@ -70,6 +72,10 @@ pub struct JobOrder {
     pub weight: u16,
     /// How many answers one reduce step sums up; `None` for no reduce.
     pub reduce_group: Option<usize>,
+    /// What holds for its money beside the caps.
+    pub terms: Terms,
+    /// When to tell that a cap is used up, in percent of it.
+    pub alerts: Vec<u8>,
     /// How long calls in flight may go on once the job is told to stop.
     pub drain_within: Duration,
 }
@@ -99,6 +105,8 @@ pub enum StopReason {
     },
     /// Its deadline is over.
     Deadline,
+    /// A disk that is written to is nearly full.
+    Disk(LowDisk),
     /// Results can no longer be made durable.
     Store(StoreError),
 }
@@ -117,6 +125,7 @@ impl std::fmt::Display for StopReason {
                 write!(f, "{failed} of the first {of} agents died")
             }
             StopReason::Deadline => f.write_str("the job's deadline is over"),
+            StopReason::Disk(low) => write!(f, "{low}"),
             StopReason::Store(error) => write!(f, "{error}"),
         }
     }

@@ -23,6 +23,8 @@ struct State {
     front: VecDeque<AgentRef>,
     line: VecDeque<vec::IntoIter<AgentRef>>,
     free: usize,
+    /// Nobody is let through for now.
+    held: bool,
     closed: bool,
 }
 
@@ -44,8 +46,13 @@ impl State {
 impl Turnstile {
     /// Lets `width` agents through at a time.
     pub(crate) fn new(width: usize) -> Arc<Turnstile> {
-        let state =
-            State { front: VecDeque::new(), line: VecDeque::new(), free: width.max(1), closed: false };
+        let state = State {
+            front: VecDeque::new(),
+            line: VecDeque::new(),
+            free: width.max(1),
+            held: false,
+            closed: false,
+        };
         Arc::new(Turnstile { state: Mutex::new(state) })
     }
 
@@ -61,6 +68,14 @@ impl Turnstile {
         self.let_through();
     }
 
+    /// Gives no turns while `held`.
+    pub(crate) fn hold(self: &Arc<Self>, held: bool) {
+        let was_held = std::mem::replace(&mut self.state.lock().held, held);
+        if was_held && !held {
+            self.let_through();
+        }
+    }
+
     /// Gives no more turns.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
@@ -72,7 +87,7 @@ impl Turnstile {
     fn let_through(self: &Arc<Self>) {
         loop {
             let mut state = self.state.lock();
-            if state.closed || state.free == 0 {
+            if state.closed || state.held || state.free == 0 {
                 return;
             }
             let Some(agent) = state.next() else { return };

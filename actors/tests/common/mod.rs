@@ -10,6 +10,7 @@
     reason = "test support"
 )]
 
+mod machine;
 mod provider;
 mod stores;
 
@@ -20,6 +21,7 @@ use std::time::Duration;
 use empire_actors::failure::{Billing, CallError, FailureKind};
 use empire_actors::gates::book::Scope;
 use empire_actors::gates::budget::Cap;
+use empire_actors::gates::detect::{Detector, Rules};
 use empire_actors::gates::room::Class;
 use empire_actors::kernel::control::Failure;
 use empire_actors::level::{Level, Zone};
@@ -30,6 +32,7 @@ use empire_actors::swarm::meters::MeterReading;
 use empire_actors::swarm::order::{CohortPlan, JobEnd, JobOrder};
 use empire_actors::swarm::{Swarm, SwarmParts};
 
+pub use machine::{FakeMachine, guard_parts, guard_settings};
 pub use provider::{FakeProvider, Reaction, good_answer, usage_of};
 pub use stores::{FakeItems, FakeLedger, FakeResults, FakeScript, Hooks, TokioClock, Wobble};
 
@@ -44,6 +47,7 @@ pub struct Bench {
     pub hooks: Arc<Hooks>,
     pub providers: Vec<(Arc<ProviderSpec>, Arc<FakeProvider>)>,
     pub caps: Vec<Cap>,
+    pub machine: Arc<FakeMachine>,
     pub order: JobOrder,
 }
 
@@ -135,6 +139,8 @@ impl Bench {
             class: Class::Normal,
             weight: 1,
             reduce_group: None,
+            terms: Default::default(),
+            alerts: vec![50, 80, 95],
             drain_within: Duration::from_secs(60),
         };
         Bench {
@@ -145,6 +151,7 @@ impl Bench {
             hooks,
             providers: Vec::new(),
             caps: Vec::new(),
+            machine: Arc::default(),
             order,
         }
     }
@@ -187,6 +194,8 @@ impl Bench {
             random: Arc::new(Wobble::default()),
             caps: self.caps.clone(),
             privacy_workers: 2,
+            detector: detector(),
+            guard: guard_parts(&self.machine),
         }
     }
 
@@ -263,4 +272,14 @@ impl Bench {
         let records = self.results.all(Part::Item).into_iter().chain(self.results.all(Part::Reduce));
         records.map(|record| record.cost).sum()
     }
+}
+
+/// The search with one rule for keys; the rules that ship are read by the program.
+pub fn detector() -> Arc<Detector> {
+    let rule = serde_json::json!({
+        "id": "key", "about": "a key", "shape": "sk-{token:20-}",
+        "positive": ["sk-{token:20-}"], "near": ["sk-{token:5}"],
+    });
+    let file = serde_json::from_value(serde_json::json!({"rule": [rule]})).unwrap();
+    Arc::new(Detector::new(Rules::compile(&[file]).unwrap()))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use empire_actors::gates::calendar::Day;
 use empire_actors::model::ProviderId;
 use empire_actors::money::Micros;
 use empire_actors::ports::*;
@@ -135,7 +136,10 @@ impl Ledger for FakeLedger {
             let log = self.log.lock();
             let spent = log.settled.iter().map(|settled| SpendRow {
                 job: settled.hold.job.clone(),
+                role: settled.hold.role.clone(),
+                child: settled.hold.child.clone(),
                 provider: settled.hold.provider.clone(),
+                day: Day::of(settled.hold.at),
                 billed: settled.billed,
             });
             Ok(LedgerState {

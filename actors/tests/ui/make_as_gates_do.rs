@@ -3,7 +3,7 @@ use empire_actors::gates::budget::Hold;
 use empire_actors::gates::rate::Permit;
 
 fn screen(request: Request) -> Call<Screened> {
-    Call::<Draft>::screened(request, 0)
+    Call::<Draft>::screened(request, Default::default())
 }
 
 fn fund(call: Call<Screened>, hold: Hold) -> Call<Funded> {

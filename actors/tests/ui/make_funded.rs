@@ -2,7 +2,7 @@ use empire_actors::call::Funded;
 use empire_actors::gates::budget::Hold;
 
 fn by_hand(hold: Hold) -> Funded {
-    Funded { redactions: 0, hold }
+    Funded { cut: Default::default(), hold }
 }
 
 fn main() {}

@@ -128,6 +128,10 @@ pub(super) fn pack(value: &Value) -> Read<Pack> {
     Ok(Pack::Fixed(fixed as u16))
 }
 
+pub(super) fn clamp(value: &Value) -> Read<bool> {
+    value.as_bool().ok_or_else(|| format!("must be true or false, it is {}", shown(value)))
+}
+
 pub(super) fn retries(value: &Value) -> Read<u32> {
     whole(value, 0, MOST_RETRIES)
 }

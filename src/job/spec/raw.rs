@@ -82,6 +82,11 @@ pub(super) struct RawSpec {
     #[serde(default)]
     #[schemars(schema_with = "retries")]
     pub(super) retries: Field,
+    /// Whether a call may ask for less output than `max_tokens`, where what is left of a budget
+    /// does not cover the whole: no less than 64 tokens and a quarter of it. True if not given.
+    #[serde(default)]
+    #[schemars(schema_with = "clamp")]
+    pub(super) clamp: Field,
     /// Stop when `failed` of the first `of_first` items have failed (20 of 50 if not given), or
     /// `off`.
     #[serde(default)]
@@ -176,6 +181,10 @@ fn max_tokens(_: &mut SchemaGenerator) -> Schema {
 
 fn pack(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"oneOf": [{"type": "integer", "minimum": 1, "maximum": fields::MOST_PACKED}, {"const": "auto"}]})
+}
+
+fn clamp(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "boolean"})
 }
 
 fn retries(_: &mut SchemaGenerator) -> Schema {

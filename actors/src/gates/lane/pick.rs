@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::meter::Now;
+use super::super::meter::breaker::Stop;
+use super::super::meter::{Binding, Now};
 use super::{Chosen, Lane, ModelLane};
 
 impl<T> Lane<T> {
@@ -49,6 +50,17 @@ impl<T> Lane<T> {
         let stays =
             loaded.next.rank < other.next.rank || loaded.next.rank == other.next.rank && waited < patience;
         Some(if stays { loaded } else { other })
+    }
+
+    /// Lets no more calls be in flight than this machine bears.
+    pub fn narrow(&mut self, permits: u32) {
+        self.machine = permits;
+    }
+
+    /// What the machine stops.
+    pub(super) fn machine_stop(&self) -> Option<Stop> {
+        let is_narrow = self.machine < self.spec.limits.concurrency;
+        (is_narrow && self.scope.in_flight >= self.machine).then_some(Stop::Full(Binding::Machine))
     }
 
     /// Whether calls of the loaded model must end before one of `model` goes.

@@ -61,8 +61,8 @@ pub struct LaneReading {
     pub waiting_by_class: [usize; Class::COUNT],
     /// What makes the first of them wait.
     pub binding: Option<Binding>,
-    /// Seconds until the next permit can be given; nothing if that takes a call to end, or a
-    /// person.
+    /// Seconds until the next permit can be given; nothing if that takes a call to end, a machine
+    /// that is less pressed, or a person.
     pub next_permit_in: Option<f64>,
     /// Every limit over time.
     pub gauges: Vec<Gauge>,
@@ -131,7 +131,8 @@ impl<T> Lane<T> {
             let at = trip.retry_at?;
             return Some((at.0 - now.wall.0).max(0) as f64 / 1_000.0);
         }
-        if breaker.closed_for.is_none() && self.scope.in_flight >= breaker.width {
+        let is_full = breaker.closed_for.is_none() && self.scope.in_flight >= breaker.width;
+        if is_full || self.machine_stop().is_some() {
             return None;
         }
         let full = gauges.iter().filter(|gauge| gauge.used >= gauge.limit);

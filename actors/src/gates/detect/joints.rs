@@ -1,0 +1,149 @@
+//! Values that are split: over lines, or by a space between all their letters. Each such place is
+//! read once more without what splits it.
+
+use std::ops::Range;
+
+use super::alphabet::Alphabet;
+use super::fold::Folded;
+use super::meter::Meter;
+
+/// Joined parts are at least so long together.
+const LEAST: usize = 16;
+const MOST_PIECE: usize = 512;
+const MOST_PIECES: usize = 64;
+const MOST_INDENT: usize = 24;
+
+/// A place where a value may go on behind a break.
+pub(crate) struct Joined {
+    pub(crate) folded: Folded,
+    /// Where the first piece ends, in the joined text, if that piece may be all of the value.
+    pub(crate) first: Option<usize>,
+    /// Whether what follows the first piece looks like more of a token.
+    pub(crate) goes_on: bool,
+}
+
+/// Every place where a line ends inside something like a token.
+pub(crate) fn lines(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
+    let bytes = text.as_bytes();
+    let mut joined = Vec::new();
+    let mut done = 0;
+    for at in memchr(bytes) {
+        if at < done || meter.is_blocked() {
+            continue;
+        }
+        let end = if at > 0 && bytes[at - 1] == b'\r' { at - 1 } else { at };
+        if end == 0 || !Alphabet::BEARER.has(bytes[end - 1]) {
+            continue;
+        }
+        let start = Alphabet::BEARER.run_back(bytes, end, MOST_PIECE).max(done);
+        meter.spend(end - start + MOST_INDENT);
+        let mut pieces: Vec<Range<usize>> = std::iter::once(start..end).collect();
+        let mut line_end = at;
+        while let Some(piece) = next_piece(bytes, line_end) {
+            meter.spend(piece.len());
+            line_end = piece.end;
+            let is_whole = is_line_end(bytes, piece.end);
+            pieces.push(piece);
+            if !is_whole || pieces.len() > MOST_PIECES {
+                break;
+            }
+            line_end += usize::from(bytes.get(line_end) == Some(&b'\r'));
+        }
+        if pieces.len() < 2 {
+            continue;
+        }
+        done = pieces[pieces.len() - 2].end;
+        let length: usize = pieces.iter().map(Range::len).sum();
+        let goes_on = is_token(&bytes[pieces[1].clone()]);
+        if length < LEAST || !pieces.iter().any(|piece| is_token(&bytes[piece.clone()])) {
+            continue;
+        }
+        joined.push(Joined {
+            first: Some(pieces[0].len()),
+            folded: Folded::of_pieces(text, &pieces),
+            goes_on,
+        });
+    }
+    joined
+}
+
+/// Whether it has letters or digits, as no word has them.
+fn is_token(piece: &[u8]) -> bool {
+    let has_inner_capital =
+        piece.windows(2).any(|pair| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase());
+    let has_sign = piece.iter().any(|byte| byte.is_ascii_digit() || matches!(byte, b'_' | b'-'));
+    (has_sign && piece.iter().any(u8::is_ascii_alphanumeric)) || has_inner_capital
+}
+
+fn memchr(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at)
+}
+
+fn is_line_end(bytes: &[u8], at: usize) -> bool {
+    matches!(bytes.get(at), Some(b'\n'))
+        || (bytes.get(at) == Some(&b'\r') && bytes.get(at + 1) == Some(&b'\n'))
+}
+
+/// What stands at the start of the line after `at`, behind indentation and the signs of quoting.
+fn next_piece(bytes: &[u8], at: usize) -> Option<Range<usize>> {
+    if bytes.get(at) != Some(&b'\n') {
+        return None;
+    }
+    let most = bytes.len().min(at + 1 + MOST_INDENT);
+    let is_sign = |byte: &u8| matches!(byte, b' ' | b'\t' | b'>' | b'|' | b'#' | b'*');
+    let start = at + 1 + bytes[at + 1..most].iter().take_while(|byte| is_sign(byte)).count();
+    let end = Alphabet::BEARER.run(bytes, start, MOST_PIECE);
+    (end > start).then_some(start..end)
+}
+
+/// Every stretch of single characters with the same sign between each two: `g h p _ A 1`.
+pub(crate) fn spaced(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
+    const STRIDE: usize = 16;
+    let bytes = text.as_bytes();
+    let is_pair = |at: usize| {
+        matches!(bytes[at], b' ' | b'.' | b'-' | b'|' | b',')
+            && bytes.get(at + 1).is_some_and(|byte| byte.is_ascii_graphic())
+    };
+    let mut joined = Vec::new();
+    let (mut at, mut last) = (STRIDE, 0);
+    meter.spend(bytes.len() / STRIDE);
+    while at + 4 < bytes.len() {
+        let sign = if is_pair(at) { at } else { at + 1 };
+        let mark = bytes[sign];
+        if !is_pair(sign) || bytes[sign + 2] != mark {
+            at += STRIDE;
+            continue;
+        }
+        let is_one = |sign: usize| {
+            bytes[sign] == mark && bytes.get(sign + 1).is_some_and(|byte| byte.is_ascii_graphic())
+        };
+        let mut first = sign;
+        while first >= last + 3 && is_one(first - 2) {
+            first -= 2;
+        }
+        let mut end = sign;
+        while end + 1 < bytes.len() && is_one(end) {
+            end += 2;
+        }
+        meter.spend(end - first);
+        let mut pieces: Vec<Range<usize>> =
+            (first.saturating_sub(1)..end).step_by(2).map(|at| at..at + 1).collect();
+        // Letters at both ends may be those of words.
+        let is_word = |at: Option<usize>| {
+            at.and_then(|at| bytes.get(at)).is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte >= 0x80)
+        };
+        if is_word(pieces.last().map(|piece| piece.end)) {
+            pieces.pop();
+        }
+        if is_word(pieces.first().and_then(|piece| piece.start.checked_sub(1))) {
+            pieces.remove(0);
+        }
+        let is_whole = pieces.iter().all(|piece| bytes[piece.clone()].is_ascii());
+        if pieces.len() >= LEAST && is_whole {
+            joined.push(Joined { first: None, folded: Folded::of_pieces(text, &pieces), goes_on: true });
+        }
+        last = end;
+        at = end.max(at) + STRIDE;
+    }
+    joined
+}

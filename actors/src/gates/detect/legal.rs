@@ -1,0 +1,337 @@
+//! Finds passages of legal documents: contracts, secrecy agreements, papers of courts, letters of
+//! lawyers and what is privileged. German and English.
+//!
+//! That is a property of a passage, not of a word. A window of paragraphs collects features: the
+//! formulas and roles of such texts, clauses with numbers, sections with their statutes, terms
+//! defined in quotes, lines for signatures. Repeating a word adds little, and what reports, teaches,
+//! advertises or programs speaks against. Scores are 0 to 100; [`REPORTED`] and more is a passage.
+
+mod structure;
+#[cfg(all(test, not(empire_loom)))]
+mod tests;
+mod words;
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use super::found::{Class, Hit};
+use super::lexicon::Lexicon;
+use words::{Entry, Group};
+
+/// A window with this score is a legal passage.
+pub const REPORTED: u8 = 50;
+
+/// Bytes that a window has at least, where the text has as many.
+const WINDOW: usize = 1_600;
+/// Weight of single words that a text needs before its structure is looked at.
+const WORTH_A_LOOK: i32 = 18;
+/// Lines that begin with the number of a clause before they count.
+const LEAST_CLAUSES: usize = 2;
+/// What speaks against a passage counts up to here, so that a contract about software stays one.
+const MOST_AGAINST: i32 = 60;
+/// Features with this weight are formulas; those with less are what the news write, too.
+const FORMULA: i32 = 10;
+/// What the other features may count together, beside as much again as the formulas do.
+const MOST_TOPICAL: i32 = 15;
+/// The sum that makes a passage; it becomes a score of [`REPORTED`].
+const ENOUGH: i32 = 18;
+
+/// The list of words, and the automaton that finds them.
+struct Words {
+    entries: Vec<Entry>,
+    lexicon: Lexicon<u16>,
+}
+
+#[allow(clippy::expect_used, reason = "the list is a constant, and a test reads it")]
+static WORDS: LazyLock<Words> = LazyLock::new(|| {
+    let mut entries = words::entries().expect("the list is written as its head says");
+    // An underscore at the end of a word stands for a space.
+    let mut texts: Vec<String> = entries.iter().map(|entry| entry.word.replace('_', " ")).collect();
+    let (anchors, places): (Vec<_>, Vec<_>) = structure::entries().into_iter().unzip();
+    entries.extend(anchors);
+    texts.extend(places);
+    let words = (0_u16..).zip(entries.iter().zip(&texts));
+    let words: Vec<_> = words.map(|(index, (entry, text))| (index, entry.bound, text.as_str())).collect();
+    let lexicon = Lexicon::new(&words).expect("some hundred short words make a small automaton");
+    Words { entries, lexicon }
+});
+
+/// A feature at a place.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    start: usize,
+    /// Bytes of it; words are short.
+    length: u16,
+    /// Which entry of the list it is.
+    entry: u16,
+}
+
+impl Mark {
+    fn entry(&self) -> &'static Entry {
+        &WORDS.entries[usize::from(self.entry)]
+    }
+
+    fn end(&self) -> usize {
+        self.start + usize::from(self.length)
+    }
+
+    fn is_against(&self) -> bool {
+        self.entry().group == Group::Against
+    }
+}
+
+/// A window, its score and what counted.
+struct Verdict {
+    range: Range<usize>,
+    score: u8,
+    kind: Group,
+    reason: String,
+}
+
+/// The legal passages of a text, sorted and disjoint, on character boundaries. The rule tells the
+/// kind of document.
+#[must_use]
+pub fn passages(text: &str) -> Vec<Hit> {
+    judged(text)
+        .into_iter()
+        .map(|verdict| Hit {
+            range: verdict.range,
+            class: Class::Legal,
+            rule: Cow::Borrowed(rule(verdict.kind)),
+            score: verdict.score,
+        })
+        .collect()
+}
+
+/// The legal passages of a text, each with its score and the features that counted, in words.
+#[must_use]
+pub fn explain(text: &str) -> Vec<(Range<usize>, u8, String)> {
+    judged(text).into_iter().map(|verdict| (verdict.range, verdict.score, verdict.reason)).collect()
+}
+
+const fn rule(kind: Group) -> &'static str {
+    match kind {
+        Group::Nda => "legal-nda",
+        Group::Court => "legal-court",
+        Group::Letter => "legal-letter",
+        Group::Privileged => "legal-privileged",
+        Group::Contract | Group::Structure | Group::Against => "legal-contract",
+    }
+}
+
+/// The windows that are legal passages; those that touch are one.
+fn judged(text: &str) -> Vec<Verdict> {
+    let marks = marks(text);
+    let mut passages: Vec<Verdict> = Vec::new();
+    if weight(&marks) < WORTH_A_LOOK {
+        return passages;
+    }
+    let mut first = 0;
+    for window in windows(text) {
+        first += marks[first..].iter().take_while(|mark| mark.start < window.start).count();
+        let inside = marks[first..].iter().take_while(|mark| mark.start < window.end).count();
+        let Some(verdict) = judge(text, &window, &marks[first..first + inside]) else { continue };
+        match passages.last_mut() {
+            Some(last) if verdict.range.start <= last.range.end => {
+                last.range.end = last.range.end.max(verdict.range.end);
+                if verdict.score > last.score {
+                    (last.score, last.kind, last.reason) = (verdict.score, verdict.kind, verdict.reason);
+                }
+            }
+            _ => passages.push(verdict),
+        }
+    }
+    passages
+}
+
+/// All features, in the order of their starts.
+fn marks(text: &str) -> Vec<Mark> {
+    let Words { entries, lexicon } = &*WORDS;
+    let mut marks: Vec<Mark> = Vec::new();
+    lexicon.read(text.as_bytes(), 0, text.len(), lexicon.start(), |index, start, end| {
+        let name = entries[usize::from(index)].word;
+        if structure::holds(text, name, &(start..end)) {
+            let length = u16::try_from(end - start).unwrap_or(u16::MAX);
+            marks.push(Mark { start, length, entry: index });
+        }
+    });
+    marks.sort_unstable_by_key(|mark| mark.start);
+    marks
+}
+
+/// What the features count that speak for a legal text, each as often as it occurs.
+fn weight(marks: &[Mark]) -> i32 {
+    marks
+        .iter()
+        .filter(|mark| !mark.is_against())
+        .fold(0, |sum, mark| sum.saturating_add(mark.entry().weight))
+}
+
+/// Windows of whole paragraphs. Each begins half a window after the one before, so that no passage
+/// is cut in two, and no byte lies in more than three.
+fn windows(text: &str) -> Vec<Range<usize>> {
+    let starts = paragraphs(text);
+    let mut windows = Vec::new();
+    let (mut first, mut last) = (0, 0);
+    while first < starts.len() {
+        last = last.max(first);
+        while last < starts.len() && starts[last] - starts[first] < WINDOW {
+            last += 1;
+        }
+        let end = starts.get(last).copied().unwrap_or(text.len());
+        windows.push(starts[first]..end);
+        if last == starts.len() {
+            break;
+        }
+        let half = starts[first] + WINDOW / 2;
+        let next = starts[first..].partition_point(|start| *start < half);
+        first += next.clamp(1, (last - first).max(1));
+    }
+    windows
+}
+
+/// Where paragraphs begin; one that is longer than a window counts as several.
+fn paragraphs(text: &str) -> Vec<usize> {
+    let bytes = text.as_bytes();
+    let mut starts = vec![0];
+    let mut at = 0;
+    while at < bytes.len() {
+        let start = starts.last().copied().unwrap_or(0);
+        let line = bytes[at..].iter().take(WINDOW / 2).position(|byte| *byte == b'\n');
+        let next = line.map_or((at + WINDOW / 2).min(bytes.len()), |ahead| at + ahead + 1);
+        let next = (next..=bytes.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(bytes.len());
+        let is_blank = line.is_some() && bytes[at..next].iter().all(u8::is_ascii_whitespace);
+        if next < bytes.len() && (is_blank || next - start >= WINDOW / 4) {
+            starts.push(next);
+        }
+        at = next;
+    }
+    starts
+}
+
+/// Scores one window. The passage reaches from its first line with a feature to its last.
+fn judge(text: &str, window: &Range<usize>, marks: &[Mark]) -> Option<Verdict> {
+    if weight(marks) < WORTH_A_LOOK {
+        return None;
+    }
+    let (clauses, clause_range) = structure::clauses(&text[window.clone()]);
+    let sums = Sums::of(marks, clauses);
+    let score = sums.score();
+    if score < i32::from(REPORTED) {
+        return None;
+    }
+    let speaking = || marks.iter().filter(|mark| !mark.is_against());
+    let (mut first, mut last) = (speaking().map(|mark| mark.start).min()?, speaking().map(Mark::end).max()?);
+    if clauses >= LEAST_CLAUSES {
+        first = first.min(window.start + clause_range.start);
+        last = last.max(window.start + clause_range.end);
+    }
+    // Whole lines.
+    let start = text[window.start..first].rfind('\n').map_or(window.start, |line| window.start + line + 1);
+    let rest = &text[last..window.end.max(last)];
+    let end = rest.find('\n').map_or(last + rest.len(), |line| last + line);
+    Some(Verdict {
+        range: start..end,
+        score: u8::try_from(score).unwrap_or(100),
+        kind: sums.kind(),
+        reason: sums.reason(score),
+    })
+}
+
+/// What the features of a window add up to.
+struct Sums {
+    features: Vec<Feature>,
+}
+
+/// The second time counts half, the third a quarter, and then it is enough.
+const fn counts(weight: i32, times: usize) -> i32 {
+    match times {
+        0 => 0,
+        1 => weight,
+        2 => weight + weight / 2,
+        _ => weight + weight / 2 + weight / 4,
+    }
+}
+
+/// What one feature adds to a window.
+struct Feature {
+    group: Group,
+    name: &'static str,
+    weight: i32,
+    times: usize,
+    counts: i32,
+}
+
+impl Feature {
+    fn is_formula(&self) -> bool {
+        self.weight >= FORMULA || self.group == Group::Structure
+    }
+}
+
+impl Sums {
+    /// Adds up the marks of a window in which so many lines begin with the number of a clause.
+    fn of(marks: &[Mark], clauses: usize) -> Self {
+        let mut entries: Vec<u16> = marks.iter().map(|mark| mark.entry).collect();
+        entries.sort_unstable();
+        let same = |a: &u16, b: &u16| {
+            a == b || WORDS.entries[usize::from(*a)].word == WORDS.entries[usize::from(*b)].word
+        };
+        let mut features: Vec<Feature> = entries
+            .chunk_by(same)
+            .map(|same| {
+                let Entry { group, weight, word: name, .. } = WORDS.entries[usize::from(same[0])];
+                Feature { group, name, weight, times: same.len(), counts: counts(weight, same.len()) }
+            })
+            .collect();
+        if clauses >= LEAST_CLAUSES {
+            let weight = if clauses >= 2 * LEAST_CLAUSES { 14 } else { 10 };
+            let (group, name) = (Group::Structure, structure::CLAUSES);
+            features.push(Feature { group, name, weight, times: clauses, counts: weight });
+        }
+        Self { features }
+    }
+
+    fn group(&self, group: Group) -> i32 {
+        self.features.iter().filter(|feature| feature.group == group).map(|feature| feature.counts).sum()
+    }
+
+    /// 0 to 100.
+    fn score(&self) -> i32 {
+        let sum = |is_formula: bool| -> i32 {
+            let speaks = self.features.iter().filter(|feature| feature.group != Group::Against);
+            speaks.filter(|feature| feature.is_formula() == is_formula).map(|feature| feature.counts).sum()
+        };
+        let (formulas, topical) = (sum(true), sum(false));
+        let sum =
+            formulas + topical.min(MOST_TOPICAL + formulas) - self.group(Group::Against).min(MOST_AGAINST);
+        (sum * i32::from(REPORTED) / ENOUGH).clamp(0, 100)
+    }
+
+    fn kind(&self) -> Group {
+        let kinds = [Group::Contract, Group::Nda, Group::Court, Group::Letter, Group::Privileged];
+        // Every secrecy agreement is a contract too, and every privileged letter a letter.
+        let weigh = |kind: Group| match kind {
+            Group::Nda | Group::Privileged => self.group(kind) * 3 / 2,
+            kind => self.group(kind),
+        };
+        kinds.into_iter().max_by_key(|kind| weigh(*kind)).unwrap_or(Group::Contract)
+    }
+
+    fn reason(&self, score: i32) -> String {
+        let mut features: Vec<_> = self.features.iter().collect();
+        features.sort_by_key(|feature| std::cmp::Reverse(feature.counts));
+        let list = |against: bool, most: usize| {
+            let chosen =
+                features.iter().filter(|feature| (feature.group == Group::Against) == against).take(most);
+            let named = chosen.map(|Feature { name, times, counts, .. }| {
+                let name = name.trim();
+                if *times > 1 { format!("{name} ×{times} ({counts})") } else { format!("{name} ({counts})") }
+            });
+            named.collect::<Vec<_>>().join(", ")
+        };
+        let against = list(true, 4);
+        let against = if against.is_empty() { against } else { format!("; against it: {against}") };
+        format!("score {score}: {}{against}", list(false, 8))
+    }
+}

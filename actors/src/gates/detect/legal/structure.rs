@@ -1,0 +1,194 @@
+//! The structure of legal texts: clauses with numbers, sections with statutes, terms defined in
+//! quotes, duties of somebody with a role, lines for signatures. The lexicon finds where to look;
+//! what stands there decides, with bounded work at each place.
+
+use std::ops::Range;
+
+use super::words::{Entry, Group, STATUTES};
+use crate::gates::detect::lexicon::Bound::{self, Part, Word};
+
+pub(super) const CLAUSES: &str = "numbered clauses";
+const STATUTE: &str = "section of a statute";
+const HEADING: &str = "clause under a section sign";
+const TERM: &str = "defined term";
+const MEANING: &str = "meaning of a term";
+const DUTY: &str = "duty of a party";
+const STRONG_DUTY: &str = "what a party shall do";
+const SIGNATURE: &str = "signature line";
+const REQUIREMENT: &str = "requirement in capitals";
+const QUESTION: &str = "question";
+
+/// What a structure counts, its name, and where it may be; one word is one place to look at.
+const ANCHORS: &[(Group, i32, &str, Bound, &[&str])] = &[
+    (Group::Structure, 10, STATUTE, Part, &["§", "art. ", "u.s.c."]),
+    (Group::Structure, 12, HEADING, Part, &["§ "]),
+    (Group::Structure, 12, MEANING, Part, &[" means ", " shall mean ", " bezeichnet "]),
+    (
+        Group::Structure,
+        10,
+        STRONG_DUTY,
+        Word,
+        &[
+            "shall",
+            "hereby",
+            "ist verpflichtet",
+            "ist berechtigt",
+            "haftet",
+            "verpflichtet sich",
+            "ist befugt",
+        ],
+    ),
+    (
+        Group::Structure,
+        9,
+        DUTY,
+        Word,
+        &["agrees", "agree", "represents", "undertakes", "may not", "is entitled", "will not"],
+    ),
+    (
+        Group::Structure,
+        10,
+        SIGNATURE,
+        Part,
+        &["_____", "ort, datum", "/s/", "unterschrift:", "(unterschrift", "gez. "],
+    ),
+    (
+        Group::Against,
+        12,
+        REQUIREMENT,
+        Bound::Capitals,
+        &["must", "should", "may", "required", "recommended", "optional"],
+    ),
+    (Group::Against, 6, QUESTION, Part, &["?"]),
+];
+
+/// What stands before a term in quotes that is being defined.
+const OPENINGS: &[&str] = &[
+    "(",
+    "(the ",
+    "(each, a ",
+    "(each a ",
+    "(collectively, the ",
+    "(together, the ",
+    "(a ",
+    "(an ",
+    "nachfolgend ",
+    "nachfolgend: ",
+    "im folgenden ",
+    "im folgenden: ",
+    "nachstehend ",
+    "hereinafter ",
+    "hereinafter the ",
+    "as the ",
+    "referred to as ",
+    "(der ",
+    "(die ",
+    "(das ",
+];
+const QUOTES: &[&str] = &["\"", "“", "„", "«"];
+
+/// Bytes that are looked at around a place.
+const NEAR: usize = 60;
+
+/// The places that the lexicon finds for this module.
+pub(super) fn entries() -> Vec<(Entry, String)> {
+    let anchors = ANCHORS.iter().flat_map(|(group, weight, name, bound, words)| {
+        let entry = Entry { group: *group, weight: *weight, bound: *bound, word: name };
+        words.iter().map(move |word| (entry, (*word).to_owned()))
+    });
+    let term = Entry { group: Group::Structure, weight: 12, bound: Part, word: TERM };
+    let terms = OPENINGS
+        .iter()
+        .flat_map(|opening| QUOTES.iter().map(move |quote| (term, format!("{opening}{quote}"))));
+    anchors.chain(terms).collect()
+}
+
+/// Whether what stands at `place` is what `name` says. Words of the list need nothing more.
+pub(super) fn holds(text: &str, name: &str, place: &Range<usize>) -> bool {
+    match name {
+        STATUTE => is_section(behind(text, place.end)),
+        HEADING => is_heading(text, place),
+        TERM => behind(text, place.end).starts_with(char::is_uppercase),
+        MEANING => text[..place.start].ends_with(['"', '“', '”', '«', '»']),
+        STRONG_DUTY => role(text, place.start).is_some(),
+        DUTY => role(text, place.start).is_some_and(|at| !begins_sentence(text, at)),
+        SIGNATURE => !text[..place.start].ends_with('_'),
+        _ => true,
+    }
+}
+
+/// The text behind `at`, at most [`NEAR`] characters of its line.
+fn behind(text: &str, at: usize) -> &str {
+    let rest = &text[at..];
+    let length: usize = rest.chars().take(NEAR).take_while(|c| *c != '\n').map(char::len_utf8).sum();
+    &rest[..length]
+}
+
+/// Whether a number and a statute that lawyers cite follow a section sign.
+fn is_section(behind: &str) -> bool {
+    let is_statute = |word: &str| STATUTES.contains(&word.trim_end_matches(['.', ',']));
+    let has_number =
+        behind.trim_start_matches(['§', ' ', '\u{a0}']).starts_with(|c: char| c.is_ascii_digit());
+    has_number && behind.split(|c: char| !c.is_alphanumeric() && !matches!(c, '.' | '-')).any(is_statute)
+}
+
+/// Whether a line begins here such as `§ 3 Vertragsstrafe`.
+fn is_heading(text: &str, place: &Range<usize>) -> bool {
+    let is_first = text[..place.start].trim_end_matches(' ').ends_with('\n') || place.start == 0;
+    let rest = behind(text, place.end).trim_start_matches(|c: char| c.is_ascii_digit() || c == 'a');
+    is_first && rest.trim_start_matches([' ', '.', ':', '-', '–']).starts_with(char::is_uppercase)
+}
+
+/// Where the word before `at` begins, if it is a role in capitals: `the Tenant shall`. At the
+/// beginning of a sentence only a pronoun would mislead.
+fn role(text: &str, at: usize) -> Option<usize> {
+    let head = text[..at].strip_suffix(' ')?;
+    let length: usize =
+        head.chars().rev().take(NEAR).take_while(|c| c.is_alphanumeric()).map(char::len_utf8).sum();
+    let word = &head[head.len() - length..];
+    let is_role = word.len() >= 4
+        && word.starts_with(char::is_uppercase)
+        && word.chars().skip(1).any(char::is_lowercase)
+        && !matches!(
+            word,
+            "This" | "That" | "They" | "There" | "These" | "Those" | "Which" | "Both" | "What" | "Each"
+        );
+    is_role.then_some(head.len() - length)
+}
+
+fn begins_sentence(text: &str, at: usize) -> bool {
+    !text[..at].trim_end_matches(' ').ends_with(|c: char| c.is_alphanumeric() || c == ',')
+}
+
+/// Where the lines of `part` are that begin with the number of a clause: `1.`, `2.3`, `(4)`,
+/// `§ 5`, `Section 6`. How many there are, the beginning of the first and the end of the last.
+pub(super) fn clauses(part: &str) -> (usize, Range<usize>) {
+    let (mut count, mut range, mut at) = (0, 0..0, 0);
+    for line in part.split_inclusive('\n') {
+        if is_clause(line) {
+            range = if count == 0 { at } else { range.start }..at + line.len();
+            count += 1;
+        }
+        at += line.len();
+    }
+    (count, range)
+}
+
+fn is_clause(line: &str) -> bool {
+    let line = line.trim_start_matches([' ', '\t']);
+    let first = line.as_bytes().first().copied().unwrap_or_default();
+    if !matches!(first, b'0'..=b'9' | b'(' | b'S' | b'A' | b'C' | b'Z' | 0xC2) {
+        return false;
+    }
+    let heads = ["§", "Section", "SECTION", "Article", "ARTICLE", "Artikel", "Clause", "Ziffer", "Art."];
+    if let Some(rest) = heads.iter().find_map(|word| line.strip_prefix(word)) {
+        let number = rest.trim_start_matches([' ', '\u{a0}']);
+        return number.starts_with(|c: char| c.is_ascii_digit() || matches!(c, 'I' | 'V' | 'X'));
+    }
+    let inner = line.strip_prefix('(').unwrap_or(line);
+    let number = inner.bytes().take(6).take_while(|c| c.is_ascii_digit() || *c == b'.').count();
+    let after = inner[number..].chars().next();
+    let is_number = inner.starts_with(|c: char| c.is_ascii_digit());
+    let closes = inner[..number].contains('.') || after == Some(')');
+    is_number && closes && matches!(after, Some(' ' | ')' | '\t' | '\u{a0}'))
+}

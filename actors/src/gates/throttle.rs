@@ -1,0 +1,36 @@
+//! What the machine's pressure does to a lane: fewer slots, none in an emergency, and no blame
+//! for a server on this machine that starves with it.
+
+use tokio::sync::watch;
+
+use super::meter::Health;
+use crate::guard::pressure::{GuardLevel, Pressure};
+use crate::level::Zone;
+
+/// A lane's ear at the guard; without one nothing is held back.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Throttle(Option<watch::Receiver<Pressure>>);
+
+impl Throttle {
+    pub(super) fn new(pressure: watch::Receiver<Pressure>) -> Throttle {
+        Throttle(Some(pressure))
+    }
+
+    /// How many of `slots` the machine lets be in use.
+    pub(super) fn permits(&self, slots: u32) -> u32 {
+        self.0.as_ref().map_or(slots, |pressure| pressure.borrow().permits(slots))
+    }
+
+    /// What a call told about its provider. In an emergency a server on this machine that does
+    /// not answer, or fails, is not to blame.
+    pub(super) fn excuse(&self, zone: Zone, health: Health) -> Health {
+        let is_emergency =
+            self.0.as_ref().is_some_and(|pressure| pressure.borrow().level == GuardLevel::Emergency);
+        match health {
+            Health::Unreachable(_) | Health::Faulty(..) if is_emergency && zone == Zone::Local => {
+                Health::Neutral
+            }
+            health => health,
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! `empire privacy`: what the privacy gate would do with a text.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use empire_actors::gates::detect::{Class, Detector};
+use empire_actors::level::Zone;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Context, terminal};
+use crate::privacy::screen::{self, Action, Screened};
+use crate::run::error::{CommandError, Exit};
+use crate::run::progress::say;
+
+/// The longest text that is looked at as one.
+const MAX_TEXT_BYTES: u64 = 256 << 20;
+/// The longest line of `--jsonl`.
+const MAX_LINE_BYTES: u64 = 64 << 20;
+/// Lines that are looked at side by side, and how long they may be together.
+const BATCH_LINES: usize = 1_024;
+const BATCH_BYTES: usize = 4 << 20;
+
+/// See and try what the privacy gate does.
+#[derive(Debug, Subcommand)]
+pub(super) enum Privacy {
+    /// Say what is found in texts, and where. Exit code 4 if anything is.
+    Scan(ScanArgs),
+    /// Print a text without what may not leave.
+    Redact(RedactArgs),
+    /// Run every rule's own samples.
+    Test,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ScanArgs {
+    /// The files; `-` or none is standard input.
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    lines: LineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RedactArgs {
+    /// The file; `-` or none is standard input.
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    lines: LineArgs,
+}
+
+#[derive(Debug, Args)]
+struct LineArgs {
+    /// A line of JSON a text: {"id", "text"} or {"id", "request": a chat body} in, {"id",
+    /// "redacted", "action", "labels"} out, in order.
+    #[arg(long)]
+    jsonl: bool,
+    /// Where it would go: 1 this machine, 2 VPN, 3 cloud, 4 internet.
+    #[arg(long, value_name = "ZONE", default_value = "3", value_parser = zone)]
+    zone: Zone,
+}
+
+fn zone(text: &str) -> Result<Zone, String> {
+    match text {
+        "1" => Ok(Zone::Local),
+        "2" => Ok(Zone::Vpn),
+        "3" => Ok(Zone::Cloud),
+        "4" => Ok(Zone::Internet),
+        _ => Err("a zone is 1 (this machine), 2 (VPN), 3 (cloud) or 4 (internet)".to_owned()),
+    }
+}
+
+pub(super) fn privacy(context: &Context, command: &Privacy) -> Result<Exit, CommandError> {
+    let rules = context.place.rules(&context.place.load_config()?)?;
+    let detector = rules.detector();
+    match command {
+        Privacy::Scan(args) if args.lines.jsonl => {
+            args.each(|path| lines(detector, path, args.lines.zone)).map(|()| Exit::Done)
+        }
+        Privacy::Scan(args) => scan(context, detector, args),
+        Privacy::Redact(args) => {
+            let path = args.file.as_deref().unwrap_or(Path::new("-"));
+            if args.lines.jsonl {
+                return lines(detector, path, args.lines.zone).map(|()| Exit::Done);
+            }
+            redact(context, detector, path, args.lines.zone)
+        }
+        Privacy::Test => test(context, detector),
+    }
+}
+
+impl ScanArgs {
+    fn each(&self, mut visit: impl FnMut(&Path) -> Result<(), CommandError>) -> Result<(), CommandError> {
+        if self.files.is_empty() {
+            return visit(Path::new("-"));
+        }
+        self.files.iter().try_for_each(|path| visit(path))
+    }
+}
+
+/// One finding, without what was found.
+#[derive(Debug, Serialize)]
+struct Finding {
+    file: String,
+    line: usize,
+    column: usize,
+    class: Class,
+    rule: String,
+    score: u8,
+    characters: usize,
+}
+
+fn scan(context: &Context, detector: &Detector, args: &ScanArgs) -> Result<Exit, CommandError> {
+    let (mut findings, mut blocked) = (Vec::new(), Vec::new());
+    args.each(|path| {
+        let (name, text) = (shown(path), read(path)?);
+        let scan = detector.scan(&text);
+        blocked.extend(scan.blocked.map(|why| json!({"file": name, "why": why.to_string()})));
+        let mut hits: Vec<_> = scan.hits.iter().chain(&scan.passages).collect();
+        hits.sort_by_key(|hit| hit.range.start);
+        let (mut line, mut line_start, mut looked) = (1, 0, 0);
+        for hit in hits {
+            for (at, _) in text[looked..hit.range.start].match_indices('\n') {
+                line += 1;
+                line_start = looked + at + 1;
+            }
+            looked = hit.range.start;
+            findings.push(Finding {
+                file: name.clone(),
+                line,
+                column: 1 + text[line_start..hit.range.start].chars().count(),
+                class: hit.class,
+                rule: hit.rule.to_string(),
+                score: hit.score,
+                characters: text[hit.range.clone()].chars().count(),
+            });
+        }
+        Ok(())
+    })?;
+    if context.json {
+        terminal::print_json(&json!({"findings": findings, "blocked": blocked}))?;
+    } else {
+        let mut text = String::new();
+        for Finding { file, line, column, class, rule, score, characters } in &findings {
+            let class = serde_json::to_value(class).unwrap_or_default();
+            let class = class.as_str().unwrap_or_default().to_owned();
+            text.push_str(&format!(
+                "{file}:{line}:{column}: {class} ({rule}, score {score}, {characters} characters)\n"
+            ));
+        }
+        for file in &blocked {
+            text.push_str(&format!(
+                "{}: blocked: {}\n",
+                file["file"].as_str().unwrap_or_default(),
+                file["why"].as_str().unwrap_or_default()
+            ));
+        }
+        terminal::print(&text)?;
+        say(&format!("{} found", findings.len()));
+    }
+    Ok(if findings.is_empty() && blocked.is_empty() { Exit::Done } else { Exit::Refused })
+}
+
+fn redact(
+    context: &Context,
+    detector: &Arc<Detector>,
+    path: &Path,
+    zone: Zone,
+) -> Result<Exit, CommandError> {
+    let screened = screen::text(detector, zone, &read(path)?);
+    let exit = match screened.action {
+        Action::Allow | Action::Redact => Exit::Done,
+        Action::Local | Action::Block => Exit::Refused,
+    };
+    if context.json {
+        terminal::print_json(&screened)?;
+        return Ok(exit);
+    }
+    terminal::print(screened.redacted.as_deref().unwrap_or_default())?;
+    if let Some(reason) = &screened.reason {
+        let stays =
+            if screened.action == Action::Local { "it stays in zones 1 and 2" } else { "it is blocked" };
+        say(&format!("{}: {stays}: {reason}", shown(path)));
+    }
+    Ok(exit)
+}
+
+fn test(context: &Context, detector: &Detector) -> Result<Exit, CommandError> {
+    let (rules, misfires) = (detector.rules().len(), detector.misfires());
+    if context.json {
+        let misfires: Vec<Value> = misfires
+            .iter()
+            .map(|misfire| json!({"rule": &*misfire.rule, "near_miss": misfire.is_near, "sample": misfire.number}))
+            .collect();
+        terminal::print_json(&json!({"rules": rules, "misfires": misfires}))?;
+    } else {
+        for misfire in &misfires {
+            let what = if misfire.is_near { "finds its near miss" } else { "does not find its sample" };
+            terminal::print(&format!("rule {} {what} (number {})\n", misfire.rule, misfire.number))?;
+        }
+        say(&format!("{rules} rules, {} samples that do not do what they should", misfires.len()));
+    }
+    Ok(if misfires.is_empty() { Exit::Done } else { Exit::Refused })
+}
+
+/// A line of `--jsonl`.
+#[derive(Debug, Deserialize)]
+struct Line {
+    id: Value,
+    text: Option<String>,
+    request: Option<Value>,
+}
+
+fn lines(detector: &Arc<Detector>, path: &Path, zone: Zone) -> Result<(), CommandError> {
+    let mut input = open(path)?;
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let (mut number, mut is_over) = (0, false);
+    while !is_over {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while batch.len() < BATCH_LINES && bytes < BATCH_BYTES {
+            let mut line = Vec::new();
+            (&mut input)
+                .take(MAX_LINE_BYTES + 1)
+                .read_until(b'\n', &mut line)
+                .map_err(|error| unreadable(path, &error))?;
+            if line.is_empty() {
+                is_over = true;
+                break;
+            }
+            number += 1;
+            if line.len() as u64 > MAX_LINE_BYTES {
+                return Err(CommandError::bad_input(format!(
+                    "{}:{number}: the line is longer than {} MiB: split it",
+                    shown(path),
+                    MAX_LINE_BYTES >> 20
+                )));
+            }
+            bytes += line.len();
+            batch.push((number, line));
+            // What came in one go from a pipe is answered before more is waited for.
+            if input.buffer().is_empty() {
+                break;
+            }
+        }
+        let share = batch.len().div_ceil(workers).max(1);
+        let answers: Vec<Result<String, CommandError>> = std::thread::scope(|scope| {
+            let work = |(number, line): &(usize, Vec<u8>)| answer(detector, zone, path, *number, line);
+            let running: Vec<_> = batch
+                .chunks(share)
+                .map(|lines| scope.spawn(move || lines.iter().map(work).collect::<Vec<_>>()))
+                .collect();
+            let died =
+                || vec![Err(CommandError::internal("the scanner failed: nothing of its lines is printed"))];
+            running.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|_| died())).collect()
+        });
+        let mut out = String::new();
+        for answer in answers {
+            match answer {
+                Ok(line) => out.push_str(&line),
+                Err(error) => {
+                    terminal::print(&out)?;
+                    return Err(error);
+                }
+            }
+        }
+        terminal::print(&out)?;
+    }
+    Ok(())
+}
+
+fn answer(
+    detector: &Arc<Detector>,
+    zone: Zone,
+    path: &Path,
+    number: usize,
+    line: &[u8],
+) -> Result<String, CommandError> {
+    let place = || format!("{}:{number}", shown(path));
+    if line.iter().all(u8::is_ascii_whitespace) {
+        return Ok(String::new());
+    }
+    let wrong = |why: String| {
+        CommandError::bad_input(format!(
+            "{}: {why}: write {{\"id\", \"text\"}} or {{\"id\", \"request\"}}",
+            place()
+        ))
+    };
+    let Line { id, text, request } =
+        serde_json::from_slice(line).map_err(|error| wrong(error.to_string()))?;
+    let screened = match (text, request) {
+        (Some(text), None) => as_value(screen::text(detector, zone, &text)),
+        (None, Some(body)) => screen::body(detector, zone, body),
+        (Some(_), Some(_)) => return Err(wrong("it has both a text and a request".to_owned())),
+        (None, None) => return Err(wrong("it has neither a text nor a request".to_owned())),
+    };
+    let mut answer = json!({"id": id, "redacted": screened.redacted, "action": screened.action, "labels": screened.labels});
+    if let Some(reason) = screened.reason {
+        answer["reason"] = Value::from(reason);
+    }
+    Ok(format!("{answer}\n"))
+}
+
+fn as_value(screened: Screened<String>) -> Screened<Value> {
+    let Screened { redacted, action, labels, reason } = screened;
+    Screened { redacted: redacted.map(Value::from), action, labels, reason }
+}
+
+fn shown(path: &Path) -> String {
+    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> CommandError {
+    CommandError::bad_input(format!("cannot read {}: {error}", shown(path)))
+}
+
+fn open(path: &Path) -> Result<BufReader<Box<dyn Read>>, CommandError> {
+    if path == Path::new("-") {
+        return Ok(BufReader::new(Box::new(io::stdin())));
+    }
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    Ok(BufReader::with_capacity(1 << 20, Box::new(file)))
+}
+
+fn read(path: &Path) -> Result<String, CommandError> {
+    let mut bytes = Vec::new();
+    open(path)?.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
+    if bytes.len() as u64 > MAX_TEXT_BYTES {
+        return Err(CommandError::bad_input(format!(
+            "{} is longer than {} MiB: split it",
+            shown(path),
+            MAX_TEXT_BYTES >> 20
+        )));
+    }
+    // What is no UTF-8 is searched all the same; nobody prints it.
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}

@@ -1,0 +1,9 @@
+//! What is private: files by their place, and the owner's own secrets.
+
+mod own;
+pub mod rules;
+pub mod screen;
+mod sources;
+
+pub use own::{OwnSource, OwnSourceError};
+pub use sources::{SourceRule, SourceRules};
