@@ -102,7 +102,7 @@ impl Gates {
         let rules = rules::load(&rules::Look::default()).expect("the rules that ship");
         let privacy = PrivacyGate::new(1, Arc::new(Detector::new(rules)));
         let budget = BudgetGate::new(ledger.clone(), clock.clone());
-        let rate = RateGate::new(Arc::new(spec), ledger, clock, random.clone());
+        let rate = RateGate::new(Arc::new(spec), ledger, clock, random.clone(), None);
         let mut children = privacy.children();
         children.push(budget.child(Vec::new()));
         children.push(rate.child());

@@ -114,7 +114,10 @@ impl HttpProvider {
 impl Provider for HttpProvider {
     fn send(&self, call: Call<Cleared>) -> BoxFuture<'_, Exchange> {
         Box::pin(async move {
-            let (request, mut receipt) = call.open();
+            let (request, mut receipt) = match call.open() {
+                Ok(opened) => opened,
+                Err(not_sent) => return *not_sent,
+            };
             let mut told = Vec::new();
             let outcome = self.ask(&request, &mut told).await;
             receipt.heard(told);

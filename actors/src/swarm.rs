@@ -97,8 +97,8 @@ impl Swarm {
             .map(|(spec, provider)| {
                 let (ledger, clock, random) =
                     (parts.ledger.clone(), parts.clock.clone(), parts.random.clone());
-                let rate = RateGate::new(spec.clone(), ledger, clock, random);
-                let rate = rate.throttled_by(guard.subscribe());
+                let pressure = Some(guard.subscribe());
+                let rate = RateGate::new(spec.clone(), ledger, clock, random, pressure);
                 (spec.id.clone(), lane_handle(spec, rate, provider))
             })
             .collect();

@@ -49,7 +49,7 @@ impl Gate {
         let clock = Arc::new(TokioClock::new(Arc::default()));
         let budget = BudgetGate::new(ledger.clone(), clock.clone());
         let lane = Arc::new(spec("cloud", Zone::Cloud, 100_000));
-        let rate = RateGate::new(lane, ledger.clone(), clock, Arc::new(Wobble::default()));
+        let rate = RateGate::new(lane, ledger.clone(), clock, Arc::new(Wobble::default()), None);
         budget.enroll(JOB.into(), terms);
         budget.alert_at(vec![50, 80, 95]);
         let mut children = privacy.children();
@@ -82,7 +82,7 @@ impl Gate {
     /// The call leaves and nobody hears of it again: it is billed at its reservation.
     async fn lose(&self, call: Call<Funded>) -> u64 {
         let tokens = call.request().max_tokens;
-        drop(self.rate.clear(call).await.unwrap().open());
+        drop(self.rate.clear(call).await.unwrap().open().unwrap());
         tokens.into()
     }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use common::*;
 use empire_actors::call::{Call, Cleared, Draft, Funded, Request, Screened, Standing, Turn};
+use empire_actors::failure::FailureKind;
 use empire_actors::gates::book::{Account, Scope};
 use empire_actors::gates::budget::{BudgetGate, BudgetRefusal, Cap};
 use empire_actors::gates::privacy::PrivacyGate;
@@ -58,7 +59,7 @@ impl Gates {
         let random = Arc::new(Wobble::default());
         let privacy = PrivacyGate::new(2, detector());
         let budget = BudgetGate::new(ledger.clone(), clock.clone());
-        let rate = RateGate::new(Arc::new(spec), ledger.clone(), clock, random.clone());
+        let rate = RateGate::new(Arc::new(spec), ledger.clone(), clock, random.clone(), None);
         let fuse = Address::new("fuse");
         let mut children = vec![ChildSpec::actor("fuse", &fuse, || Box::pin(async { Ok(Fuse) }))];
         children.extend(privacy.children());
@@ -138,7 +139,7 @@ async fn a_call_that_never_left_costs_nothing_and_a_lost_one_its_reservation() {
     assert_eq!(gates.account().await, Account::default());
     assert_eq!(gates.ledger.open(), 0);
 
-    let (request, receipt) = gates.cleared().await.open();
+    let (request, receipt) = gates.cleared().await.open().unwrap();
     assert_eq!(gates.account().await.reserved, bound());
     drop((request, receipt));
     assert_eq!(gates.account().await.spent, bound());
@@ -191,7 +192,7 @@ async fn a_restart_forgets_no_reservation_and_gives_no_id_twice() {
 #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
 async fn what_is_settled_while_the_gate_is_down_is_counted_once_and_wakes_who_waits() {
     let gates = Gates::start(Some(Micros(bound().0 * 2)), cloud()).await;
-    let (sent, unsent) = (gates.cleared().await.open().1, gates.funded().await);
+    let (sent, unsent) = (gates.cleared().await.open().unwrap().1, gates.funded().await);
     let waiting = gates.screened().await;
     let budget = gates.budget.clone();
     let waiter = tokio::spawn(async move {
@@ -241,7 +242,7 @@ async fn a_restart_forgets_neither_calls_in_flight_nor_the_minute() {
     let mut one_at_a_time = cloud();
     one_at_a_time.limits.concurrency = 1;
     let gates = Gates::start(None, one_at_a_time).await;
-    let out = gates.cleared().await.open().1;
+    let out = gates.cleared().await.open().unwrap().1;
     let call = gates.funded().await;
     let in_line = gates.rate.clear(call);
     let restarted = async {
@@ -261,7 +262,7 @@ async fn a_restart_forgets_neither_calls_in_flight_nor_the_minute() {
     spaced.limits.requests_per_minute = Some(1);
     let gates = Gates::start(None, spaced).await;
     let started = Instant::now();
-    let receipt = gates.cleared().await.open().1;
+    let receipt = gates.cleared().await.open().unwrap().1;
     gates.restart().await;
     let call = gates.funded().await;
     assert!(timeout(Duration::from_secs(55), gates.rate.clear(call)).await.is_err());
@@ -275,7 +276,7 @@ async fn who_leaves_the_line_keeps_nobody_waiting() {
     let mut one_at_a_time = cloud();
     one_at_a_time.limits.concurrency = 1;
     let gates = Gates::start(None, one_at_a_time).await;
-    let out = gates.cleared().await.open().1;
+    let out = gates.cleared().await.open().unwrap().1;
     let impatient = gates.funded().await;
     assert!(waits(gates.rate.clear(impatient)).await);
     let call = gates.funded().await;
@@ -353,7 +354,7 @@ async fn a_deadline_that_cannot_be_met_is_refused_before_money_is_set_aside() {
     let mut slow = cloud();
     slow.limits.requests_per_minute = Some(1);
     let gates = Gates::start(None, slow).await;
-    let first = gates.cleared().await.open().1;
+    let first = gates.cleared().await.open().unwrap().1;
     let due = |seconds| {
         let deadline = Some(Instant::now() + Duration::from_secs(seconds));
         ask_of("j", Standing { deadline, ..Standing::default() })
@@ -377,7 +378,11 @@ async fn a_permit_that_nobody_uses_comes_back() {
     let forgotten = gates.cleared().await;
     let next = gates.cleared().await;
     assert!((30..32).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
-    drop((forgotten, next));
+    // Its call may not leave any more, since another one has the slot; it costs nothing.
+    let not_sent = forgotten.open().unwrap_err();
+    assert_eq!(not_sent.outcome.as_ref().unwrap_err().kind, FailureKind::NotSent);
+    assert_eq!(gates.rate.read().await.unwrap().meters.in_flight, 1);
+    drop((not_sent, next));
     assert_eq!(gates.rate.read().await.unwrap().meters.in_flight, 0);
     gates.end().await;
 }

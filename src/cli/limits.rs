@@ -163,12 +163,19 @@ fn standing(provider: &Value) -> String {
             .filter(|(_, count)| count.as_u64() > Some(0))
             .map(|(class, count)| format!("{count} {class}"))
             .collect();
-        let next = provider["next_permit_in"].as_f64();
-        let next =
-            next.map_or_else(|| "when a call has ended".to_owned(), |wait| format!("in {}", seconds(wait)));
+        let next = match (provider["next_permit_in"].as_f64(), text_of(&provider["binding"])) {
+            (Some(wait), _) => format!("in {}", seconds(wait)),
+            (None, "machine") => "when the machine is less pressed".to_owned(),
+            (None, _) if provider["breaker"]["state"] == "tripped" => "when somebody has acted".to_owned(),
+            (None, _) => "when a call has ended".to_owned(),
+        };
+        let last = provider["last_promised_in"].as_f64().filter(|wait| *wait > 0.0);
+        let last = last.map_or_else(String::new, |wait| {
+            format!(", the last in line goes in {} at the earliest", seconds(wait))
+        });
         let why = text_of(&provider["binding"]).replace('_', " ");
         lines.push_str(&format!(
-            "{name}: {} waiting ({}){}; the next permit comes {next}\n",
+            "{name}: {} waiting ({}){}; the next permit comes {next}{last}\n",
             text::thousands(waiting),
             by_class.join(", "),
             if why.is_empty() { String::new() } else { format!(" for {why}") },

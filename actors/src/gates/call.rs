@@ -20,7 +20,7 @@ use crate::level::Level;
 use crate::model::Model;
 use crate::money::Micros;
 use crate::money::Usage;
-use crate::ports::{Reply, StoreError};
+use crate::ports::{Exchange, Reply, StoreError};
 
 /// Who said a turn of the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -230,12 +230,22 @@ impl Call<Cleared> {
 
     /// Takes the call apart for sending: the request, and the receipt that must go back with
     /// the outcome. A receipt that is dropped instead bills the call at its reservation.
-    #[must_use = "a dropped receipt bills the call at its reservation"]
-    pub fn open(self) -> (Request, Receipt) {
+    ///
+    /// # Errors
+    /// The permit has run out, and there is no other one right now: the call may not be sent. What
+    /// came of it is to be handed back instead of an exchange.
+    pub fn open(self) -> Result<(Request, Receipt), Box<Exchange>> {
         let Cleared { cut, mut hold, mut permit } = self.stage;
-        hold.mark_sent();
-        permit.sent();
-        (self.request, Receipt { cut, hold, permit, told: Vec::new() })
+        let may_leave = permit.sent();
+        if may_leave {
+            hold.mark_sent();
+        }
+        let receipt = Receipt { cut, hold, permit, told: Vec::new() };
+        if may_leave {
+            Ok((self.request, receipt))
+        } else {
+            Err(Box::new(Exchange { receipt, outcome: Err(too_late()) }))
+        }
     }
 }
 
@@ -284,6 +294,16 @@ impl Receipt {
             }
             Err(error) => self.hold.settle_failed(error.billing),
         }
+    }
+}
+
+fn too_late() -> CallError {
+    CallError {
+        kind: FailureKind::NotSent,
+        status: None,
+        message: "its permit ran out before it was sent, and another one is not free".to_owned(),
+        retry_after: None,
+        billing: Billing::Nothing,
     }
 }
 

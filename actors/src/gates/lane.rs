@@ -141,10 +141,19 @@ impl<T> ModelLane<T> {
     }
 }
 
+/// What a call counts in the budget of retries.
+#[derive(Debug, Clone, Copy)]
+struct Counts {
+    calls: u64,
+    retries: u64,
+}
+
 #[derive(Debug)]
 struct Grant {
     model: usize,
     cost: Cost,
+    /// What it counts in the budget of retries.
+    counts: Counts,
     of_provider: Held,
     of_model: Held,
     epoch: u64,
@@ -203,6 +212,8 @@ pub struct Lane<T> {
     /// … and since when it is that one.
     loaded_since: Duration,
     binding: Option<Binding>,
+    /// When whoever entered last can go at the earliest.
+    last_promised: Duration,
     look_at: Option<Duration>,
 }
 
@@ -222,6 +233,7 @@ impl<T> Lane<T> {
             loaded: None,
             loaded_since: Duration::ZERO,
             binding: None,
+            last_promised: Duration::ZERO,
             look_at: None,
             spec,
         };
@@ -260,18 +272,22 @@ impl<T> Lane<T> {
 
     /// Lets a call go at once, if nobody is before it and nothing stops it.
     pub fn go_at_once(&mut self, now: Now, ask: &Ask) -> Option<Pass> {
+        let model = self.model(&ask.model, now);
+        self.grant_at_once(now, model, ask.cost, ask.is_retry)
+    }
+
+    fn grant_at_once(&mut self, now: Now, model: usize, cost: Cost, is_retry: bool) -> Option<Pass> {
         self.take_back_unused(now);
-        if self.waiting() > 0 || (ask.is_retry && !self.retry_may_go(&ask.model)) {
+        if self.waiting() > 0 || (is_retry && !self.retry_may_go(model)) {
             return None;
         }
-        let model = self.model(&ask.model, now);
         let stopped = self.machine_stop().is_some()
             || self.tripped(now, model).is_some()
             || self.scope.stop(now).is_some()
             || self.must_drain(model)
-            || self.model_stop(now, model, ask.cost).is_some()
-            || self.scope.short(now, ask.cost).is_some();
-        (!stopped).then(|| self.grant(now, model, ask.cost, ask.is_retry))
+            || self.model_stop(now, model, cost).is_some()
+            || self.scope.short(now, cost).is_some();
+        (!stopped).then(|| self.grant(now, model, cost, is_retry))
     }
 
     /// Takes a place in line.
@@ -284,6 +300,7 @@ impl<T> Lane<T> {
         }
         let model = self.model(&ask.model, now);
         let promised = self.promise(now, model, ask, true);
+        self.last_promised = now.running + promised;
         let (is_retry, waiting) =
             (ask.is_retry, Waiting { ticket, cost: ask.cost, has_other: ask.has_other });
         let is_first = self.models[model].waiting() == 0;

@@ -71,12 +71,12 @@ impl Control for LaneActor {
     async fn handle(&mut self, message: Message) -> Result<(), Failure> {
         match message {
             Message::LookAt(at) => {
-                let wait = at.saturating_sub(self.gate.started.elapsed());
+                let wait = at.saturating_sub(self.gate.0.started.elapsed());
                 // A millisecond more: timers may fire that much early.
-                self.gate.address.send_after(wait + Duration::from_millis(1), Message::Look);
+                self.gate.0.address.send_after(wait + Duration::from_millis(1), Message::Look);
             }
             Message::Look => {
-                self.gate.shared.state.lock().look_at = None;
+                self.gate.0.state.lock().look_at = None;
                 self.gate.serve();
             }
             Message::Read(reply) => {
@@ -102,7 +102,7 @@ impl Drop for LaneActor {
     /// Whoever waits is told that the gate is down: nobody would wake them in time.
     fn drop(&mut self) {
         let waiting = {
-            let mut state = self.gate.shared.state.lock();
+            let mut state = self.gate.0.state.lock();
             state.is_up = false;
             state.lane.send_all_away()
         };
@@ -123,15 +123,13 @@ struct State {
     look_at: Option<Duration>,
 }
 
-/// What outlives the actor's incarnations, since calls in flight do too: a restart forgets
-/// neither what was sent nor that the provider closed or tripped.
-struct Shared {
-    state: Mutex<State>,
-}
-
-/// The way to one provider's lane. Cheap to clone.
+/// The way to one provider's lane. Cheap to clone. What it holds outlives the actor's
+/// incarnations, since calls in flight do too: a restart forgets neither what was sent nor that
+/// the provider closed or tripped.
 #[derive(Clone)]
-pub struct RateGate {
+pub struct RateGate(Arc<Gate>);
+
+struct Gate {
     address: Address<Message>,
     spec: Arc<ProviderSpec>,
     ledger: Arc<dyn Ledger>,
@@ -139,44 +137,39 @@ pub struct RateGate {
     random: Arc<dyn Random>,
     started: Instant,
     throttle: Throttle,
-    shared: Arc<Shared>,
+    state: Mutex<State>,
 }
 
 impl std::fmt::Debug for RateGate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RateGate({})", self.spec.id)
+        write!(f, "RateGate({})", self.0.spec.id)
     }
 }
 
 impl RateGate {
-    /// The lane of one provider; its actor starts with [`child`](Self::child).
+    /// The lane of one provider; its actor starts with [`child`](Self::child). With a guard's
+    /// `pressure` it is narrower while the machine is pressed: [`look`](Self::look) tells it of a
+    /// change.
     #[must_use]
     pub fn new(
         spec: Arc<ProviderSpec>,
         ledger: Arc<dyn Ledger>,
         clock: Arc<dyn WallClock>,
         random: Arc<dyn Random>,
+        pressure: Option<watch::Receiver<Pressure>>,
     ) -> RateGate {
         let now = Now { running: Duration::ZERO, wall: clock.now() };
         let lane = Lane::new(spec.clone(), Vec::new(), now);
-        let state = State { lane, remembers: false, is_up: false, look_at: None };
-        RateGate {
+        RateGate(Arc::new(Gate {
             address: Address::new(format!("/empire/gates/rate-{}", spec.id)),
             spec,
             ledger,
             clock,
             random,
             started: Instant::now(),
-            throttle: Throttle::default(),
-            shared: Arc::new(Shared { state: Mutex::new(state) }),
-        }
-    }
-
-    /// The same lane, narrower while the machine is pressed. [`look`](Self::look) tells it of a
-    /// change.
-    #[must_use]
-    pub fn throttled_by(self, pressure: watch::Receiver<Pressure>) -> RateGate {
-        RateGate { throttle: Throttle::new(pressure), ..self }
+            throttle: Throttle::new(pressure),
+            state: Mutex::new(State { lane, remembers: false, is_up: false, look_at: None }),
+        }))
     }
 
     /// Looks whether more calls may be out than before.
@@ -189,36 +182,36 @@ impl RateGate {
     #[must_use]
     pub fn child(&self) -> ChildSpec {
         let gate = self.clone();
-        ChildSpec::actor(format!("rate-{}", self.spec.id), &self.address, move || {
+        ChildSpec::actor(format!("rate-{}", self.0.spec.id), &self.0.address, move || {
             let gate = gate.clone();
             Box::pin(async move {
                 gate.remember().await?;
-                gate.shared.state.lock().is_up = true;
+                gate.0.state.lock().is_up = true;
                 Ok(LaneActor { gate })
             })
         })
     }
 
     async fn remember(&self) -> Result<(), Failure> {
-        if self.shared.state.lock().remembers {
+        if self.0.state.lock().remembers {
             return Ok(());
         }
         let past = if self.all_limits().any(Limits::remembers) {
-            let since = UnixMillis(self.clock.now().0 - REMEMBERED_MILLIS);
-            let sent = self.ledger.sent_since(&self.spec.id, since).await;
+            let since = UnixMillis(self.0.clock.now().0 - REMEMBERED_MILLIS);
+            let sent = self.0.ledger.sent_since(&self.0.spec.id, since).await;
             sent.map_err(|error| Failure(error.to_string()))?
         } else {
             Vec::new()
         };
         let now = self.now();
-        let mut state = self.shared.state.lock();
-        state.lane = Lane::new(self.spec.clone(), past, now);
+        let mut state = self.0.state.lock();
+        state.lane = Lane::new(self.0.spec.clone(), past, now);
         state.remembers = true;
         Ok(())
     }
 
     fn all_limits(&self) -> impl Iterator<Item = &Limits> {
-        std::iter::once(&self.spec.limits).chain(self.spec.model_limits.values())
+        std::iter::once(&self.0.spec.limits).chain(self.0.spec.model_limits.values())
     }
 
     /// Whether a call may wait here at all: to be asked before money is set aside for it.
@@ -227,7 +220,7 @@ impl RateGate {
     /// The provider is tripped, or the call cannot leave before its deadline.
     pub fn foresee(&self, call: &Call<Screened>) -> Result<(), RateRefusal> {
         let ask = self.ask_of(call.request());
-        Ok(self.shared.state.lock().lane.foresee(self.now(), &ask)?)
+        Ok(self.0.state.lock().lane.foresee(self.now(), &ask)?)
     }
 
     /// Waits in line for leave to make the call. Dropping the future leaves the line.
@@ -241,7 +234,7 @@ impl RateGate {
         loop {
             let permit = self.permit(&ask).await?;
             self.note(&ask, is_free).await?;
-            // The disk may have taken longer than a permit lasts.
+            // The disk may have taken longer than a permit lasts, or the lane may have closed.
             if permit.is_good() {
                 return Ok(call.cleared(permit)?);
             }
@@ -259,7 +252,7 @@ impl RateGate {
                 class: standing.class,
                 weight: standing.weight,
                 cost: u32::try_from(cost.total()).unwrap_or(u32::MAX),
-                deadline: standing.deadline.map(|at| at.saturating_duration_since(self.started)),
+                deadline: standing.deadline.map(|at| at.saturating_duration_since(self.0.started)),
             },
             is_retry: standing.is_retry,
             has_other: standing.has_other,
@@ -290,8 +283,8 @@ impl RateGate {
 
     /// The lane, as narrow as the machine wants it now.
     fn lane(&self) -> MutexGuard<'_, State> {
-        let mut state = self.shared.state.lock();
-        state.lane.narrow(self.throttle.permits(self.spec.limits.concurrency));
+        let mut state = self.0.state.lock();
+        state.lane.narrow(self.0.throttle.permits(self.0.spec.limits.concurrency));
         state
     }
 
@@ -307,12 +300,12 @@ impl RateGate {
             return Ok(());
         }
         let sent = Sent {
-            at: self.clock.now(),
+            at: self.0.clock.now(),
             model: ask.model.clone(),
             calls: u32::from(is_free),
             tokens: if remembers_tokens { ask.cost.total() } else { 0 },
         };
-        self.ledger.note_sent(&self.spec.id, sent).await
+        self.0.ledger.note_sent(&self.0.spec.id, sent).await
     }
 
     /// Lets go whoever may. The lane is locked for a moment each time only, and nobody is told
@@ -336,7 +329,7 @@ impl RateGate {
         if state.look_at.is_none_or(|earlier| at < earlier) {
             state.look_at = Some(at);
             // An actor that is down looks when it starts.
-            let _ = self.address.send(Message::LookAt(at));
+            let _ = self.0.address.send(Message::LookAt(at));
         }
     }
 
@@ -345,11 +338,11 @@ impl RateGate {
     /// # Errors
     /// The gate is being restarted.
     pub async fn read(&self) -> Result<LaneReading, Down> {
-        self.address.ask(Message::Read).await
+        self.0.address.ask(Message::Read).await
     }
 
     fn now(&self) -> Now {
-        Now { running: self.started.elapsed(), wall: self.clock.now() }
+        Now { running: self.0.started.elapsed(), wall: self.0.clock.now() }
     }
 }
 
@@ -361,7 +354,7 @@ struct InLine<'a> {
 
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        self.gate.shared.state.lock().lane.leave(&self.place);
+        self.gate.0.state.lock().lane.leave(&self.place);
     }
 }
 
@@ -382,26 +375,30 @@ pub struct Permit {
 
 impl Permit {
     fn is_good(&self) -> bool {
-        self.gate.shared.state.lock().lane.is_good(&self.pass)
+        self.gate.0.state.lock().lane.is_good(&self.pass)
     }
 
-    /// Its call leaves now: from now on it counts.
-    pub(crate) fn sent(&mut self) {
+    /// Its call leaves now: from now on it counts. Whether it may leave after all.
+    pub(crate) fn sent(&mut self) -> bool {
         let now = self.gate.now();
-        self.gate.shared.state.lock().lane.sent(now, &mut self.pass);
-        self.stage = Stage::Sent;
+        let may_leave = self.gate.lane().lane.sent(now, &mut self.pass);
+        self.stage = if may_leave { Stage::Sent } else { Stage::Unused };
+        may_leave
     }
 
     /// Gives the permit back with what the call told.
     pub(crate) fn report(mut self, news: News) {
-        let health = self.gate.throttle.excuse(self.gate.spec.zone, news.health);
+        if self.stage != Stage::Sent {
+            return;
+        }
+        let health = self.gate.0.throttle.excuse(self.gate.0.spec.zone, news.health);
         self.end(&News { health, ..news });
     }
 
     fn end(&mut self, news: &News) {
         self.stage = Stage::Ended;
-        let (now, jitter) = (self.gate.now(), self.gate.random.unit());
-        self.gate.shared.state.lock().lane.ended(now, &self.pass, news, jitter);
+        let (now, jitter) = (self.gate.now(), self.gate.0.random.unit());
+        self.gate.0.state.lock().lane.ended(now, &self.pass, news, jitter);
         self.gate.serve();
     }
 }
@@ -410,7 +407,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         match self.stage {
             Stage::Unused => {
-                self.gate.shared.state.lock().lane.give_back(&self.pass);
+                self.gate.0.state.lock().lane.give_back(&self.pass);
                 self.gate.serve();
             }
             Stage::Sent => {

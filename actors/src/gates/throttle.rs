@@ -8,12 +8,12 @@ use crate::guard::pressure::{GuardLevel, Pressure};
 use crate::level::Zone;
 
 /// A lane's ear at the guard; without one nothing is held back.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 pub(super) struct Throttle(Option<watch::Receiver<Pressure>>);
 
 impl Throttle {
-    pub(super) fn new(pressure: watch::Receiver<Pressure>) -> Throttle {
-        Throttle(Some(pressure))
+    pub(super) fn new(pressure: Option<watch::Receiver<Pressure>>) -> Throttle {
+        Throttle(pressure)
     }
 
     /// How many of `slots` the machine lets be in use.

@@ -184,6 +184,8 @@ async fn ask_model<T>(
         let back = send(job, question, place, call, redactions, log).await;
         let reply = match back.outcome {
             Ok(reply) => reply,
+            // Back in line.
+            Err(error) if error.kind == FailureKind::NotSent => continue,
             Err(error) => {
                 let outcome = TryOutcome::Failed { kind: error.kind, why: error.message.clone() };
                 log.note(model, outcome, back.took);
@@ -250,13 +252,18 @@ async fn send(
     let Exchange { receipt, outcome } = job.lane(&model).provider.send(call).await;
     let outcome = outcome.map(|reply| receipt.restore(reply));
     let bill = receipt.settle(&outcome);
+    let took = started.elapsed();
+    if outcome.as_ref().is_err_and(|error| error.kind == FailureKind::NotSent) {
+        underway.held_back();
+        return Back { outcome, tokens, took };
+    }
     let usage = outcome.as_ref().ok().and_then(|reply| reply.usage).unwrap_or_default();
     underway.end(place, outcome.is_ok(), &usage, bill.billed);
     log.calls += 1;
     log.cost += bill.billed;
     log.usage += usage;
     log.model = Some((model.id.clone(), model.provider.clone()));
-    Back { outcome, tokens, took: started.elapsed() }
+    Back { outcome, tokens, took }
 }
 
 /// Why an answer is no good that ended where the money did. Nothing tells how much of a text is
@@ -332,6 +339,11 @@ impl<'a> Underway<'a> {
     fn end(mut self, place: usize, answered: bool, usage: &Usage, billed: Micros) {
         self.reserved = None;
         self.meters.call_ended(place, answered, usage, billed);
+    }
+
+    fn held_back(mut self) {
+        self.reserved = None;
+        self.meters.call_held_back();
     }
 }
 

@@ -3,15 +3,14 @@
 use super::super::meter::{Health, Now, Told};
 use super::super::slab::Key;
 use super::{
-    Cost, FailureKind, Grant, Lane, News, PERMIT_TIMEOUT, Pass, RETRIES_AT_LEAST, RETRY_MEMORY, RETRY_PERCENT,
+    Cost, Counts, FailureKind, Grant, Lane, News, PERMIT_TIMEOUT, Pass, RETRIES_AT_LEAST, RETRY_MEMORY,
+    RETRY_PERCENT,
 };
 
 impl<T> Lane<T> {
     /// Whether a retry may go: while calls are answered, always; else within its share.
-    pub(super) fn retry_may_go(&self, model: &str) -> bool {
-        let of_model = self.models.iter().find(|lane| *lane.model == *model);
-        let is_well =
-            self.scope.breaker.is_well() && of_model.is_none_or(|lane| lane.scope.breaker.is_well());
+    pub(super) fn retry_may_go(&self, model: usize) -> bool {
+        let is_well = self.scope.breaker.is_well() && self.models[model].scope.breaker.is_well();
         is_well || self.retries < self.retries_allowed()
     }
 
@@ -42,9 +41,10 @@ impl<T> Lane<T> {
 
     pub(super) fn grant(&mut self, now: Now, model: usize, cost: Cost, is_retry: bool) -> Pass {
         let was_well = self.scope.breaker.is_well() && self.models[model].scope.breaker.is_well();
-        self.calls += u64::from(!is_retry);
         // A retry that follows an answer repeats no storm.
-        self.retries += u64::from(is_retry && !was_well);
+        let counts = Counts { calls: u64::from(!is_retry), retries: u64::from(is_retry && !was_well) };
+        self.calls += counts.calls;
+        self.retries += counts.retries;
         if self.calls >= 2 * RETRY_MEMORY {
             self.calls /= 2;
             self.retries /= 2;
@@ -57,6 +57,7 @@ impl<T> Lane<T> {
         let grant = Grant {
             model,
             cost,
+            counts,
             of_provider: self.scope.grant(cost),
             of_model: lane.scope.grant(cost),
             epoch: self.scope.breaker.epoch(),
@@ -85,10 +86,14 @@ impl<T> Lane<T> {
         }
     }
 
-    /// Whether a permit is still good.
+    /// Whether a permit is still good: it has not run out, and nothing was heard since that keeps
+    /// everybody waiting.
     #[must_use]
     pub fn is_good(&self, pass: &Pass) -> bool {
-        self.grants.get(pass.key).is_some()
+        self.grants.get(pass.key).is_some_and(|grant| {
+            let of_model = &self.models[grant.model].scope.breaker;
+            self.scope.breaker.lets(grant.epoch) && of_model.lets(grant.model_epoch)
+        })
     }
 
     /// A permit comes back unused: nothing was sent.
@@ -98,6 +103,8 @@ impl<T> Lane<T> {
 
     pub(super) fn give_back_key(&mut self, key: Key) {
         let Some(grant) = self.grants.remove(key) else { return };
+        self.calls = self.calls.saturating_sub(grant.counts.calls);
+        self.retries = self.retries.saturating_sub(grant.counts.retries);
         let lane = &mut self.models[grant.model];
         for (scope, held, epoch) in [
             (&mut self.scope, &grant.of_provider, grant.epoch),
@@ -109,11 +116,16 @@ impl<T> Lane<T> {
         }
     }
 
-    /// The call of a permit leaves now. One whose permit has run out leaves all the same, since
-    /// nothing can hold it any more, and is counted under a new permit.
-    pub fn sent(&mut self, now: Now, pass: &mut Pass) {
+    /// The call of a permit leaves now, if it may: one whose permit is no longer good needs another
+    /// one, and that there is only if nobody waits and nothing stops it.
+    #[must_use]
+    pub fn sent(&mut self, now: Now, pass: &mut Pass) -> bool {
         if !self.is_good(pass) {
-            *pass = self.grant(now, pass.model, pass.cost, pass.is_retry);
+            self.give_back(pass);
+            let Some(again) = self.grant_at_once(now, pass.model, pass.cost, pass.is_retry) else {
+                return false;
+            };
+            *pass = again;
         }
         let key = pass.key;
         if let Some(grant) = self.grants.get_mut(key) {
@@ -121,6 +133,7 @@ impl<T> Lane<T> {
             let of_model = self.models[grant.model].scope.meters.send(now, &grant.of_model);
             grant.sent = Some((of_provider, of_model));
         }
+        true
     }
 
     /// A call that was sent has ended. `jitter` is from 0 up to 1.

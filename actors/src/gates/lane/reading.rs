@@ -64,6 +64,9 @@ pub struct LaneReading {
     /// Seconds until the next permit can be given; nothing if that takes a call to end, a machine
     /// that is less pressed, or a person.
     pub next_permit_in: Option<f64>,
+    /// Seconds until the one that came last can go at the earliest, as it was told when it came;
+    /// nothing if nobody waits.
+    pub last_promised_in: Option<f64>,
     /// Every limit over time.
     pub gauges: Vec<Gauge>,
     /// The provider's breaker.
@@ -109,6 +112,8 @@ impl<T> Lane<T> {
             waiting_by_class,
             binding: self.binding,
             next_permit_in: self.next_permit_in(now, &gauges, &breaker),
+            last_promised_in: (self.waiting() > 0)
+                .then(|| self.last_promised.saturating_sub(now.running).as_secs_f64()),
             gauges,
             breaker,
             retries: RetryReading {

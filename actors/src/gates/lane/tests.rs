@@ -73,7 +73,7 @@ impl World {
     }
 
     fn leave(&mut self, mut pass: Pass, ask: Ask) {
-        self.lane.sent(at(self.now), &mut pass);
+        assert!(self.lane.sent(at(self.now), &mut pass));
         self.sent.push(self.now);
         self.out.push((self.now + 20, pass, ask));
     }
@@ -264,28 +264,46 @@ fn one_call_of_another_job_goes_within_one_turn_of_100_000() {
 }
 
 #[test]
-fn an_unused_permit_comes_back_and_a_late_call_is_counted_all_the_same() {
+fn an_unused_permit_comes_back_and_its_call_may_not_leave_any_more() {
     let mut lane: Lane<u32> = lane(Limits { requests_per_minute: Some(1), ..Limits::slots(1) });
     let mut pass = lane.go_at_once(at(0), &ask("j", "m")).unwrap();
     lane.enter(at(0), &ask("j", "m"), 7).unwrap();
     assert!(lane.serve(at(29_999)).is_none());
     assert!(lane.is_good(&pass));
     assert_eq!(lane.look_at(), Some(PERMIT_TIMEOUT));
-    let Some((7, Ok(second))) = lane.serve(at(30_000)) else { panic!("the permit did not come back") };
+    let Some((7, Ok(mut second))) = lane.serve(at(30_000)) else { panic!("the permit did not come back") };
     assert!(!lane.is_good(&pass));
-    lane.sent(at(30_001), &mut pass);
-    assert_eq!(lane.read(at(30_002)).gauges[0].used, 2, "counted beyond the limit");
-    lane.ended(at(30_003), &pass, &good(Used::Unknown), 0.0);
-    lane.give_back(&second);
-    assert_eq!(lane.read(at(30_004)).meters.in_flight, 0);
-    assert!(lane.go_at_once(at(60_000), &ask("j", "m")).is_none());
+    assert!(!lane.sent(at(30_001), &mut pass), "another one has it");
+    assert!(lane.sent(at(30_002), &mut second));
+    lane.ended(at(30_003), &second, &good(Used::Unknown), 0.0);
+    assert!(!lane.sent(at(90_252), &mut pass), "the minute is full");
+    assert!(lane.sent(at(90_253), &mut pass), "there is another one now");
+    let reading = lane.read(at(90_254));
+    assert_eq!((reading.gauges[0].used, reading.meters.in_flight), (1, 1));
+    lane.ended(at(90_255), &pass, &good(Used::Unknown), 0.0);
+    assert_eq!(lane.read(at(90_256)).meters.in_flight, 0);
+}
+
+#[test]
+fn a_permit_from_before_a_closure_sends_nothing_after_it() {
+    let mut lane: Lane<u32> = lane(Limits::slots(9));
+    let mut first = lane.go_at_once(at(0), &ask("j", "m")).unwrap();
+    let mut held_up = lane.go_at_once(at(0), &ask("j", "m")).unwrap();
+    assert!(lane.sent(at(1), &mut first));
+    let health = Health::Busy(FailureKind::RateLimited, Some(Duration::from_secs(2)));
+    lane.ended(at(5), &first, &News { health, ..good(Used::Unknown) }, 0.0);
+    assert!(!lane.is_good(&held_up));
+    assert!(!lane.sent(at(6), &mut held_up));
+    assert_eq!(lane.read(at(7)).meters.in_flight, 0);
+    assert!(lane.sent(at(2_006), &mut held_up), "then it may probe");
+    assert!(lane.go_at_once(at(2_007), &ask("j", "m")).is_none());
 }
 
 #[test]
 fn who_cannot_make_it_in_time_fails_now_and_is_told_when_it_could() {
     let mut lane: Lane<u32> = lane(Limits { requests_per_minute: Some(1), ..Limits::slots(9) });
     let mut pass = lane.go_at_once(at(0), &ask("j", "m")).unwrap();
-    lane.sent(at(0), &mut pass);
+    assert!(lane.sent(at(0), &mut pass));
     let due = |seconds| {
         let mut ask = ask("j", "m");
         ask.entry.deadline = Some(Duration::from_secs(seconds));
@@ -320,7 +338,7 @@ fn a_models_own_limits_and_failures_stop_no_other_model() {
 
     let faulty = || Health::Faulty(FailureKind::ServerError, "oops".into());
     for n in 0..10 {
-        lane.sent(at(n), &mut pass);
+        assert!(lane.sent(at(n), &mut pass));
         lane.ended(at(n), &pass, &News { health: faulty(), ..good(Used::Unknown) }, 0.0);
         lane.enter(at(n), &ask("j", "large"), "large").unwrap();
         match lane.serve(at(n)) {
@@ -333,10 +351,9 @@ fn a_models_own_limits_and_failures_stop_no_other_model() {
     assert_eq!((state("large"), state("small")), (BreakerState::Open, BreakerState::Closed));
     assert_eq!(reading.breaker.state, BreakerState::Closed);
     let gone = Trip { kind: FailureKind::ModelGone, message: "retired".into(), retry_at: None };
-    lane.sent(at(60_300), &mut pass);
     lane.models[1].scope.breaker = Breaker::new(20);
     let Some(mut third) = serve_ok(&mut lane, 60_300) else { panic!("held up") };
-    lane.sent(at(60_300), &mut third);
+    assert!(lane.sent(at(60_300), &mut third));
     lane.ended(at(60_301), &third, &News { health: Health::Broken(gone), ..good(Used::Unknown) }, 0.0);
     assert!(lane.read(at(60_302)).meters.tripped.is_none());
 }
@@ -368,7 +385,7 @@ fn a_loaded_model_is_kept_while_it_has_calls_but_not_for_ever() {
     // A person's call does not wait for the patience.
     let mut lane = world.lane;
     let mut first = lane.go_at_once(at(90_000), &ask("a", "llama")).unwrap();
-    lane.sent(at(90_000), &mut first);
+    assert!(lane.sent(at(90_000), &mut first));
     let mut chat = ask("chat", "qwen");
     chat.entry.class = Class::Interactive;
     lane.enter(at(90_000), &ask("a", "llama"), ask("a", "llama")).unwrap();
@@ -383,7 +400,7 @@ fn what_the_vendor_tells_of_its_limits_is_obeyed_and_shown() {
     let limits = Limits { requests_per_minute: Some(100), ..Limits::slots(50) };
     let mut lane: Lane<u32> = lane(limits);
     let mut pass = lane.go_at_once(at(0), &ask("j", "m")).unwrap();
-    lane.sent(at(0), &mut pass);
+    assert!(lane.sent(at(0), &mut pass));
     let told = |meter, limit, remaining| Told {
         meter,
         limit: Some(limit),

@@ -14,8 +14,8 @@ const UNREACHABLE_AFTER: u32 = 5;
 /// Failures of the vendor's own in a row after which a model is left alone for a while.
 const FAULTY_AFTER: u32 = 10;
 /// Closures in a row, each with its probe turned away, after which nobody is made to wait on:
-/// about a minute, if no waits are named.
-const CLOSED_FOR_GOOD_AFTER: u32 = 12;
+/// a little more than a minute if no waits are named, so that a vendor's full minute passes.
+const CLOSED_FOR_GOOD_AFTER: u32 = 13;
 /// The same where the vendor fails instead of turning calls away: about 25 seconds.
 const FAULTY_FOR_GOOD_AFTER: u32 = 8;
 /// The first pause where no wait was named.
@@ -180,6 +180,11 @@ impl Breaker {
     /// The closure count that a permit carries.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// Whether a permit of `epoch` may still be used: nothing has closed since.
+    pub(crate) fn lets(&self, epoch: u64) -> bool {
+        epoch == self.epoch && self.tripped.is_none()
     }
 
     /// Whether the last thing heard is not that calls are turned away.
