@@ -28,7 +28,7 @@ use empire_actors::level::{Level, Zone};
 use empire_actors::model::{Limits, Model, ProviderId, ProviderSpec, Structured, Thinking};
 use empire_actors::money::{Micros, Price};
 use empire_actors::ports::{
-    Audit, HoldId, HoldRecord, Ledger, LedgerState, Settlement, StoreError, UnixMillis,
+    Audit, HoldId, HoldRecord, Ledger, LedgerState, Sent, Settlement, StoreError, UnixMillis,
 };
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
@@ -58,15 +58,11 @@ impl Ledger for InMemory {
 
     fn release(&self, _: HoldId) {}
 
-    fn sent_since(
-        &self,
-        _: &ProviderId,
-        _: UnixMillis,
-    ) -> BoxFuture<'_, Result<Vec<UnixMillis>, StoreError>> {
+    fn sent_since(&self, _: &ProviderId, _: UnixMillis) -> BoxFuture<'_, Result<Vec<Sent>, StoreError>> {
         async { Ok(Vec::new()) }.boxed()
     }
 
-    fn note_sent(&self, _: &ProviderId, _: UnixMillis) -> BoxFuture<'static, Result<(), StoreError>> {
+    fn note_sent(&self, _: &ProviderId, _: Sent) -> BoxFuture<'static, Result<(), StoreError>> {
         async { Ok(()) }.boxed()
     }
 }
@@ -112,18 +108,25 @@ impl Gates {
         };
         // Every kind of limit, each too high to bind: that is what is measured.
         let limits = Limits {
-            requests_per_minute: Some(u32::MAX / 2),
-            concurrency: 8_192,
-            requests_per_hour: None,
-            requests_per_day: None,
-            tokens_per_minute: None,
+            requests_per_minute: Some(u32::MAX),
+            requests_per_hour: Some(u32::MAX),
+            requests_per_day: Some(u32::MAX),
+            tokens_per_minute: Some(1 << 50),
+            ..Limits::slots(8_192)
         };
-        let spec = ProviderSpec { id: "bench".into(), zone: Zone::Local, limits, cap: None };
+        let spec = ProviderSpec {
+            id: "bench".into(),
+            zone: Zone::Local,
+            limits,
+            model_limits: Default::default(),
+            switch_after: None,
+            cap: None,
+        };
         let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
         let detector = Arc::new(Detector::new(Rules::compile(&[]).expect("no rules")));
         let privacy = PrivacyGate::new(1, detector, Arc::new(InMemory), clock.clone());
         let budget = BudgetGate::new(ledger.clone(), clock.clone());
-        let rate = RateGate::new(Arc::new(spec), ledger, clock, random.clone());
+        let rate = RateGate::new(Arc::new(spec), ledger, clock, random.clone(), None);
         let caps = [Scope::Total, Scope::Provider("bench".into()), Scope::Job(JOB.into())];
         let caps = caps.map(|scope| Cap { scope, cap: Some(Micros(u64::MAX / 4)) });
         let mut children = privacy.children();
@@ -144,6 +147,7 @@ impl Gates {
             max_tokens: 100,
             level: Level::P1,
             shared: None,
+            standing: Default::default(),
         });
         let screened = self.privacy.screen(draft, Zone::Local).await.expect("permitted");
         let funded = self.budget.fund(screened).await.expect("affordable");

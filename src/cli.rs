@@ -4,6 +4,7 @@ mod approvals;
 mod budget;
 mod completions;
 mod doctor;
+mod limits;
 mod money;
 mod privacy;
 mod results;
@@ -82,6 +83,8 @@ enum Command {
     Privacy(privacy::Privacy),
     /// Check what is reachable, configured and missing, and say what to do about each.
     Doctor,
+    /// Show what each provider still allows, who waits for it, and when the next call may go.
+    Limits,
     /// Print the JSON Schema of a file that people write.
     #[command(subcommand)]
     Schema(Schema),
@@ -250,6 +253,7 @@ pub async fn main(cli: Cli) -> Result<Exit, CommandError> {
         Command::Sim(args) => sim::sim(&context, args).await,
         Command::Privacy(command) => privacy::privacy(context, command).await,
         Command::Doctor => doctor::doctor(&context).await,
+        Command::Limits => limits::limits(&context).await,
         Command::Schema(_) | Command::Completions(_) => Ok(Exit::Done),
     }
 }

@@ -8,6 +8,7 @@ mod anthropic;
 mod balance;
 mod classify;
 mod client;
+mod limits;
 mod ollama;
 mod openai;
 mod probe;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use empire_actors::call::{Call, Cleared, Request};
 use empire_actors::failure::{Billing, CallError, FailureKind};
+use empire_actors::gates::meter::Told;
 use empire_actors::level::Zone;
 use empire_actors::model::ProviderId;
 use empire_actors::ports::{Exchange, Provider, Reply};
@@ -77,8 +79,8 @@ impl HttpProvider {
         HttpProvider { prompt_cache, ..self }
     }
 
-    /// Asks the model, once.
-    async fn ask(&self, request: &Request) -> Result<Reply, CallError> {
+    /// Asks the model, once. What the vendor says of its own limits goes to `told`.
+    async fn ask(&self, request: &Request, told: &mut Vec<Told>) -> Result<Reply, CallError> {
         let headers = self.headers.as_ref().ok_or_else(|| no_key(&self.setting))?;
         if self.setting.dialect == Dialect::Ollama && self.setting.spec.zone < Zone::Cloud {
             self.refuse_if_elsewhere(&request.model.id).await?;
@@ -87,6 +89,7 @@ impl HttpProvider {
         let body = encode(self.setting.dialect, request, minimum).to_string();
         let post = self.client.post(&self.chat_url).headers(headers.clone()).body(body);
         let answer = send::exchange(post, request.model.timeout, self.setting.key.as_ref()).await?;
+        *told = limits::told(&answer.headers);
         decode(self.setting.dialect, &answer)
     }
 
@@ -121,8 +124,13 @@ impl HttpProvider {
 impl Provider for HttpProvider {
     fn send(&self, call: Call<Cleared>) -> BoxFuture<'_, Exchange> {
         Box::pin(async move {
-            let (request, receipt) = call.open();
-            let outcome = self.ask(&request).await;
+            let (request, mut receipt) = match call.open() {
+                Ok(opened) => opened,
+                Err(not_sent) => return *not_sent,
+            };
+            let mut told = Vec::new();
+            let outcome = self.ask(&request, &mut told).await;
+            receipt.heard(told);
             Exchange { receipt, outcome }
         })
     }

@@ -9,6 +9,7 @@ pub mod caps;
 pub mod engine;
 pub mod error;
 pub mod finish;
+pub mod limits;
 pub mod machine;
 pub mod outputs;
 pub mod prepare;

@@ -46,9 +46,9 @@ fn a_file_is_as_private_as_its_place_whatever_the_job_says() {
     let spec = kimi_job("place-local", "vault/rows.csv", "budget: 1").replace("[kimi]", "[ollama, kimi]");
     let job = world.write("job.yaml", &spec).display().to_string();
     let sick = Sim::start(&world, "name: sick\nollama: {errors: [{shape: server_error}]}");
-    world.run(&["swarm", "run", &job, "--sim", &sick.url, "--yes"]).exits(3);
+    world.run(&["swarm", "run", &job, "--sim", &sick.url, "--yes"]).exits(4);
     fs::remove_file(world.path("vault/rows.csv")).unwrap();
-    world.run(&["swarm", "retry", "place-local"]).exits(3);
+    world.run(&["swarm", "resume", "place-local"]).exits(4);
     assert_eq!((sick.received("kimi"), sick.received("ollama") > 0), (0, true));
 }
 

@@ -86,26 +86,31 @@ fn with_the_local_tier_down_nothing_private_reaches_a_cloud_dialect() {
     let broken = "name: broken\nollama: {errors: [{shape: server_error}]}";
     let rubbish = "name: rubbish\nollama: {schema_break_rate: 1}";
     let gone = "name: gone\nollama: {outages: [{seconds: {from: 0, to: 100000}, as: disconnect}]}";
-    for scenario in [broken, rubbish, gone] {
-        let world = World::new("");
-        let sim = Sim::start(&world, scenario);
-        world.write("rows.csv", &csv_rows(12));
-        for level in ["P2", "P3"] {
-            for (n, more) in ["", "pack: 4", "policy: price", "difficulty: hard"].iter().enumerate() {
-                let name = format!("job-{}-{n}", level.to_lowercase());
-                let more = format!(
-                    "{more}\nretries: 1\nfailure_rule: off\nreduce: {{group: 5, prompt: \"Sum up {{{{ answers }}}}\"}}"
-                );
-                let spec = kimi_job(&name, "rows.csv", &more);
-                let spec = spec.replace("P0", level).replace("[kimi]", "[ollama, kimi, claude]");
-                let job = world.write("job.yaml", &spec).display().to_string();
-                let ended = world.run(&["swarm", "run", &job, "--sim", &sim.url, "--yes"]);
-                assert!(matches!(ended.code(), Some(3 | 4)), "{}", ended.stderr);
-                assert_eq!((sim.received("kimi"), sim.received("claude")), (0, 0), "{scenario} {spec}");
-            }
+    let pairs = [broken, rubbish, gone].into_iter().flat_map(|scenario| [(scenario, "P2"), (scenario, "P3")]);
+    // Each waits for a while before it gives up: side by side, on folders of their own.
+    std::thread::scope(|scope| {
+        for (scenario, level) in pairs {
+            scope.spawn(move || private_jobs_reach_no_cloud(scenario, level));
         }
-        assert!(sim.received("ollama") > 0);
+    });
+}
+
+fn private_jobs_reach_no_cloud(scenario: &str, level: &str) {
+    let world = World::new("");
+    let sim = Sim::start(&world, scenario);
+    world.write("rows.csv", &csv_rows(12));
+    for (n, more) in ["", "pack: 4", "policy: price", "difficulty: hard"].iter().enumerate() {
+        let more = format!(
+            "{more}\nretries: 1\nfailure_rule: off\nreduce: {{group: 5, prompt: \"Sum up {{{{ answers }}}}\"}}"
+        );
+        let spec = kimi_job(&format!("job-{n}"), "rows.csv", &more);
+        let spec = spec.replace("P0", level).replace("[kimi]", "[ollama, kimi, claude]");
+        let job = world.write("job.yaml", &spec).display().to_string();
+        let ended = world.run(&["swarm", "run", &job, "--sim", &sim.url, "--yes"]);
+        assert!(matches!(ended.code(), Some(3 | 4)), "{}", ended.stderr);
+        assert_eq!((sim.received("kimi"), sim.received("claude")), (0, 0), "{scenario} {spec}");
     }
+    assert!(sim.received("ollama") > 0);
 }
 
 #[test]

@@ -58,6 +58,20 @@ fn a_storm_of_overload_passes() {
 }
 
 #[test]
+fn fifty_calls_on_a_permanent_429_reach_the_vendor_55_times_at_most() {
+    let scenario = "name: shut\nkimi: {latency: {fixed: 5}, errors: [{shape: rate_limit, wait_seconds: 2}]}";
+    let config = "[providers.kimi]\nconcurrency = 50";
+    let (world, sim, account, code) = storm(scenario, 50, "[kimi]", config, "retries: 20");
+    assert!(sim.received("kimi") <= 55, "{} calls", sim.received("kimi"));
+    assert_eq!((code, account.dead, account.pending), (4, 0, 50), "everyone stays pending");
+    let reason = account.report["reason"].as_str().unwrap();
+    assert!(reason.contains("rate limited (kimi)") && reason.contains("; try again at 20"), "{reason}");
+    sim.play("steady");
+    world.run(&["swarm", "resume", "job"]).exits(0);
+    assert_eq!(world.account("job").done, 50);
+}
+
+#[test]
 fn a_used_up_quota_pauses_the_job_and_resume_goes_on() {
     let scenario =
         "name: quota\nkimi: {latency: {fixed: 5}, errors: [{shape: quota, calls: {from: 100, to: 116}}]}";

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
+    /// It was held back for too long after it was let go, and may not be sent any more.
+    NotSent,
     /// No connection could be made.
     Unreachable,
     /// Sent, and no answer within the time-out.
@@ -56,7 +58,7 @@ impl FailureKind {
     #[must_use]
     pub fn retry(self) -> RetryClass {
         match self {
-            FailureKind::Disconnected => RetryClass::Now,
+            FailureKind::NotSent | FailureKind::Disconnected => RetryClass::Now,
             FailureKind::TimedOut
             | FailureKind::RateLimited
             | FailureKind::Overloaded
@@ -90,6 +92,7 @@ impl FailureKind {
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
+            FailureKind::NotSent => "not sent",
             FailureKind::Unreachable => "unreachable",
             FailureKind::TimedOut => "timed out",
             FailureKind::Disconnected => "connection lost",

@@ -1,5 +1,6 @@
 //! Providers and models as configuration describes them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +35,18 @@ impl fmt::Display for ProviderId {
     }
 }
 
-/// What a provider lets us do, all at the same time. `None` means no such limit.
+/// What a vendor counts against a limit of tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Counting {
+    /// Input and the requested maximum of output, however short the answer is.
+    #[default]
+    Requested,
+    /// What was really used; the requested maximum only until the answer is there.
+    Used,
+}
+
+/// What a provider or a model lets us do, all at the same time. `None` means no such limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Limits {
     /// Calls in flight at once; at least 1.
@@ -45,8 +57,52 @@ pub struct Limits {
     pub requests_per_hour: Option<u32>,
     /// Calls in any 24 hours.
     pub requests_per_day: Option<u32>,
-    /// Input plus requested output tokens in any 60 seconds.
+    /// Input and output tokens in any 60 seconds.
     pub tokens_per_minute: Option<u64>,
+    /// Input and output tokens in any 24 hours.
+    pub tokens_per_day: Option<u64>,
+    /// Input tokens in any 60 seconds; what is read from the vendor's cache does not count.
+    pub input_tokens_per_minute: Option<u64>,
+    /// Output tokens in any 60 seconds.
+    pub output_tokens_per_minute: Option<u64>,
+    /// What of a call counts as its tokens.
+    pub counting: Counting,
+}
+
+impl Limits {
+    /// So many calls in flight at once, and no other limit.
+    #[must_use]
+    pub const fn slots(concurrency: u32) -> Limits {
+        Limits {
+            concurrency,
+            requests_per_minute: None,
+            requests_per_hour: None,
+            requests_per_day: None,
+            tokens_per_minute: None,
+            tokens_per_day: None,
+            input_tokens_per_minute: None,
+            output_tokens_per_minute: None,
+            counting: Counting::Requested,
+        }
+    }
+
+    /// Whether anything is limited over time, so that what was sent must be remembered.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.requests_per_minute.is_some()
+            || self.requests_per_hour.is_some()
+            || self.requests_per_day.is_some()
+            || self.limits_tokens()
+    }
+
+    /// Whether tokens are limited over time.
+    #[must_use]
+    pub fn limits_tokens(&self) -> bool {
+        self.tokens_per_minute.is_some()
+            || self.tokens_per_day.is_some()
+            || self.input_tokens_per_minute.is_some()
+            || self.output_tokens_per_minute.is_some()
+    }
 }
 
 /// A provider: where it is and what it allows.
@@ -58,6 +114,11 @@ pub struct ProviderSpec {
     pub zone: Zone,
     /// What it allows.
     pub limits: Limits,
+    /// What it allows of single models beside that, by the models' ids.
+    pub model_limits: BTreeMap<String, Limits>,
+    /// It has one model loaded at a time: calls of another one wait so long at most while there
+    /// are calls for the loaded one. `None` if changing between models costs nothing.
+    pub switch_after: Option<Duration>,
     /// The most that may ever be spent there from this data folder; `None` means only the
     /// other caps hold.
     pub cap: Option<Micros>,

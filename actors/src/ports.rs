@@ -22,6 +22,26 @@ use crate::money::{Micros, Usage};
 #[serde(transparent)]
 pub struct UnixMillis(pub i64);
 
+/// Date and time, to the second, as RFC 3339 has it.
+impl fmt::Display for UnixMillis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.div_euclid(1_000);
+        let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        // Days are counted in eras of 400 years that begin on the first of March, so that the day
+        // that some years have comes last.
+        let shifted = day + 719_468;
+        let (era, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let date = day - (153 * month + 2) / 5 + 1;
+        let (month, year) = (if month < 10 { month + 3 } else { month - 9 }, year + era * 400);
+        let year = year + i64::from(month <= 2);
+        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        write!(f, "{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+}
+
 /// The time of day. Durations are measured on tokio's clock, which tests can pause; this is for
 /// what must survive a restart.
 pub trait WallClock: Send + Sync {
@@ -175,6 +195,19 @@ pub struct LedgerState {
     pub next_hold: u64,
 }
 
+/// Calls that were sent at one moment, as the rate gate remembers them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// When.
+    pub at: UnixMillis,
+    /// To which model.
+    pub model: Arc<str>,
+    /// How many. None for tokens alone, of a call that the ledger has.
+    pub calls: u32,
+    /// The tokens that count for them.
+    pub tokens: u64,
+}
+
 /// The durable ledger. Operations take effect in the order in which they are given, across all
 /// methods of this trait and of [`Results`].
 pub trait Ledger: Send + Sync {
@@ -199,16 +232,18 @@ pub trait Ledger: Send + Sync {
     /// Ends a reservation whose call never left. Returns at once; written with the next commit.
     fn release(&self, hold: HoldId);
 
-    /// When calls to `provider` were sent since `since`, oldest first, for the rate gate's day.
+    /// What was sent to `provider` since `since`, oldest first: the calls that the ledger has, and
+    /// what was [noted](Self::note_sent).
     fn sent_since(
         &self,
         provider: &ProviderId,
         since: UnixMillis,
-    ) -> BoxFuture<'_, Result<Vec<UnixMillis>, StoreError>>;
+    ) -> BoxFuture<'_, Result<Vec<Sent>, StoreError>>;
 
-    /// Notes that calls to a provider whose calls are not reserved (they are free) were sent, so
-    /// that its hour and day are remembered. Resolves when durable.
-    fn note_sent(&self, provider: &ProviderId, at: UnixMillis) -> BoxFuture<'static, Result<(), StoreError>>;
+    /// Notes what the ledger does not tell of a call: that it was sent, if it is free and so has
+    /// no reservation, and the tokens that count for it, which are not those that it is billed.
+    /// Resolves when durable.
+    fn note_sent(&self, provider: &ProviderId, sent: Sent) -> BoxFuture<'static, Result<(), StoreError>>;
 }
 
 /// What decides an item's answer: a hash of its prompt and parameters. Equal items have equal
@@ -500,4 +535,23 @@ pub fn backoff(tries: u32, asked: Option<Duration>, random: &dyn Random) -> Dura
         .min(Duration::from_secs(60));
     let jittered = ceiling.mul_f64(0.5 + random.unit() / 2.0);
     asked.map_or(jittered, |asked| asked + jittered.min(asked.mul_f64(0.1)))
+}
+
+#[cfg(all(test, not(empire_loom)))]
+mod tests {
+    use super::UnixMillis;
+
+    #[test]
+    fn moments_are_written_as_everybody_writes_them() {
+        let table = [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400_000, "2000-02-29T00:00:00Z"),
+            (1_709_251_199_999, "2024-02-29T23:59:59Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00Z"),
+            (-1_000, "1969-12-31T23:59:59Z"),
+        ];
+        for (millis, text) in table {
+            assert_eq!(UnixMillis(millis).to_string(), text);
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod heed;
 mod job;
 pub mod meters;
 pub mod order;
+mod passage;
 mod reduce;
 mod reuse;
 mod turnstile;
@@ -18,6 +19,7 @@ use std::sync::atomic::AtomicU32;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use self::context::{ChunkCache, JobContext, LaneHandle};
 use self::heed::HeedOfJob;
@@ -103,8 +105,8 @@ impl Swarm {
             .map(|(spec, provider)| {
                 let (ledger, clock, random) =
                     (parts.ledger.clone(), parts.clock.clone(), parts.random.clone());
-                let rate = RateGate::new(spec.clone(), ledger, clock, random);
-                let rate = rate.throttled_by(guard.subscribe());
+                let pressure = Some(guard.subscribe());
+                let rate = RateGate::new(spec.clone(), ledger, clock, random, pressure);
                 (spec.id.clone(), lane_handle(spec, rate, provider))
             })
             .collect();
@@ -132,6 +134,7 @@ impl Swarm {
             unaffordable: AtomicU32::new(0),
             stop: watch::channel(None).0,
             job: Address::new(format!("/empire/swarm/job-{}", order.id)),
+            deadline: order.deadline.map(|deadline| Instant::now() + deadline),
             order,
         });
         let (end_sender, end) = watch::channel(None);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
-use empire_actors::call::{Call, Funded, Request, Screened, Turn};
+use empire_actors::call::{Call, Funded, Request, Screened, Standing, Turn};
 use empire_actors::failure::Billing;
 use empire_actors::gates::book::{Account, Cap, Scope};
 use empire_actors::gates::budget::{Action, BudgetGate, BudgetRefusal, Terms, least_tokens};
@@ -49,7 +49,7 @@ impl Gate {
         let privacy = PrivacyGate::new(1, detector(), Arc::new(FakeAudit::default()), clock.clone());
         let budget = BudgetGate::new(ledger.clone(), clock.clone());
         let lane = Arc::new(spec("cloud", Zone::Cloud, 100_000));
-        let rate = RateGate::new(lane, ledger.clone(), clock, Arc::new(Wobble::default()));
+        let rate = RateGate::new(lane, ledger.clone(), clock, Arc::new(Wobble::default()), None);
         budget.enroll(JOB.into(), terms);
         budget.alert_at(vec![50, 80, 95]);
         let mut children = privacy.children();
@@ -71,6 +71,7 @@ impl Gate {
             max_tokens: TOKENS,
             level: Level::P1,
             shared: None,
+            standing: Standing::default(),
         };
         self.privacy.screen(Call::draft(request), Zone::Cloud).await.unwrap()
     }
@@ -82,7 +83,7 @@ impl Gate {
     /// The call leaves and nobody hears of it again: it is billed at its reservation.
     async fn lose(&self, call: Call<Funded>) -> u64 {
         let tokens = call.request().max_tokens;
-        drop(self.rate.clear(call).await.unwrap().open());
+        drop(self.rate.clear(call).await.unwrap().open().unwrap());
         tokens.into()
     }
 

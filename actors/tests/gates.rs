@@ -13,7 +13,8 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use common::*;
-use empire_actors::call::{Call, Cleared, Draft, Funded, Request, Screened, Turn};
+use empire_actors::call::{Call, Cleared, Draft, Funded, Request, Screened, Standing, Turn};
+use empire_actors::failure::FailureKind;
 use empire_actors::gates::audit::Act;
 use empire_actors::gates::book::{Account, Scope};
 use empire_actors::gates::budget::{BudgetGate, BudgetRefusal, Cap};
@@ -26,6 +27,8 @@ use empire_actors::level::{Level, Zone};
 use empire_actors::model::ProviderSpec;
 use empire_actors::money::Micros;
 use empire_actors::ports::{Certainty, StoreError};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, timeout};
 
 /// Started before the gates: its crash restarts them all.
@@ -58,7 +61,7 @@ impl Gates {
         let random = Arc::new(Wobble::default());
         let privacy = PrivacyGate::new(2, detector(), Arc::new(FakeAudit::default()), clock.clone());
         let budget = BudgetGate::new(ledger.clone(), clock.clone());
-        let rate = RateGate::new(Arc::new(spec), ledger.clone(), clock, random.clone());
+        let rate = RateGate::new(Arc::new(spec), ledger.clone(), clock, random.clone(), None);
         let fuse = Address::new("fuse");
         let mut children = vec![ChildSpec::actor("fuse", &fuse, || Box::pin(async { Ok(Fuse) }))];
         children.extend(privacy.children());
@@ -117,6 +120,7 @@ fn request() -> Request {
         max_tokens: 100,
         level: Level::P1,
         shared: None,
+        standing: Standing::default(),
     }
 }
 
@@ -142,7 +146,7 @@ async fn a_call_that_never_left_costs_nothing_and_a_lost_one_its_reservation() {
     assert_eq!(gates.account().await, Account::default());
     assert_eq!(gates.ledger.open(), 0);
 
-    let (request, receipt) = gates.cleared().await.open();
+    let (request, receipt) = gates.cleared().await.open().unwrap();
     assert_eq!(gates.account().await.reserved, bound());
     drop((request, receipt));
     assert_eq!(gates.account().await.spent, bound());
@@ -195,7 +199,7 @@ async fn a_restart_forgets_no_reservation_and_gives_no_id_twice() {
 #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
 async fn what_is_settled_while_the_gate_is_down_is_counted_once_and_wakes_who_waits() {
     let gates = Gates::start(Some(Micros(bound().0 * 2)), cloud()).await;
-    let (sent, unsent) = (gates.cleared().await.open().1, gates.funded().await);
+    let (sent, unsent) = (gates.cleared().await.open().unwrap().1, gates.funded().await);
     let waiting = gates.screened().await;
     let budget = gates.budget.clone();
     let waiter = tokio::spawn(async move {
@@ -245,7 +249,7 @@ async fn a_restart_forgets_neither_calls_in_flight_nor_the_minute() {
     let mut one_at_a_time = cloud();
     one_at_a_time.limits.concurrency = 1;
     let gates = Gates::start(None, one_at_a_time).await;
-    let out = gates.cleared().await;
+    let out = gates.cleared().await.open().unwrap().1;
     let call = gates.funded().await;
     let in_line = gates.rate.clear(call);
     let restarted = async {
@@ -262,13 +266,15 @@ async fn a_restart_forgets_neither_calls_in_flight_nor_the_minute() {
     gates.end().await;
 
     let mut spaced = cloud();
-    spaced.limits.requests_per_minute = Some(6);
+    spaced.limits.requests_per_minute = Some(1);
     let gates = Gates::start(None, spaced).await;
     let started = Instant::now();
-    drop(gates.cleared().await);
+    let receipt = gates.cleared().await.open().unwrap().1;
     gates.restart().await;
-    drop(gates.cleared().await);
-    assert!(started.elapsed() >= Duration::from_secs(10), "{:?}", started.elapsed());
+    let call = gates.funded().await;
+    assert!(timeout(Duration::from_secs(55), gates.rate.clear(call)).await.is_err());
+    drop((receipt, gates.cleared().await));
+    assert!(started.elapsed() >= Duration::from_secs(60), "{:?}", started.elapsed());
     gates.end().await;
 }
 
@@ -277,7 +283,7 @@ async fn who_leaves_the_line_keeps_nobody_waiting() {
     let mut one_at_a_time = cloud();
     one_at_a_time.limits.concurrency = 1;
     let gates = Gates::start(None, one_at_a_time).await;
-    let out = gates.cleared().await;
+    let out = gates.cleared().await.open().unwrap().1;
     let impatient = gates.funded().await;
     assert!(waits(gates.rate.clear(impatient)).await);
     let call = gates.funded().await;
@@ -317,4 +323,92 @@ async fn what_the_privacy_gate_decides_is_kept_without_the_content_or_the_call_d
     let refused = ask("plain", Level::P1, Zone::Cloud).await.unwrap_err();
     assert!(matches!(refused, PrivacyRefusal::Unrecorded(StoreError::DiskFull)), "{refused}");
     root.stop().await;
+}
+
+fn ask_of(job: &str, standing: Standing) -> Call<Draft> {
+    Call::draft(Request { job: job.into(), model: model("m", "cloud", free()), standing, ..request() })
+}
+
+fn free() -> Option<empire_actors::money::Price> {
+    let nothing = Micros::ZERO;
+    Some(empire_actors::money::Price {
+        input: nothing,
+        cached_input: nothing,
+        cache_write: nothing,
+        output: nothing,
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_of_several_jobs_take_turns_at_one_gate() {
+    let mut one_at_a_time = cloud();
+    one_at_a_time.limits.concurrency = 1;
+    let gates = Gates::start(None, one_at_a_time).await;
+    let funded = async |job: &str| {
+        let screened = gates.privacy.screen(ask_of(job, Standing::default()), Zone::Cloud).await.unwrap();
+        gates.budget.fund(screened).await.unwrap()
+    };
+    let out = gates.rate.clear(funded("heavy").await).await.unwrap();
+    let mut waiting = FuturesUnordered::new();
+    for _ in 0..1_000 {
+        let call = funded("heavy").await;
+        waiting.push(gates.rate.clear(call));
+    }
+    // Each takes its place in line when it is first asked.
+    assert!(waiting.next().now_or_never().is_none());
+    let light = funded("light").await;
+    waiting.push(gates.rate.clear(light));
+    assert!(waiting.next().now_or_never().is_none());
+    assert_eq!(gates.rate.read().await.unwrap().waiting, 1_001);
+    drop(out);
+    let mut before = 0;
+    loop {
+        let cleared = waiting.next().await.unwrap().unwrap();
+        if &*cleared.request().job == "light" {
+            break;
+        }
+        before += 1;
+    }
+    assert!(before <= 1, "{before} of the heavy job went before it");
+    drop(waiting);
+    assert_eq!(gates.rate.read().await.unwrap().waiting, 0, "who leaves is gone from the line");
+    gates.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_cannot_be_met_is_refused_before_money_is_set_aside() {
+    let mut slow = cloud();
+    slow.limits.requests_per_minute = Some(1);
+    let gates = Gates::start(None, slow).await;
+    let first = gates.cleared().await.open().unwrap().1;
+    let due = |seconds| {
+        let deadline = Some(Instant::now() + Duration::from_secs(seconds));
+        ask_of("j", Standing { deadline, ..Standing::default() })
+    };
+    let late = gates.privacy.screen(due(30), Zone::Cloud).await.unwrap();
+    assert!(matches!(gates.rate.foresee(&late), Err(RateRefusal::TooLate(_))));
+    let funded = gates.budget.fund(late).await.unwrap();
+    assert!(matches!(gates.rate.clear(funded).await, Err(RateRefusal::TooLate(_))));
+    let in_time = gates.privacy.screen(due(90), Zone::Cloud).await.unwrap();
+    gates.rate.foresee(&in_time).unwrap();
+    drop(first);
+    gates.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permit_that_nobody_uses_comes_back() {
+    let mut one_at_a_time = cloud();
+    one_at_a_time.limits.concurrency = 1;
+    let gates = Gates::start(None, one_at_a_time).await;
+    let started = Instant::now();
+    let forgotten = gates.cleared().await;
+    let next = gates.cleared().await;
+    assert!((30..32).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+    // Its call may not leave any more, since another one has the slot; it costs nothing.
+    let not_sent = forgotten.open().unwrap_err();
+    assert_eq!(not_sent.outcome.as_ref().unwrap_err().kind, FailureKind::NotSent);
+    assert_eq!(gates.rate.read().await.unwrap().meters.in_flight, 1);
+    drop((not_sent, next));
+    assert_eq!(gates.rate.read().await.unwrap().meters.in_flight, 0);
+    gates.end().await;
 }

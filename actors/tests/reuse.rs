@@ -263,6 +263,14 @@ async fn a_fallback_to_a_less_trusted_zone_is_told_and_can_be_forbidden() {
 
     let strict = two_zones(items(20), ill()).order(|order| order.rules.fallback = Fallback::SameZone);
     let ran = strict.run().await;
+    // It has no other model to turn to, so it waits for this one.
+    assert!(matches!(ran.end.stopped, Some(StopReason::Tripped { .. })), "{:?}", ran.end);
+    assert_eq!((ran.end.unfinished, strict.provider("cloud").calls()), (20, 0));
+
+    // What it alone cannot do dies, and says why nobody else was asked.
+    let rubbish = FakeProvider::new(MS20, |_, _| Reaction::Answer("no".into()));
+    let strict = two_zones(items(20), rubbish).order(|order| order.rules.fallback = Fallback::SameZone);
+    let ran = strict.run().await;
     assert_eq!((ran.meters.dead, ran.meters.crossed), (20, 0));
     assert_eq!(strict.provider("cloud").calls(), 0);
     assert!(strict.dead()[0].0.contains("forbids going on from zone 1"), "{:?}", strict.dead());

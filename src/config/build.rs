@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use empire_actors::level::Zone;
-use empire_actors::model::{Limits, Model, ProviderId, ProviderSpec, Structured, Thinking};
+use empire_actors::model::{Counting, Limits, Model, ProviderId, ProviderSpec, Structured, Thinking};
 use empire_actors::money::Price;
 use secrecy::SecretString;
 
@@ -26,12 +26,17 @@ const STRUCTURED: [(&str, Structured); 3] = [
     ("prompt_only", Structured::PromptOnly),
 ];
 
+const COUNTING: [(&str, Counting); 2] = [("requested", Counting::Requested), ("used", Counting::Used)];
 const BALANCES: [(&str, BalanceKind); 1] = [("moonshot", BalanceKind::Moonshot)];
 
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
 const DAY: Duration = Duration::from_secs(86_400);
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
+/// How long calls of another model wait while there are some for the loaded one.
+const DEFAULT_SWITCH_AFTER: Duration = Duration::from_secs(30);
+const MOST_SLOTS: u32 = 100_000;
+const MOST_TOKENS_OVER_TIME: u64 = 1 << 50;
 /// More tokens than any model takes.
 const MOST_TOKENS: u32 = 100_000_000;
 
@@ -73,7 +78,10 @@ pub(super) fn config(merged: Table, env: &Env<'_>) -> Result<Config, ConfigError
     let mut models = BTreeMap::new();
     let mut model_facts = BTreeMap::new();
     for (id, field) in root.need("models", "name at least one model")?.table()?.named() {
-        let (model, facts) = model(&id, field, &providers)?;
+        let (model, limits, facts) = model(&id, field, &providers)?;
+        if let (Some(limits), Some(provider)) = (limits, providers.get_mut(&model.provider)) {
+            provider.spec.model_limits.insert(id.clone(), limits);
+        }
         models.insert(id.clone(), Arc::new(model));
         model_facts.insert(id, facts);
     }
@@ -137,7 +145,9 @@ fn provider(
     let spec = ProviderSpec {
         id: ProviderId::from(name),
         zone,
-        limits: limits(&mut fields)?,
+        limits: limits(&mut fields, dialect)?,
+        model_limits: BTreeMap::new(),
+        switch_after: switch_after(&mut fields, dialect)?,
         cap: budget::cap(fields.take("cap"), euro)?,
     };
     let balance = fields.take("balance").map(|field| field.choice(&BALANCES)).transpose()?;
@@ -209,22 +219,61 @@ fn zone(
     Ok(zone)
 }
 
-fn limits(fields: &mut Fields) -> Result<Limits, ConfigError> {
+fn limits(fields: &mut Fields, dialect: Dialect) -> Result<Limits, ConfigError> {
     let concurrency = fields.need("concurrency", "say how many calls may be in flight at once, like 4")?;
+    let concurrency = concurrency.number(1..=MOST_SLOTS)?;
+    let counting = match dialect {
+        Dialect::OpenAi => Counting::Requested,
+        Dialect::Ollama | Dialect::Anthropic => Counting::Used,
+    };
+    let limits = limits_over_time(fields, concurrency, counting)?;
+    let counting = fields.take("tokens_counted").map_or(Ok(counting), |field| field.choice(&COUNTING))?;
+    Ok(Limits { counting, ..limits })
+}
+
+/// What is allowed of one model, beside what its provider allows.
+fn model_limits(fields: &mut Fields, provider: &Limits) -> Result<Option<Limits>, ConfigError> {
+    let concurrency = fields.take("concurrency").map(|field| field.number(1..=MOST_SLOTS)).transpose()?;
+    let limits = limits_over_time(fields, concurrency.unwrap_or(provider.concurrency), provider.counting)?;
+    Ok((concurrency.is_some() || limits.remembers()).then_some(limits))
+}
+
+fn limits_over_time(
+    fields: &mut Fields,
+    concurrency: u32,
+    counting: Counting,
+) -> Result<Limits, ConfigError> {
     let mut requests = |name| match fields.take(name) {
         Some(field) => field.limit(1..=u32::MAX),
         None => Ok(None),
     };
+    let (requests_per_minute, requests_per_hour, requests_per_day) =
+        (requests("requests_per_minute")?, requests("requests_per_hour")?, requests("requests_per_day")?);
+    let mut tokens = |name| match fields.take(name) {
+        // So that sums of what is held, used and owed cannot overflow.
+        Some(field) => field.limit(1..=MOST_TOKENS_OVER_TIME),
+        None => Ok(None),
+    };
     Ok(Limits {
-        concurrency: concurrency.number(1..=100_000)?,
-        requests_per_minute: requests("requests_per_minute")?,
-        requests_per_hour: requests("requests_per_hour")?,
-        requests_per_day: requests("requests_per_day")?,
-        tokens_per_minute: match fields.take("tokens_per_minute") {
-            Some(field) => field.limit(1..=u64::MAX)?,
-            None => None,
-        },
+        requests_per_minute,
+        requests_per_hour,
+        requests_per_day,
+        tokens_per_minute: tokens("tokens_per_minute")?,
+        tokens_per_day: tokens("tokens_per_day")?,
+        input_tokens_per_minute: tokens("input_tokens_per_minute")?,
+        output_tokens_per_minute: tokens("output_tokens_per_minute")?,
+        counting,
+        ..Limits::slots(concurrency)
     })
+}
+
+/// An Ollama loads a model before its first call, and has little room for several.
+fn switch_after(fields: &mut Fields, dialect: Dialect) -> Result<Option<Duration>, ConfigError> {
+    match fields.take("switch_after") {
+        Some(field) if field.says_none() => Ok(None),
+        Some(field) => field.duration(DAY).map(Some),
+        None => Ok((dialect == Dialect::Ollama).then_some(DEFAULT_SWITCH_AFTER)),
+    }
 }
 
 fn duration_or(field: Option<Field>, default: Duration) -> Result<Duration, ConfigError> {
@@ -235,7 +284,7 @@ fn model(
     id: &str,
     field: Field,
     providers: &BTreeMap<ProviderId, ProviderSetting>,
-) -> Result<(Model, ModelFacts), ConfigError> {
+) -> Result<(Model, Option<Limits>, ModelFacts), ConfigError> {
     if id.is_empty() || id.len() > 200 || providers.contains_key(&ProviderId::from(id)) {
         return Err(field.invalid(
             "is no id for a model",
@@ -268,6 +317,7 @@ fn model(
         top_p: fields.take("top_p").map(|field| field.number(0.0..=1.0)).transpose()?,
         timeout: provider.timeout,
     };
+    let limits = model_limits(&mut fields, &provider.spec.limits)?;
     let facts = ModelFacts {
         batch_discount: fields.take("batch_discount").map(|field| field.number(1..=100)).transpose()?,
         prompt_cache_min: fields
@@ -278,7 +328,7 @@ fn model(
         price_source: fields.take("price_source").map(|field| field.text().map(str::to_owned)).transpose()?,
     };
     fields.finish()?;
-    Ok((model, facts))
+    Ok((model, limits, facts))
 }
 
 /// An Ollama on this machine passes a `:cloud` model's calls on to its vendor: what looks local

@@ -146,7 +146,7 @@ fn every_mistake_names_file_line_field_and_remedy() {
     let table = [
         (
             "[providers.kimi]\n\nconcurency = 5",
-            "empire.toml:3: unknown field `providers.kimi.concurency`: did you mean `concurrency`? known are dialect, base_url, key_env, zone, timeout, connect_timeout, concurrency, requests_per_minute, requests_per_hour, requests_per_day, tokens_per_minute, cap, balance, default_model",
+            "empire.toml:3: unknown field `providers.kimi.concurency`: did you mean `concurrency`? known are dialect, base_url, key_env, zone, timeout, connect_timeout, concurrency, requests_per_minute, requests_per_hour, requests_per_day, tokens_per_minute, tokens_per_day, input_tokens_per_minute, output_tokens_per_minute, tokens_counted, switch_after, cap, balance, default_model",
         ),
         (
             "[providers.kimi]\nconcurrency = 0",

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use empire_actors::gates::room::Class;
 use empire_actors::level::Level;
 use empire_actors::money::Micros;
 use empire_actors::route::rules::{CacheMode, Fallback, Policy};
@@ -58,6 +59,8 @@ pub struct JobSpec {
     pub budget: Option<Micros>,
     /// How long it may take; above zero.
     pub deadline: Option<Duration>,
+    /// How urgent its calls are.
+    pub priority: Class,
     /// Output tokens to request for one item.
     pub max_tokens: u32,
     /// Items in one call.
@@ -403,6 +406,9 @@ impl JobSpec {
             cache: reader.optional(raw.cache.as_ref(), "cache", fields::cache)?.unwrap_or_default(),
             budget: reader.optional(raw.budget.as_ref(), "budget", fields::budget)?,
             deadline: reader.optional(raw.deadline.as_ref(), "deadline", fields::deadline)?,
+            priority: reader
+                .optional(raw.priority.as_ref(), "priority", fields::priority)?
+                .unwrap_or_default(),
             max_tokens: reader
                 .optional(raw.max_tokens.as_ref(), "max_tokens", fields::max_tokens)?
                 .unwrap_or(fields::DEFAULT_MAX_TOKENS),

@@ -10,13 +10,7 @@ use empire_actors::money::{Micros, Price};
 use super::{PackChoice, PlanInput, RouteStep};
 
 pub(super) fn limits(concurrency: u32) -> Limits {
-    Limits {
-        concurrency,
-        requests_per_minute: None,
-        requests_per_hour: None,
-        requests_per_day: None,
-        tokens_per_minute: None,
-    }
+    Limits::slots(concurrency)
 }
 
 pub(super) fn model(provider: &str, input: u64, output: u64) -> Model {
@@ -41,7 +35,14 @@ pub(super) fn model(provider: &str, input: u64, output: u64) -> Model {
 
 pub(super) fn step(model: Model, zone: Zone, limits: Limits) -> RouteStep {
     RouteStep {
-        provider: ProviderSpec { id: model.provider.clone(), zone, limits, cap: None },
+        provider: ProviderSpec {
+            id: model.provider.clone(),
+            zone,
+            limits,
+            model_limits: Default::default(),
+            switch_after: None,
+            cap: None,
+        },
         model: Arc::new(model),
         batch_percent: None,
         usable: Ok(()),

@@ -29,6 +29,8 @@ pub enum LimitKind {
     RequestsPerDay,
     /// Input plus requested output tokens in any minute.
     TokensPerMinute,
+    /// The same in any 24 hours.
+    TokensPerDay,
     /// None of the limits: what the provider was seen to deliver.
     Observed,
 }
@@ -57,6 +59,7 @@ impl LimitTime {
             LimitKind::RequestsPerHour => format!("{allowed}/h"),
             LimitKind::RequestsPerDay => format!("{allowed}/day"),
             LimitKind::TokensPerMinute => format!("{allowed} tokens/min"),
+            LimitKind::TokensPerDay => format!("{allowed} tokens/day"),
             LimitKind::Observed => format!("seen {allowed}/h"),
         }
     }
@@ -107,10 +110,19 @@ pub fn times(limits: &Limits, load: &Load) -> Vec<LimitTime> {
     push(LimitKind::RequestsPerDay, limits.requests_per_day.map(u64::from), &|allowed| {
         windowed(DAY, load.calls, load.sent_last_day, allowed)
     });
-    push(LimitKind::TokensPerMinute, limits.tokens_per_minute, &|allowed| {
+    push(LimitKind::TokensPerMinute, tokens_per_minute(limits), &|allowed| {
         scaled(MINUTE, load.tokens, allowed)
     });
+    push(LimitKind::TokensPerDay, limits.tokens_per_day, &|allowed| windowed(DAY, load.tokens, 0, allowed));
     times
+}
+
+/// The most tokens of both kinds that go in a minute. Where input and output are limited apart,
+/// that is what both allow together.
+fn tokens_per_minute(limits: &Limits) -> Option<u64> {
+    let apart = limits.input_tokens_per_minute.zip(limits.output_tokens_per_minute);
+    let together = apart.map(|(input, output)| input.saturating_add(output));
+    limits.tokens_per_minute.into_iter().chain(together).min()
 }
 
 /// The limit that takes longest; of equal ones the first.
@@ -155,11 +167,10 @@ mod tests {
 
     fn limits(concurrency: u32, rpm: Option<u32>, rpd: Option<u32>, tpm: Option<u64>) -> Limits {
         Limits {
-            concurrency,
             requests_per_minute: rpm,
-            requests_per_hour: None,
             requests_per_day: rpd,
             tokens_per_minute: tpm,
+            ..Limits::slots(concurrency)
         }
     }
 

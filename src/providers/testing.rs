@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use empire_actors::call::{Request, Turn};
+use empire_actors::call::{Request, Standing, Turn};
 use empire_actors::failure::CallError;
 use empire_actors::level::Level;
 use empire_actors::model::{Model, ProviderId, Structured, Thinking};
@@ -43,6 +43,7 @@ pub(super) fn request(model: Model, schema: Option<Value>) -> Request {
         max_tokens: 300,
         level: Level::P1,
         shared: None,
+        standing: Standing::default(),
     }
 }
 

@@ -55,7 +55,7 @@ fn impatient() -> Model {
 }
 
 async fn failure(setting: &ProviderSetting, model: Model) -> CallError {
-    provider(setting).ask(&request(model, None)).await.unwrap_err()
+    provider(setting).ask(&request(model, None), &mut Vec::new()).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -147,7 +147,10 @@ async fn each_dialect_sends_its_headers_to_its_address() {
         ("claude", format!("/v1/messages|-|sk-simulated|2023-06-01|application/json|{agent}")),
     ];
     for (name, expected) in table {
-        let reply = provider(&setting(name, address)).ask(&request(plain_model("m"), None)).await.unwrap();
+        let reply = provider(&setting(name, address))
+            .ask(&request(plain_model("m"), None), &mut Vec::new())
+            .await
+            .unwrap();
         assert_eq!((reply.text, reply.finish), (expected, Finish::Stop));
     }
 }
@@ -186,10 +189,10 @@ async fn a_model_that_only_looks_local_gets_no_prompt() {
     let setting = setting("ollama", address);
     let provider = provider(&setting);
     for id in ["own", "empty:1b"] {
-        assert_eq!(provider.ask(&request(plain_model(id), None)).await.unwrap().text, "ok");
+        assert_eq!(provider.ask(&request(plain_model(id), None), &mut Vec::new()).await.unwrap().text, "ok");
     }
     for id in ["far", "far:latest"] {
-        let error = provider.ask(&request(plain_model(id), None)).await.unwrap_err();
+        let error = provider.ask(&request(plain_model(id), None), &mut Vec::new()).await.unwrap_err();
         assert_eq!((error.kind, error.billing), (FailureKind::InvalidRequest, Billing::Nothing));
     }
     let report = probe(&setting, &Clients::default().client_for(&setting).unwrap()).await;

@@ -29,6 +29,20 @@ fn in_headers(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
 }
 
+/// How long from now a header's moment is: as seconds, as a span such as `1m30s`, or as a time by
+/// the server's own clock.
+pub(super) fn until(headers: &HeaderMap, text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        return duration(seconds);
+    }
+    if let Ok(moment) = text.parse::<Timestamp>() {
+        let now = headers.get(DATE)?.to_str().ok()?;
+        let now: Timestamp = DateTimeParser::new().parse_timestamp(now.trim()).ok()?;
+        return Some(Duration::try_from(moment.duration_since(now)).unwrap_or_default());
+    }
+    span(text)
+}
+
 fn duration(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds.min(MOST.as_secs_f64())).ok()
 }

@@ -189,13 +189,8 @@ mod tests {
 
     #[test]
     fn time_left_follows_the_binding_limit_not_the_burst() {
-        let limits = Limits {
-            concurrency: 50,
-            requests_per_minute: Some(100),
-            requests_per_hour: None,
-            requests_per_day: Some(10_000),
-            tokens_per_minute: None,
-        };
+        let limits =
+            Limits { requests_per_minute: Some(100), requests_per_day: Some(10_000), ..Limits::slots(50) };
         let load = Load {
             calls: 490_000,
             per_call: Duration::from_secs(5),

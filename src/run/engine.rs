@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::caps::{self, CapWatch};
 use super::error::CommandError;
+use super::limits;
 use super::machine::{self, Teller};
 use super::outputs::{Appender, Outputs};
 use super::prepare::{Loaded, highest_level, scope_of};
@@ -148,6 +149,8 @@ impl Run<'_> {
                 .failure_rule
                 .map(|rule| FailureRule { failed: rule.failed, of_first: rule.of_first }),
             deadline: spec.deadline,
+            class: spec.priority,
+            weight: 1,
             terms: self.terms(),
             alerts: loaded.config.budget.alerts.clone(),
             reduce_group: spec.reduce.as_ref().map(|reduce| reduce.group as usize),
@@ -235,6 +238,7 @@ async fn watch(
     let mut ask = tokio::time::interval(ASK_EVERY);
     let mut look = tokio::time::interval(LOOK_AT_RULES_EVERY);
     let mut memory = Memory::new();
+    let mut snapshot = limits::Snapshot::new(store.dir(), job);
     let mut teller = Teller::default();
     let mut signals = Signals::new()?;
     let mut interrupts = 0;
@@ -247,6 +251,7 @@ async fn watch(
             _ = draw.tick() => {
                 let lanes = swarm.lanes().await;
                 let pressure = swarm.guard().pressure();
+                snapshot.write_sometimes(&lanes).await;
                 progress.show(&meters.read(), &lanes, &pressure);
                 teller.tell(&pressure, store, job).await;
                 money.tell(swarm);

@@ -440,8 +440,11 @@ impl Past {
         let before = |ago: Duration| UnixMillis(now.0 - i64::try_from(ago.as_millis()).unwrap_or(0));
         for model in &loaded.route {
             let sent = ledger.sent_since(&model.provider, before(DAY)).await?;
-            let last_hour = sent.iter().filter(|at| **at > before(HOUR)).count() as u64;
-            past.sent.insert(model.provider.clone(), (last_hour, sent.len() as u64));
+            let calls = |since: UnixMillis| {
+                let recent = sent.iter().filter(|sent| sent.at > since);
+                recent.map(|sent| u64::from(sent.calls)).sum::<u64>()
+            };
+            past.sent.insert(model.provider.clone(), (calls(before(HOUR)), calls(before(DAY))));
         }
         Ok(past)
     }

@@ -190,17 +190,11 @@ fn shares(route: &[Arc<Model>], by_model: &[u64]) -> Vec<(String, u64)> {
 }
 
 fn binding_words(provider: &ProviderId, lane: &LaneReading, binding: Binding) -> String {
-    match binding {
-        Binding::Concurrency => format!("{provider}: slots"),
-        Binding::RequestsPerMinute => format!("{provider}: calls/min"),
-        Binding::RequestsPerHour => format!("{provider}: calls/h"),
-        Binding::RequestsPerDay => format!("{provider}: calls/day"),
-        Binding::TokensPerMinute => format!("{provider}: tokens/min"),
-        Binding::Machine => "the machine".to_owned(),
-        Binding::ClosedByProvider => match lane.meters.closed_for {
-            Some(seconds) => format!("{provider}: closed {seconds:.0} s"),
-            None => format!("{provider}: probing"),
-        },
+    match (binding, lane.meters.closed_for) {
+        (Binding::Machine, _) => binding.words().to_owned(),
+        (Binding::ClosedByProvider, Some(seconds)) => format!("{provider}: closed {seconds:.0} s"),
+        (Binding::ClosedByProvider, None) => format!("{provider}: probing"),
+        (binding, _) => format!("{provider}: {}", binding.words()),
     }
 }
 

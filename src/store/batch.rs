@@ -10,7 +10,7 @@ use empire_actors::gates::audit::Decision;
 use empire_actors::model::ProviderId;
 use empire_actors::money::{Micros, Usage};
 use empire_actors::ports::{
-    HoldId, HoldRecord, ItemKey, Part, ResultRecord, Settlement, UnixMillis, Verdict,
+    HoldId, HoldRecord, ItemKey, Part, ResultRecord, Sent, Settlement, UnixMillis, Verdict,
 };
 use sqlx::query_builder::Separated;
 use sqlx::sqlite::Sqlite;
@@ -24,6 +24,8 @@ use super::spool::Fact;
 /// The most rows that one statement writes.
 const ROWS: usize = 64;
 
+type SentKey<'a> = (&'a ProviderId, &'a str, &'a str, UnixMillis);
+
 /// Operations whose order among each other does not show once they are all written.
 #[derive(Default)]
 pub(super) struct Batch<'a> {
@@ -35,7 +37,8 @@ pub(super) struct Batch<'a> {
     /// Reservations of earlier batches that end.
     ended: Vec<HoldId>,
     settled: Vec<(&'a Settlement, UnixMillis)>,
-    sent: BTreeMap<(&'a ProviderId, &'a str, UnixMillis), u64>,
+    /// Calls and tokens, by provider, model, job and time.
+    sent: BTreeMap<SentKey<'a>, (u64, u64)>,
     records: Vec<&'a ResultRecord>,
     kept: Vec<&'a KeptRow>,
     decisions: Vec<&'a Decision>,
@@ -71,8 +74,10 @@ impl<'a> Batch<'a> {
         }
     }
 
-    pub(super) fn sent(&mut self, provider: &'a ProviderId, job: &'a str, at: UnixMillis) {
-        *self.sent.entry((provider, job, at)).or_default() += 1;
+    pub(super) fn sent(&mut self, provider: &'a ProviderId, job: &'a str, sent: &'a Sent) {
+        let (calls, tokens) = self.sent.entry((provider, &sent.model, job, sent.at)).or_default();
+        *calls += u64::from(sent.calls);
+        *tokens = tokens.saturating_add(sent.tokens);
     }
 
     pub(super) fn decided(&mut self, decision: &'a Decision) {
@@ -259,15 +264,20 @@ fn insert_settlements(sql: &mut QueryBuilder<Sqlite>, rows: Filled<'_, (&Settlem
     sql.push(" ON CONFLICT (hold) DO NOTHING");
 }
 
-fn add_sends(sql: &mut QueryBuilder<Sqlite>, rows: Filled<'_, ((&ProviderId, &str, UnixMillis), u64)>) {
-    sql.push("INSERT INTO sends (provider, job, at, calls) ");
+fn add_sends(sql: &mut QueryBuilder<Sqlite>, rows: Filled<'_, (SentKey<'_>, (u64, u64))>) {
+    sql.push("INSERT INTO sends (provider, model, job, at, calls, tokens) ");
     push_rows(sql, rows, |mut row, sent| {
-        row.push_bind(sent.map(|((provider, _, _), _)| provider.as_str()))
-            .push_bind(sent.map(|((_, job, _), _)| *job))
-            .push_bind(sent.map(|((_, _, at), _)| at.0))
-            .push_bind(sent.map(|(_, calls)| int(*calls)));
+        row.push_bind(sent.map(|((provider, ..), _)| provider.as_str()))
+            .push_bind(sent.map(|((_, model, ..), _)| *model))
+            .push_bind(sent.map(|((_, _, job, _), _)| *job))
+            .push_bind(sent.map(|((.., at), _)| at.0))
+            .push_bind(sent.map(|(_, (calls, _))| int(*calls)))
+            .push_bind(sent.map(|(_, (_, tokens))| int(*tokens)));
     });
-    sql.push(" ON CONFLICT (provider, job, at) DO UPDATE SET calls = sends.calls + excluded.calls");
+    sql.push(
+        " ON CONFLICT (provider, model, job, at) DO UPDATE SET calls = sends.calls + excluded.calls, \
+         tokens = sends.tokens + excluded.tokens",
+    );
 }
 
 /// What a batch of results adds to its job's counters.

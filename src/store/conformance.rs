@@ -257,6 +257,10 @@ pub(super) async fn what_a_dead_process_left_open_is_billed(fixture: &impl Fixtu
     store.close().await.unwrap();
 }
 
+fn sent(at: i64) -> Sent {
+    Sent { at: UnixMillis(at), model: "m".into(), calls: 1, tokens: 500 }
+}
+
 pub(super) async fn ledgers_count_what_their_scope_says(fixture: &impl Fixture) {
     let store = fixture.open().await;
     let all = store.ledger(LedgerScope::All);
@@ -268,22 +272,26 @@ pub(super) async fn ledgers_count_what_their_scope_says(fixture: &impl Fixture) 
     }
     let (kimi, local) = ("kimi".into(), "ollama".into());
     for at in [1, 2, 2, 3] {
-        one.note_sent(&local, UnixMillis(NOW.0 + at)).await.unwrap();
+        one.note_sent(&local, sent(NOW.0 + at)).await.unwrap();
     }
     let state = one.load().await.unwrap();
     assert_eq!((state.spent.len(), state.open.len(), state.next_hold), (1, 1, 12));
     let state = all.load().await.unwrap();
     assert_eq!((state.spent.len(), state.open.len()), (2, 2));
-    assert_eq!(one.sent_since(&kimi, NOW).await.unwrap().len(), 1);
-    assert_eq!(all.sent_since(&kimi, NOW).await.unwrap().len(), 2);
+    assert_eq!(one.sent_since(&kimi, NOW).await.unwrap()[0].calls, 1);
+    assert_eq!(all.sent_since(&kimi, NOW).await.unwrap()[0].calls, 2);
     assert_eq!(all.sent_since(&kimi, UnixMillis(NOW.0 + 1)).await.unwrap(), []);
-    let times = [2, 2, 3].map(|at| UnixMillis(NOW.0 + at));
-    assert_eq!(one.sent_since(&local, UnixMillis(NOW.0 + 2)).await.unwrap(), times);
+    // What was sent at the same moment is one line; another model's is another.
+    let other = Sent { model: "n".into(), ..sent(NOW.0 + 3) };
+    one.note_sent(&local, other.clone()).await.unwrap();
+    let two = Sent { calls: 2, tokens: 1_000, ..sent(NOW.0 + 2) };
+    let found = one.sent_since(&local, UnixMillis(NOW.0 + 2)).await.unwrap();
+    assert_eq!(found, [two, sent(NOW.0 + 3), other]);
 
     // What is older than a day and an hour is forgotten when it is opened again; the rest is not.
     let hour = 60 * 60 * 1000;
     for hours in [24, 26] {
-        one.note_sent(&local, UnixMillis(NOW.0 - hours * hour)).await.unwrap();
+        one.note_sent(&local, sent(NOW.0 - hours * hour)).await.unwrap();
     }
     fixture.crash(store).await;
     let store = fixture.open().await;

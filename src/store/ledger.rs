@@ -6,7 +6,7 @@ use empire_actors::gates::calendar::{DAY_MILLIS, Day};
 use empire_actors::model::ProviderId;
 use empire_actors::money::{Micros, Usage};
 use empire_actors::ports::{
-    HoldId, HoldRecord, Ledger, LedgerState, Settlement, SpendRow, StoreError, UnixMillis, WallClock,
+    HoldId, HoldRecord, Ledger, LedgerState, Sent, Settlement, SpendRow, StoreError, UnixMillis, WallClock,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -200,11 +200,11 @@ impl StoredLedger {
         Ok(LedgerState { spent, open, next_hold: number(&next, "id")? })
     }
 
-    async fn sent(&self, provider: &ProviderId, since: UnixMillis) -> Result<Vec<UnixMillis>, sqlx::Error> {
+    async fn sent(&self, provider: &ProviderId, since: UnixMillis) -> Result<Vec<Sent>, sqlx::Error> {
         let rows = sqlx::query(
-            "SELECT sent_at AS at, 1 AS calls FROM ledger \
-             WHERE provider = $1 AND sent_at >= $2 AND ($3 = '' OR job = $3) \
-             UNION ALL SELECT at, calls FROM sends \
+            "SELECT sent_at AS at, model, count(*) AS calls, 0 AS tokens FROM ledger \
+             WHERE provider = $1 AND sent_at >= $2 AND ($3 = '' OR job = $3) GROUP BY sent_at, model \
+             UNION ALL SELECT at, model, calls, tokens FROM sends \
              WHERE provider = $1 AND at >= $2 AND ($3 = '' OR job = $3) ORDER BY 1",
         )
         .bind(provider.as_str())
@@ -212,12 +212,15 @@ impl StoredLedger {
         .bind(&*self.job)
         .fetch_all(&self.readers)
         .await?;
-        let mut times = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let calls: usize = number(row, "calls")?;
-            times.extend(std::iter::repeat_n(UnixMillis(row.try_get("at")?), calls));
-        }
-        Ok(times)
+        let sent = rows.iter().map(|row| {
+            Ok(Sent {
+                at: UnixMillis(row.try_get("at")?),
+                model: row.try_get::<&str, _>("model")?.into(),
+                calls: number(row, "calls")?,
+                tokens: number(row, "tokens")?,
+            })
+        });
+        sent.collect()
     }
 
     fn submit(&self, op: Op) -> BoxFuture<'static, Result<(), StoreError>> {
@@ -260,16 +263,19 @@ impl Ledger for StoredLedger {
         &self,
         provider: &ProviderId,
         since: UnixMillis,
-    ) -> BoxFuture<'_, Result<Vec<UnixMillis>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<Sent>, StoreError>> {
         let provider = provider.clone();
         async move {
-            self.submit(Op::Flush).await?;
+            // Who only looks has nothing of its own to write.
+            if self.writer.is_open() {
+                self.submit(Op::Flush).await?;
+            }
             self.sent(&provider, since).await.map_err(store_error)
         }
         .boxed()
     }
 
-    fn note_sent(&self, provider: &ProviderId, at: UnixMillis) -> BoxFuture<'static, Result<(), StoreError>> {
-        self.submit(Op::Sent(provider.clone(), self.job.clone(), at))
+    fn note_sent(&self, provider: &ProviderId, sent: Sent) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.submit(Op::Sent(provider.clone(), self.job.clone(), sent))
     }
 }

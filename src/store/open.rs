@@ -277,7 +277,8 @@ async fn replay(
 }
 
 /// Bills the calls that may have been sent at their reservation, and gives the other reservations
-/// back. Unless the spool `is_whole`, any call may have been.
+/// back. Unless the spool `is_whole`, any call may have been. Nobody knows when such a call left,
+/// so it counts against the rates of its provider from now on.
 async fn recover(
     connection: &mut SqliteConnection,
     is_whole: bool,
@@ -296,7 +297,7 @@ async fn recover(
         "INSERT INTO ledger (hold, job, role, child, item, provider, model, reserved, billed, certainty, \
          input_tokens, cached_tokens, cache_write_tokens, output_tokens, reserved_at, sent_at, settled_at) \
          SELECT id, job, role, child, item, provider, model, reserved, reserved, 'unknown', 0, 0, 0, 0, \
-         at, at, $1 \
+         at, $1, $1 \
          FROM holds WHERE true ON CONFLICT (hold) DO NOTHING",
     )
     .bind(now.0)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use empire_actors::gates::audit::Decision;
 use empire_actors::model::ProviderId;
 use empire_actors::ports::{
-    Checkpoint, HoldRecord, ResultRecord, Results, StoreError, UnixMillis, WallClock,
+    Checkpoint, HoldRecord, ResultRecord, Results, Sent, StoreError, UnixMillis, WallClock,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -38,7 +38,7 @@ pub(super) enum Op {
     Reserve(HoldRecord),
     Fact(Fact),
     /// A free call; the job is empty where the ledger is everybody's.
-    Sent(ProviderId, Arc<str>, UnixMillis),
+    Sent(ProviderId, Arc<str>, Sent),
     Admin(Admin),
     /// What the privacy gate decided.
     Decided(Box<Decision>),
@@ -337,7 +337,7 @@ async fn apply(
         match &entry.op {
             Op::Reserve(hold) => batch.reserve(hold)?,
             Op::Fact(fact) => batch.fact(fact),
-            Op::Sent(provider, job, at) => batch.sent(provider, job, *at),
+            Op::Sent(provider, job, sent) => batch.sent(provider, job, sent),
             Op::Admin(admin) => {
                 std::mem::take(&mut batch).write(connection, None, now).await?;
                 *number = admin.run(connection, now).await?;

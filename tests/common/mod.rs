@@ -48,7 +48,9 @@ cap = \"none\"
 concurrency = 16
 requests_per_hour = \"none\"
 requests_per_day = \"none\"
-tokens_per_minute = \"none\"
+requests_per_minute = \"none\"
+input_tokens_per_minute = \"none\"
+output_tokens_per_minute = \"none\"
 cap = \"none\"
 ";
 

@@ -9,17 +9,19 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::budget::{Bill, Hold};
 use super::detect::Redactor;
-use super::meter::{Health, Trip};
-use super::rate::Permit;
+use super::meter::{Health, Told, Trip, Used};
+use super::rate::{News, Permit};
+use super::room::Class;
 use crate::failure::{Billing, CallError, FailureKind};
 use crate::level::Level;
 use crate::model::Model;
 use crate::money::Micros;
 use crate::money::Usage;
-use crate::ports::{Reply, StoreError};
+use crate::ports::{Exchange, Reply, StoreError};
 
 /// Who said a turn of the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +67,27 @@ pub struct SharedPrefix {
     pub prompt: String,
 }
 
+/// How a call stands in line at the rate gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// How urgent it is.
+    pub class: Class,
+    /// Its job's share beside other jobs of its class; at least 1.
+    pub weight: u16,
+    /// When it must have left.
+    pub deadline: Option<Instant>,
+    /// Whether the same call was sent before and turned away or lost.
+    pub is_retry: bool,
+    /// Whether its caller has another model to turn to: then it does not wait for one that fails.
+    pub has_other: bool,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Standing { class: Class::Normal, weight: 1, deadline: None, is_retry: false, has_other: false }
+    }
+}
+
 /// Everything a vendor will be told, in no vendor's dialect yet.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -86,6 +109,8 @@ pub struct Request {
     pub level: Level,
     /// What the job's other calls begin with as well.
     pub shared: Option<Arc<SharedPrefix>>,
+    /// How it stands in line; never sent.
+    pub standing: Standing,
 }
 
 impl Request {
@@ -227,11 +252,22 @@ impl Call<Cleared> {
 
     /// Takes the call apart for sending: the request, and the receipt that must go back with
     /// the outcome. A receipt that is dropped instead bills the call at its reservation.
-    #[must_use = "a dropped receipt bills the call at its reservation"]
-    pub fn open(self) -> (Request, Receipt) {
-        let Cleared { mut hold, permit } = self.stage;
-        hold.mark_sent();
-        (self.request, Receipt { hold, permit })
+    ///
+    /// # Errors
+    /// The permit has run out, and there is no other one right now: the call may not be sent. What
+    /// came of it is to be handed back instead of an exchange.
+    pub fn open(self) -> Result<(Request, Receipt), Box<Exchange>> {
+        let Cleared { mut hold, mut permit } = self.stage;
+        let may_leave = permit.sent();
+        if may_leave {
+            hold.mark_sent();
+        }
+        let receipt = Receipt { hold, permit, told: Vec::new() };
+        if may_leave {
+            Ok((self.request, receipt))
+        } else {
+            Err(Box::new(Exchange { receipt, outcome: Err(too_late()) }))
+        }
     }
 }
 
@@ -241,12 +277,18 @@ impl Call<Cleared> {
 pub struct Receipt {
     hold: Hold,
     permit: Permit,
+    told: Vec<Told>,
 }
 
 impl Receipt {
+    /// Notes what the vendor said about its own limits, for the lane.
+    pub fn heard(&mut self, told: Vec<Told>) {
+        self.told = told;
+    }
+
     /// Settles the call by what came of it, and tells its lane about the provider's health.
     pub(crate) fn settle(self, outcome: &Result<Reply, CallError>) -> Bill {
-        self.permit.report(health(outcome));
+        self.permit.report(News { health: health(outcome), used: used(outcome), told: self.told });
         match outcome {
             Ok(Reply { usage: Some(usage), .. }) => self.hold.settle_usage(usage),
             Ok(_) => self.hold.settle_failed(Billing::Reservation),
@@ -259,14 +301,36 @@ impl Receipt {
     }
 }
 
+fn too_late() -> CallError {
+    CallError {
+        kind: FailureKind::NotSent,
+        status: None,
+        message: "its permit ran out before it was sent, and another one is not free".to_owned(),
+        retry_after: None,
+        billing: Billing::Nothing,
+    }
+}
+
 fn health(outcome: &Result<Reply, CallError>) -> Health {
     let Err(error) = outcome else { return Health::Good };
     if error.kind.is_terminal() {
-        return Health::Broken(Trip { kind: error.kind, message: error.message.clone() });
+        let message = error.message.clone();
+        return Health::Broken(Trip { kind: error.kind, message, retry_at: None });
     }
     match error.kind {
-        FailureKind::RateLimited | FailureKind::Overloaded => Health::Busy(error.retry_after),
+        FailureKind::RateLimited | FailureKind::Overloaded => Health::Busy(error.kind, error.retry_after),
         FailureKind::Unreachable => Health::Unreachable(error.message.clone()),
+        FailureKind::TimedOut | FailureKind::Disconnected | FailureKind::ServerError => {
+            Health::Faulty(error.kind, error.message.clone())
+        }
         _ => Health::Neutral,
+    }
+}
+
+fn used(outcome: &Result<Reply, CallError>) -> Used {
+    match outcome {
+        Ok(Reply { usage: Some(usage), .. }) => Used::Counted(*usage),
+        Err(CallError { billing: Billing::Nothing, status: None, .. }) => Used::Nothing,
+        _ => Used::Unknown,
     }
 }

@@ -1,33 +1,39 @@
-//! The rate gate: one actor a provider, its lane. Calls wait in line here, first come first
-//! served, until the provider's limits let them go.
+//! The rate gate: one lane a provider, with an actor that wakes it in time. Calls wait in the
+//! lane's room until the provider's limits let them go. All that decides is in
+//! [`lane`](super::lane); here are the tickets, the clock and the ledger.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use serde::Serialize;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use super::call::{Call, Cleared, Funded};
-use super::meter::{Admission, Binding, Health, Lane, Now, Reading, Trip};
+use super::call::{Call, Cleared, Funded, Request, Screened};
+pub use super::lane::LaneReading;
+pub(crate) use super::lane::News;
+use super::lane::{Ask, Lane, Pass, Place, Refused, TooLate};
+use super::meter::{Cost, Health, Now, Trip, Used};
+use super::room::Entry;
 use super::throttle::Throttle;
 use crate::guard::pressure::Pressure;
 use crate::kernel::control::{Address, Control, Down, Failure};
 use crate::kernel::supervisor::ChildSpec;
 use crate::model::{Limits, ProviderSpec};
-use crate::ports::{Ledger, Random, StoreError, UnixMillis, WallClock};
+use crate::ports::{Ledger, Random, Sent, StoreError, UnixMillis, WallClock};
 
-const DAY_MILLIS: i64 = 86_400_000;
+/// How far back is read what was sent: a day, and what a full window waits beyond it.
+const REMEMBERED_MILLIS: i64 = 86_400_000 + 60_000;
 
 /// Why a call was not cleared.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RateRefusal {
-    /// Nothing goes to this provider until a person acts.
+    /// Nothing goes to this provider or model: the trip says why, and when to try again.
     #[error(transparent)]
     Tripped(Trip),
+    /// It cannot leave before its deadline.
+    #[error("{}", Refused::TooLate(*.0))]
+    TooLate(TooLate),
     /// That it leaves could not be journalled.
     #[error("the call could not be journalled: {0}")]
     Store(#[from] StoreError),
@@ -36,41 +42,26 @@ pub enum RateRefusal {
     Down(#[from] Down),
 }
 
+impl From<Refused> for RateRefusal {
+    fn from(refused: Refused) -> RateRefusal {
+        match refused {
+            Refused::Tripped(trip) => RateRefusal::Tripped(trip),
+            Refused::TooLate(late) => RateRefusal::TooLate(late),
+        }
+    }
+}
+
 pub(crate) enum Message {
-    Enter {
-        tokens: u64,
-        reply: oneshot::Sender<Result<Permit, Trip>>,
-    },
-    /// A permit came back, or more may be out.
-    Freed,
-    /// The time has come that the first in line waited for.
+    /// The lane has to be looked at then.
+    LookAt(Duration),
+    /// That time has come.
     Look,
     Read(oneshot::Sender<LaneReading>),
 }
 
-/// How a lane stands.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct LaneReading {
-    /// Its meters.
-    #[serde(flatten)]
-    pub meters: Reading,
-    /// Calls that wait here.
-    pub waiting: usize,
-    /// What makes the first of them wait.
-    pub binding: Option<Binding>,
-}
-
-struct Waiter {
-    tokens: u64,
-    reply: oneshot::Sender<Result<Permit, Trip>>,
-}
-
+/// Wakes the lane when somebody's time has come.
 struct LaneActor {
-    waiters: VecDeque<Waiter>,
     gate: RateGate,
-    /// When the earliest pending `Look` fires.
-    look_at: Option<Instant>,
-    binding: Option<Binding>,
 }
 
 impl Control for LaneActor {
@@ -79,98 +70,66 @@ impl Control for LaneActor {
 
     async fn handle(&mut self, message: Message) -> Result<(), Failure> {
         match message {
-            Message::Enter { tokens, reply } => self.waiters.push_back(Waiter { tokens, reply }),
-            Message::Freed => {}
-            Message::Look => self.look_at = None,
+            Message::LookAt(at) => {
+                let wait = at.saturating_sub(self.gate.0.started.elapsed());
+                // A millisecond more: timers may fire that much early.
+                self.gate.0.address.send_after(wait + Duration::from_millis(1), Message::Look);
+            }
+            Message::Look => {
+                self.gate.0.state.lock().look_at = None;
+                self.gate.serve();
+            }
             Message::Read(reply) => {
-                let _ = reply.send(self.read());
+                let now = self.gate.now();
+                let _ = reply.send(self.gate.lane().lane.read(now));
             }
         }
-        self.serve();
         Ok(())
     }
 
+    /// Timers of the last incarnation are gone.
+    fn first_message(&self) -> Option<Message> {
+        Some(Message::Look)
+    }
+
     fn observe(&self) -> LaneReading {
-        self.read()
+        let now = self.gate.now();
+        self.gate.lane().lane.read(now)
     }
 }
 
-impl LaneActor {
-    fn read(&self) -> LaneReading {
-        let (now, in_flight) = (self.gate.now(), self.gate.in_flight());
-        let meters = self.gate.shared.lane.lock().read(now, in_flight);
-        LaneReading { meters, waiting: self.waiters.len(), binding: self.binding }
-    }
-
-    /// Lets go whoever may. The lane is locked for a moment each time only: a permit that nobody
-    /// takes locks it too.
-    fn serve(&mut self) {
-        let tripped = self.gate.shared.lane.lock().tripped().cloned();
-        if let Some(trip) = tripped {
-            for waiter in self.waiters.drain(..) {
-                let _ = waiter.reply.send(Err(trip.clone()));
-            }
-            return;
-        }
-        self.binding = None;
-        while let Some(waiter) = self.waiters.front() {
-            if waiter.reply.is_closed() {
-                self.waiters.pop_front();
-                self.gate.shared.lane.lock().head_left();
-                continue;
-            }
-            let (now, in_flight) = (self.gate.now(), self.gate.in_flight());
-            if self.gate.throttle.holds(in_flight, self.gate.spec.limits.concurrency) {
-                self.binding = Some(Binding::Machine);
-                return;
-            }
-            let (admission, epoch) = {
-                let mut lane = self.gate.shared.lane.lock();
-                (lane.admit(now, in_flight, waiter.tokens), lane.epoch())
-            };
-            match admission {
-                Admission::Go => {
-                    self.gate.shared.in_flight.fetch_add(1, Ordering::Relaxed);
-                    let permit = Permit { gate: self.gate.clone(), epoch, reported: false };
-                    if let Some(waiter) = self.waiters.pop_front() {
-                        // A caller that left in this moment drops the permit, which gives it back.
-                        let _ = waiter.reply.send(Ok(permit));
-                    }
-                }
-                Admission::Wait(wait, binding) => {
-                    self.binding = Some(binding);
-                    self.look_in(wait);
-                    return;
-                }
-                Admission::Full(binding) => {
-                    self.binding = Some(binding);
-                    return;
-                }
-            }
-        }
-    }
-
-    fn look_in(&mut self, wait: Duration) {
-        let at = Instant::now() + wait;
-        if self.look_at.is_none_or(|earlier| at < earlier) {
-            self.look_at = Some(at);
-            // A millisecond more: timers may fire that much early.
-            self.gate.address.send_after(wait + Duration::from_millis(1), Message::Look);
-        }
+impl Drop for LaneActor {
+    /// Whoever waits is told that the gate is down: nobody would wake them in time.
+    fn drop(&mut self) {
+        let waiting = {
+            let mut state = self.gate.0.state.lock();
+            state.is_up = false;
+            state.lane.send_all_away()
+        };
+        drop(waiting);
     }
 }
 
-/// What outlives the actor's incarnations, since calls in flight do too: a restart neither
-/// forgets what was sent nor that the provider closed or tripped.
-struct Shared {
-    lane: Mutex<Lane>,
-    remembers: AtomicBool,
-    in_flight: AtomicU32,
+/// Where a waiter hears what has come of it.
+type Ticket = oneshot::Sender<Result<Permit, Refused>>;
+
+struct State {
+    lane: Lane<Ticket>,
+    /// Whether the lane knows what was sent before.
+    remembers: bool,
+    /// Whether there is an actor to wake those who wait.
+    is_up: bool,
+    /// When the earliest pending `Look` fires.
+    look_at: Option<Duration>,
 }
 
-/// The way to one provider's lane. Cheap to clone.
+/// The way to one provider's lane. Cheap to clone. What it holds outlives the actor's
+/// incarnations, since calls in flight do too: a restart forgets neither what was sent nor that
+/// the provider closed or tripped.
 #[derive(Clone)]
-pub struct RateGate {
+pub struct RateGate(Arc<Gate>);
+
+struct Gate {
     address: Address<Message>,
     spec: Arc<ProviderSpec>,
     ledger: Arc<dyn Ledger>,
@@ -178,90 +137,200 @@ pub struct RateGate {
     random: Arc<dyn Random>,
     started: Instant,
     throttle: Throttle,
-    shared: Arc<Shared>,
+    state: Mutex<State>,
 }
 
 impl std::fmt::Debug for RateGate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RateGate({})", self.spec.id)
+        write!(f, "RateGate({})", self.0.spec.id)
     }
 }
 
 impl RateGate {
-    /// The lane of one provider; its actor starts with [`child`](Self::child).
+    /// The lane of one provider; its actor starts with [`child`](Self::child). With a guard's
+    /// `pressure` it is narrower while the machine is pressed: [`look`](Self::look) tells it of a
+    /// change.
     #[must_use]
     pub fn new(
         spec: Arc<ProviderSpec>,
         ledger: Arc<dyn Ledger>,
         clock: Arc<dyn WallClock>,
         random: Arc<dyn Random>,
+        pressure: Option<watch::Receiver<Pressure>>,
     ) -> RateGate {
-        let shared = Shared {
-            lane: Mutex::new(Lane::new(&spec.limits, &[])),
-            remembers: AtomicBool::new(false),
-            in_flight: AtomicU32::new(0),
-        };
-        RateGate {
+        let now = Now { running: Duration::ZERO, wall: clock.now() };
+        let lane = Lane::new(spec.clone(), Vec::new(), now);
+        RateGate(Arc::new(Gate {
             address: Address::new(format!("/empire/gates/rate-{}", spec.id)),
             spec,
             ledger,
             clock,
             random,
             started: Instant::now(),
-            throttle: Throttle::default(),
-            shared: Arc::new(shared),
-        }
-    }
-
-    /// The same lane, narrower while the machine is pressed. `look` tells it of a
-    /// change.
-    #[must_use]
-    pub fn throttled_by(self, pressure: watch::Receiver<Pressure>) -> RateGate {
-        RateGate { throttle: Throttle::new(pressure), ..self }
+            throttle: Throttle::new(pressure),
+            state: Mutex::new(State { lane, remembers: false, is_up: false, look_at: None }),
+        }))
     }
 
     /// Looks whether more calls may be out than before.
     pub(crate) fn look(&self) {
-        // An actor that is down has nobody in line.
-        let _ = self.address.send(Message::Freed);
+        self.serve();
     }
 
-    /// The lane's actor. Its first incarnation reads what was sent in the last day.
+    /// The lane's actor. Its first incarnation reads what was sent in the last day; nothing goes
+    /// before that.
     #[must_use]
     pub fn child(&self) -> ChildSpec {
         let gate = self.clone();
-        ChildSpec::actor(format!("rate-{}", self.spec.id), &self.address, move || {
+        ChildSpec::actor(format!("rate-{}", self.0.spec.id), &self.0.address, move || {
             let gate = gate.clone();
             Box::pin(async move {
-                if remembers(&gate.spec.limits) && !gate.shared.remembers.load(Ordering::Relaxed) {
-                    let since = UnixMillis(gate.clock.now().0 - DAY_MILLIS);
-                    let sent = gate.ledger.sent_since(&gate.spec.id, since).await;
-                    let sent = sent.map_err(|error| Failure(error.to_string()))?;
-                    *gate.shared.lane.lock() = Lane::new(&gate.spec.limits, &sent);
-                    gate.shared.remembers.store(true, Ordering::Relaxed);
-                }
-                // Whoever was first in line went with the last incarnation.
-                gate.shared.lane.lock().head_left();
-                Ok(LaneActor { waiters: VecDeque::new(), gate, look_at: None, binding: None })
+                gate.remember().await?;
+                gate.0.state.lock().is_up = true;
+                Ok(LaneActor { gate })
             })
         })
+    }
+
+    async fn remember(&self) -> Result<(), Failure> {
+        if self.0.state.lock().remembers {
+            return Ok(());
+        }
+        let past = if self.all_limits().any(Limits::remembers) {
+            let since = UnixMillis(self.0.clock.now().0 - REMEMBERED_MILLIS);
+            let sent = self.0.ledger.sent_since(&self.0.spec.id, since).await;
+            sent.map_err(|error| Failure(error.to_string()))?
+        } else {
+            Vec::new()
+        };
+        let now = self.now();
+        let mut state = self.0.state.lock();
+        state.lane = Lane::new(self.0.spec.clone(), past, now);
+        state.remembers = true;
+        Ok(())
+    }
+
+    fn all_limits(&self) -> impl Iterator<Item = &Limits> {
+        std::iter::once(&self.0.spec.limits).chain(self.0.spec.model_limits.values())
+    }
+
+    /// Whether a call may wait here at all: to be asked before money is set aside for it.
+    ///
+    /// # Errors
+    /// The provider is tripped, or the call cannot leave before its deadline.
+    pub fn foresee(&self, call: &Call<Screened>) -> Result<(), RateRefusal> {
+        let ask = self.ask_of(call.request());
+        Ok(self.0.state.lock().lane.foresee(self.now(), &ask)?)
     }
 
     /// Waits in line for leave to make the call. Dropping the future leaves the line.
     ///
     /// # Errors
-    /// The provider is tripped, the gate is down, or the store fails. The call's reservation is
-    /// given back.
+    /// The provider is tripped, the deadline cannot be met, the gate is down, or the store fails.
+    /// The call's reservation is given back.
     pub async fn clear(&self, call: Call<Funded>) -> Result<Call<Cleared>, RateRefusal> {
-        let request = call.request();
-        let tokens = request.input_token_bound() + u64::from(request.max_tokens);
-        let is_free = request.model.is_free();
-        let permit = self.address.ask(|reply| Message::Enter { tokens, reply }).await?;
-        let permit = permit.map_err(RateRefusal::Tripped)?;
-        if is_free && remembers(&self.spec.limits) {
-            self.ledger.note_sent(&self.spec.id, self.clock.now()).await?;
+        let ask = self.ask_of(call.request());
+        let is_free = call.request().model.is_free();
+        loop {
+            let permit = self.permit(&ask).await?;
+            self.note(&ask, is_free).await?;
+            // The disk may have taken longer than a permit lasts, or the lane may have closed.
+            if permit.is_good() {
+                return Ok(call.cleared(permit)?);
+            }
         }
-        Ok(call.cleared(permit)?)
+    }
+
+    fn ask_of(&self, request: &Request) -> Ask {
+        let input = u32::try_from(request.input_token_bound()).unwrap_or(u32::MAX);
+        let cost = Cost { input, output: request.max_tokens };
+        let standing = request.standing;
+        Ask {
+            model: request.model.id.as_str().into(),
+            entry: Entry {
+                job: request.job.clone(),
+                class: standing.class,
+                weight: standing.weight,
+                cost: u32::try_from(cost.total()).unwrap_or(u32::MAX),
+                deadline: standing.deadline.map(|at| at.saturating_duration_since(self.0.started)),
+            },
+            is_retry: standing.is_retry,
+            has_other: standing.has_other,
+            cost,
+        }
+    }
+
+    async fn permit(&self, ask: &Ask) -> Result<Permit, RateRefusal> {
+        let (answer, place) = {
+            let mut state = self.lane();
+            if !state.is_up {
+                return Err(RateRefusal::Down(Down));
+            }
+            let now = self.now();
+            if let Some(pass) = state.lane.go_at_once(now, ask) {
+                return Ok(self.hand_out(pass));
+            }
+            let (ticket, answer) = oneshot::channel();
+            match state.lane.enter(now, ask, ticket) {
+                Ok(place) => (answer, place),
+                Err((_, refused)) => return Err(refused.into()),
+            }
+        };
+        let _in_line = InLine { gate: self, place };
+        self.serve();
+        Ok(answer.await.map_err(|_| Down)??)
+    }
+
+    /// The lane, as narrow as the machine wants it now.
+    fn lane(&self) -> MutexGuard<'_, State> {
+        let mut state = self.0.state.lock();
+        state.lane.narrow(self.0.throttle.permits(self.0.spec.limits.concurrency));
+        state
+    }
+
+    fn hand_out(&self, pass: Pass) -> Permit {
+        Permit { gate: self.clone(), pass, stage: Stage::Unused }
+    }
+
+    /// Notes what the ledger's own rows will not tell the next process.
+    async fn note(&self, ask: &Ask, is_free: bool) -> Result<(), StoreError> {
+        let remembers_tokens = self.all_limits().any(Limits::limits_tokens);
+        let remembers_calls = is_free && self.all_limits().any(Limits::remembers);
+        if !remembers_tokens && !remembers_calls {
+            return Ok(());
+        }
+        let sent = Sent {
+            at: self.0.clock.now(),
+            model: ask.model.clone(),
+            calls: u32::from(is_free),
+            tokens: if remembers_tokens { ask.cost.total() } else { 0 },
+        };
+        self.0.ledger.note_sent(&self.0.spec.id, sent).await
+    }
+
+    /// Lets go whoever may. The lane is locked for a moment each time only, and nobody is told
+    /// under the lock: a permit that nobody takes locks it too.
+    fn serve(&self) {
+        loop {
+            let mut state = self.lane();
+            let served = state.lane.serve(self.now());
+            let Some((ticket, outcome)) = served else {
+                self.look_when_due(&mut state);
+                return;
+            };
+            drop(state);
+            // A caller that left in this moment drops the permit, which gives it back.
+            let _ = ticket.send(outcome.map(|pass| self.hand_out(pass)));
+        }
+    }
+
+    fn look_when_due(&self, state: &mut State) {
+        let Some(at) = state.lane.look_at() else { return };
+        if state.look_at.is_none_or(|earlier| at < earlier) {
+            state.look_at = Some(at);
+            // An actor that is down looks when it starts.
+            let _ = self.0.address.send(Message::LookAt(at));
+        }
     }
 
     /// How the lane stands.
@@ -269,52 +338,82 @@ impl RateGate {
     /// # Errors
     /// The gate is being restarted.
     pub async fn read(&self) -> Result<LaneReading, Down> {
-        self.address.ask(Message::Read).await
-    }
-
-    fn in_flight(&self) -> u32 {
-        self.shared.in_flight.load(Ordering::Relaxed)
+        self.0.address.ask(Message::Read).await
     }
 
     fn now(&self) -> Now {
-        Now { running: self.started.elapsed(), wall: self.clock.now() }
+        Now { running: self.0.started.elapsed(), wall: self.0.clock.now() }
     }
 }
 
-fn remembers(limits: &Limits) -> bool {
-    limits.requests_per_hour.is_some() || limits.requests_per_day.is_some()
+/// Whoever waits; gone from the line when dropped.
+struct InLine<'a> {
+    gate: &'a RateGate,
+    place: Place,
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        self.gate.0.state.lock().lane.leave(&self.place);
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Unused,
+    Sent,
+    Ended,
 }
 
 /// Leave to make one call now. Dropping it frees its place.
 #[derive(Debug)]
 pub struct Permit {
     gate: RateGate,
-    epoch: u64,
-    reported: bool,
+    pass: Pass,
+    stage: Stage,
 }
 
 impl Permit {
-    /// Gives the permit back with what the call told about the provider.
-    pub(crate) fn report(mut self, health: Health) {
-        let (now, jitter) = (self.gate.now(), self.gate.random.unit());
-        let health = self.gate.throttle.excuse(self.gate.spec.zone, health);
-        // Told to the lane itself: nobody gets a permit after this that it should prevent.
-        self.gate.shared.lane.lock().report(now, self.epoch, health, jitter);
-        self.reported = true;
-        self.free();
+    fn is_good(&self) -> bool {
+        self.gate.0.state.lock().lane.is_good(&self.pass)
     }
 
-    fn free(&self) {
-        self.gate.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.gate.look();
+    /// Its call leaves now: from now on it counts. Whether it may leave after all.
+    pub(crate) fn sent(&mut self) -> bool {
+        let now = self.gate.now();
+        let may_leave = self.gate.lane().lane.sent(now, &mut self.pass);
+        self.stage = if may_leave { Stage::Sent } else { Stage::Unused };
+        may_leave
+    }
+
+    /// Gives the permit back with what the call told.
+    pub(crate) fn report(mut self, news: News) {
+        if self.stage != Stage::Sent {
+            return;
+        }
+        let health = self.gate.0.throttle.excuse(self.gate.0.spec.zone, news.health);
+        self.end(&News { health, ..news });
+    }
+
+    fn end(&mut self, news: &News) {
+        self.stage = Stage::Ended;
+        let (now, jitter) = (self.gate.now(), self.gate.0.random.unit());
+        self.gate.0.state.lock().lane.ended(now, &self.pass, news, jitter);
+        self.gate.serve();
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if !self.reported {
-            self.gate.shared.lane.lock().returned(self.epoch);
-            self.free();
+        match self.stage {
+            Stage::Unused => {
+                self.gate.0.state.lock().lane.give_back(&self.pass);
+                self.gate.serve();
+            }
+            Stage::Sent => {
+                self.end(&News { health: Health::Neutral, used: Used::Unknown, told: Vec::new() });
+            }
+            Stage::Ended => {}
         }
     }
 }

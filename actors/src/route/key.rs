@@ -76,7 +76,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::call::Turn;
+    use crate::call::{Standing, Turn};
     use crate::level::Level;
     use crate::model::Model;
 
@@ -126,6 +126,7 @@ mod tests {
                 max_tokens: self.max_tokens,
                 level: Level::ALL[self.level],
                 shared: None,
+                standing: Standing::default(),
             };
             call_key(&request, self.simulated)
         }

@@ -173,6 +173,11 @@ impl Share {
         self.sent = Some(reserved);
     }
 
+    /// The call did not leave after all.
+    pub(crate) fn held_back(mut self) {
+        self.sent = None;
+    }
+
     /// The call ended.
     pub(crate) fn settle(mut self, billed: Micros) {
         self.sent = Some(billed);

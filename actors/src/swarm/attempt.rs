@@ -10,11 +10,10 @@ use tokio::time::Instant;
 use super::context::JobContext;
 use super::meters::JobMeters;
 use super::order::StopReason;
+use super::passage::{GateEnd, Passed, Way, pass_gates};
 use super::reuse::{Joining, Landing, Source};
-use crate::call::{Call, Cleared, Cut, Draft, Request, SharedPrefix, Turn};
+use crate::call::{Call, Cleared, SharedPrefix, Standing, Turn};
 use crate::failure::{CallError, FailureKind, RetryClass};
-use crate::gates::budget::BudgetRefusal;
-use crate::gates::rate::RateRefusal;
 use crate::guard::pressure::GuardLevel;
 use crate::level::Level;
 use crate::model::{Model, ProviderId};
@@ -22,12 +21,10 @@ use crate::money::{Micros, Usage};
 use crate::ports::{Exchange, Finish, Rendered, Reply, Try, TryOutcome, backoff};
 use crate::route::joint::Brought;
 use crate::route::rules::{self, Crossing};
-use crate::route::shares::{Share, WhenOver};
+use crate::route::shares::Share;
 
 /// How often a call is tried again that found no connection while others did.
 const UNREACHABLE_TRIES: u32 = 10;
-/// How often a call is tried again because a gate is being restarted.
-const GATE_TRIES: u32 = 20;
 
 /// What is asked, of whichever model.
 pub(crate) struct Question {
@@ -94,7 +91,7 @@ impl Log {
         self.tries.push(Try { model: model.id.clone(), outcome, ms });
     }
 
-    fn refused(&mut self, model: &Model, why: String) {
+    pub(super) fn refused(&mut self, model: &Model, why: String) {
         self.note(model, TryOutcome::Refused { why }, Duration::ZERO);
     }
 
@@ -229,149 +226,205 @@ async fn ask_model<T: Checked>(
 ) -> Tried<T> {
     let mut turns = vec![Turn::user(&question.rendered.prompt)];
     let (mut failures, mut repaired) = (0, false);
+    let mut standing = first_standing(job, question, place);
     let mut joining = Joining::default();
     loop {
-        let Passed { way, cut } =
-            match pass_gates(job, question, model, turns.clone(), &mut joining, log).await {
-                Ok(passed) => passed,
-                Err(end) => return end.into(),
-            };
+        let passed = pass_gates(job, question, model, (&turns, standing), &mut joining, log).await;
+        let Passed { way, cut } = match passed {
+            Ok(passed) => passed,
+            Err(end) => return end.into(),
+        };
         if let Some(Crossing { from, to }) = crossing.take() {
             job.meters.zone_crossed();
             log.note(model, TryOutcome::Crossed { from, to }, Duration::ZERO);
         }
         log.model = Some((model.id.clone(), model.provider.clone()));
-        let wanted = question.max_tokens.min(model.max_output);
-        let mut granted = wanted;
-        let (outcome, took, source) = match way {
-            Way::Cleared(call, share) => {
-                granted = call.request().max_tokens;
-                let (outcome, took) =
-                    send(job, question, place, model, (*call, cut.values(), share), log).await;
-                (outcome, took, Source::Own)
-            }
-            Way::Brought(brought) => match &*brought {
-                Brought::Kept(text) => {
-                    job.meters.cache_hit();
-                    let reply = Reply { text: text.to_string(), usage: None, finish: Finish::Stop };
-                    (Ok(reply), Duration::ZERO, Source::Kept)
-                }
-                Brought::Answer(reply) => {
-                    job.meters.call_joined();
-                    (Ok(reply.clone()), Duration::ZERO, Source::Joined)
-                }
-                Brought::Failed { error, failures: others } => {
-                    job.meters.call_joined();
-                    failures = failures.max(others.saturating_sub(1));
-                    (Err(error.clone()), Duration::ZERO, Source::Joined)
-                }
-            },
+        let back = match way {
+            Way::Cleared(call, share) => send(job, question, place, (*call, cut.values(), share), log).await,
+            Way::Brought(brought) => taken_over(job, &brought, &mut failures),
         };
-        let error = match outcome {
-            Ok(reply) => {
-                // Others get the answer as the model wrote it: what was cut out of this call is this
-                // one's alone.
-                let text = cut.restore(&reply.text);
-                let judged = judge(reply.finish, &text, check);
-                // Nothing tells how much of a text is missing; what fits a schema is whole.
-                let is_short = reply.finish == Finish::Length && granted < wanted;
-                if is_short && (judged.is_err() || question.schema.is_none()) {
-                    let why = format!(
-                        "what is left covered {granted} of {wanted} output tokens, and the answer was cut off"
-                    );
-                    job.meters.answer_rejected();
-                    log.note(model, TryOutcome::Rejected { why: why.clone() }, took);
-                    return Tried::Park(StopReason::Budget(why));
-                }
-                match judged {
-                    Ok(answer) => {
-                        log.note(model, source.answered(), took);
-                        let whole = answer.is_whole();
-                        log.landing = joining.answered(job, question.level, model, reply, whole);
-                        return Tried::Answered(answer);
-                    }
-                    Err(why) => {
-                        job.meters.answer_rejected();
-                        joining.rejected(&reply);
-                        log.note(model, source.rejected(why.clone()), took);
-                        if source == Source::Kept {
-                            joining.ignore_kept();
-                            continue;
-                        }
-                        // A refusal is not mended by asking again, nor is a whole pack.
-                        if repaired || question.items > 1 || reply.finish == Finish::Refusal {
-                            return Tried::NextModel;
-                        }
-                        repaired = true;
-                        turns.push(Turn::assistant(if text.is_empty() { "(no answer)" } else { &*text }));
-                        turns.push(Turn::user(format!(
-                            "That answer did not pass its check: {why}. Answer again, in full, and mend exactly that."
-                        )));
-                        continue;
+        let reply = match back.outcome {
+            Ok(reply) => reply,
+            // Back in line.
+            Err(error) if error.kind == FailureKind::NotSent => continue,
+            Err(error) => {
+                log.note(model, back.source.failed(&error), back.took);
+                standing.is_retry = true;
+                match after_failure(job, &error, &mut failures, (back.source, &mut joining)).await {
+                    None => continue,
+                    Some(Tried::Stopped) => return Tried::Stopped,
+                    Some(end) => {
+                        joining.gave_up(&error, failures);
+                        return end;
                     }
                 }
             }
-            Err(error) => error,
         };
-        log.note(model, source.failed(&error), took);
-        // A provider's rate limit is no item's fault: the lane closes for everybody, and trips if
-        // it does not open again.
-        let is_busy = matches!(error.kind, FailureKind::RateLimited | FailureKind::Overloaded);
-        failures += u32::from(!is_busy);
-        // A provider that cannot be reached trips its lane after a few calls of anybody: then it
-        // is known how to park. Until that, no item is given up for it.
-        let bound = match error.kind {
-            FailureKind::Unreachable => UNREACHABLE_TRIES.max(job.order.retries),
-            _ => job.order.retries,
-        };
-        let spent_tries = failures > bound;
-        let given_up = match error.kind.retry() {
-            RetryClass::Never => Some(Tried::Never),
-            // The lane is tripped; going through the gate again finds out how to park.
-            RetryClass::OtherModel if error.kind.is_terminal() => None,
-            RetryClass::OtherModel => Some(Tried::NextModel),
-            _ if spent_tries => Some(Tried::NextModel),
-            RetryClass::Now => None,
-            // The lane itself keeps everybody waiting for as long as the provider asked.
-            RetryClass::After if is_busy => None,
-            RetryClass::After => {
-                let wait = backoff(failures, error.retry_after, job.random.as_ref());
-                if source == Source::Joined {
-                    // Whoever takes the lead now waits; all others wait for that one.
-                    joining.pause = Some(wait);
-                } else if job.unless_stopped(tokio::time::sleep(wait)).await.is_none() {
-                    return Tried::Stopped;
-                }
-                None
+        // Others get the answer as the model wrote it: what was cut out of this call is this one's
+        // alone.
+        let text = cut.restore(&reply.text);
+        let judged = judge(reply.finish, &text, check);
+        let why = match (cut_short(question, reply.finish, back.tokens, judged.is_err()), judged) {
+            (Some(why), _) => {
+                job.meters.answer_rejected();
+                log.note(model, TryOutcome::Rejected { why: why.clone() }, back.took);
+                return Tried::Park(StopReason::Budget(why));
             }
+            (None, Ok(answer)) => {
+                log.note(model, back.source.answered(), back.took);
+                let is_whole = answer.is_whole();
+                log.landing = joining.answered(job, question.level, model, reply, is_whole);
+                return Tried::Answered(answer);
+            }
+            (None, Err(why)) => why,
         };
-        if let Some(tried) = given_up {
-            joining.gave_up(&error, failures);
-            return tried;
+        job.meters.answer_rejected();
+        joining.rejected(&reply);
+        log.note(model, back.source.rejected(why.clone()), back.took);
+        if back.source == Source::Kept {
+            joining.ignore_kept();
+            continue;
         }
+        // A refusal is not mended by asking again, nor is a whole pack.
+        if repaired || question.items > 1 || reply.finish == Finish::Refusal {
+            return Tried::NextModel;
+        }
+        repaired = true;
+        standing.is_retry = false;
+        turns.extend(repair(&text, &why));
     }
 }
 
-/// Sends a cleared call and settles it.
+/// How a call to the model at `place` of the route stands in line at first.
+fn first_standing(job: &JobContext, question: &Question, place: usize) -> Standing {
+    let zone_of = |model: &Arc<Model>| job.lane(model).spec.zone;
+    let origin = rules::origin(job.order.route.iter().map(zone_of), question.level);
+    // What may not go to any other model waits for this one.
+    let is_open = |other: &Arc<Model>| {
+        let zone = zone_of(other);
+        zone.admits(question.level) && rules::crossing(job.order.rules.fallback, origin, zone).is_ok()
+    };
+    let has_other = job.order.route[place + 1..].iter().any(is_open);
+    Standing { has_other, ..job.standing() }
+}
+
+/// A call that has come back.
+struct Back {
+    outcome: Result<Reply, CallError>,
+    /// Output tokens that were requested, and that were wanted.
+    tokens: (u32, u32),
+    took: Duration,
+    source: Source,
+}
+
+/// What another one's call brought.
+fn taken_over(job: &JobContext, brought: &Brought, failures: &mut u32) -> Back {
+    let (outcome, source) = match brought {
+        Brought::Kept(text) => {
+            job.meters.cache_hit();
+            (Ok(Reply { text: text.to_string(), usage: None, finish: Finish::Stop }), Source::Kept)
+        }
+        Brought::Answer(reply) => {
+            job.meters.call_joined();
+            (Ok(reply.clone()), Source::Joined)
+        }
+        Brought::Failed { error, failures: others } => {
+            job.meters.call_joined();
+            *failures = (*failures).max(others.saturating_sub(1));
+            (Err(error.clone()), Source::Joined)
+        }
+    };
+    Back { outcome, tokens: (0, 0), took: Duration::ZERO, source }
+}
+
+/// Sends a call, settles it and counts it.
 async fn send(
     job: &JobContext,
     question: &Question,
     place: usize,
-    model: &Model,
-    (call, taken, share): (Call<Cleared>, u32, Option<Share>),
+    (call, redactions, share): (Call<Cleared>, u32, Option<Share>),
     log: &mut Log,
-) -> (Result<Reply, CallError>, Duration) {
+) -> Back {
     let started = Instant::now();
-    let underway = Underway::begin(&job.meters, &call, question.items > 1, taken, share);
-    let Exchange { receipt, outcome } = job.lane(model).provider.send(call).await;
+    let model = call.request().model.clone();
+    let tokens = (call.request().max_tokens, question.max_tokens.min(model.max_output));
+    let underway = Underway::begin(&job.meters, &call, question.items > 1, redactions, share);
+    let Exchange { receipt, outcome } = job.lane(&model).provider.send(call).await;
     let bill = receipt.settle(&outcome);
     let took = started.elapsed();
+    if outcome.as_ref().is_err_and(|error| error.kind == FailureKind::NotSent) {
+        underway.held_back();
+        return Back { outcome, tokens, took, source: Source::Own };
+    }
     let usage = outcome.as_ref().ok().and_then(|reply| reply.usage).unwrap_or_default();
     underway.end(place, outcome.is_ok(), &usage, bill.billed);
     log.calls += 1;
     log.cost += bill.billed;
     log.usage += usage;
-    (outcome, took)
+    Back { outcome, tokens, took, source: Source::Own }
+}
+
+/// Why an answer is no good that ended where the money did. Nothing tells how much of a text is
+/// missing; what fits a schema is whole.
+fn cut_short(
+    question: &Question,
+    finish: Finish,
+    (granted, wanted): (u32, u32),
+    is_rejected: bool,
+) -> Option<String> {
+    let is_cut = finish == Finish::Length && granted < wanted;
+    let is_missed = is_rejected || question.schema.is_none();
+    (is_cut && is_missed).then(|| {
+        format!("what is left covered {granted} of {wanted} output tokens, and the answer was cut off")
+    })
+}
+
+/// The turns that ask for a better answer.
+fn repair(answer: &str, why: &str) -> [Turn; 2] {
+    let answer = if answer.is_empty() { "(no answer)" } else { answer };
+    let wish =
+        format!("That answer did not pass its check: {why}. Answer again, in full, and mend exactly that.");
+    [Turn::assistant(answer), Turn::user(wish)]
+}
+
+/// What a failed call leads to; nothing if the same model is to be asked again, once this has
+/// waited as long as it takes.
+async fn after_failure<T>(
+    job: &JobContext,
+    error: &CallError,
+    failures: &mut u32,
+    (source, joining): (Source, &mut Joining),
+) -> Option<Tried<T>> {
+    // A provider's rate limit is no item's fault: the lane closes for everybody, and trips if
+    // it does not open again.
+    let is_busy = matches!(error.kind, FailureKind::RateLimited | FailureKind::Overloaded);
+    *failures += u32::from(!is_busy);
+    // A provider that cannot be reached trips its lane after a few calls of anybody: then it
+    // is known how to park. Until that, no item is given up for it.
+    let bound = match error.kind {
+        FailureKind::Unreachable => UNREACHABLE_TRIES.max(job.order.retries),
+        _ => job.order.retries,
+    };
+    match error.kind.retry() {
+        RetryClass::Never => Some(Tried::Never),
+        // The lane is tripped; going through the gate again finds out how to park.
+        RetryClass::OtherModel if error.kind.is_terminal() => None,
+        RetryClass::OtherModel => Some(Tried::NextModel),
+        _ if *failures > bound => Some(Tried::NextModel),
+        RetryClass::Now => None,
+        // The lane itself keeps everybody waiting for as long as the provider asked.
+        RetryClass::After if is_busy => None,
+        RetryClass::After => {
+            let wait = backoff(*failures, error.retry_after, job.random.as_ref());
+            if source == Source::Joined {
+                // Whoever takes the lead now waits; all others wait for that one.
+                joining.pause = Some(wait);
+                return None;
+            }
+            let waited = job.unless_stopped(tokio::time::sleep(wait)).await;
+            waited.is_none().then_some(Tried::Stopped)
+        }
+    }
 }
 
 /// A call under way, as meters count it; dropped when its agent is cancelled or panics.
@@ -403,6 +456,15 @@ impl<'a> Underway<'a> {
         }
         self.meters.call_ended(place, answered, usage, billed);
     }
+
+    /// It never left.
+    fn held_back(mut self) {
+        self.reserved = None;
+        if let Some(share) = self.share.take() {
+            share.held_back();
+        }
+        self.meters.call_held_back();
+    }
 }
 
 impl Drop for Underway<'_> {
@@ -423,13 +485,6 @@ fn judge<T>(finish: Finish, text: &str, check: &impl Fn(&str) -> Result<T, Strin
     }
 }
 
-/// How the gates end a try of a model.
-enum GateEnd {
-    Denied,
-    Park(StopReason),
-    Stopped,
-}
-
 impl<T> From<GateEnd> for Tried<T> {
     fn from(end: GateEnd) -> Tried<T> {
         match end {
@@ -438,148 +493,4 @@ impl<T> From<GateEnd> for Tried<T> {
             GateEnd::Stopped => Tried::Stopped,
         }
     }
-}
-
-/// A call that came through, and what the privacy gate cut out of it.
-struct Passed {
-    way: Way,
-    cut: Cut,
-}
-
-/// How a call came through.
-enum Way {
-    /// It may be sent; with its place in the shares.
-    Cleared(Box<Call<Cleared>>, Option<Share>),
-    /// It need not be.
-    Brought(Arc<Brought>),
-}
-
-/// Takes a call through all three gates, unless others have what it asks for.
-async fn pass_gates(
-    job: &JobContext,
-    question: &Question,
-    model: &Arc<Model>,
-    turns: Vec<Turn>,
-    joining: &mut Joining,
-    log: &mut Log,
-) -> Result<Passed, GateEnd> {
-    let lane = job.lane(model);
-    let mut gate_tries = 0;
-    loop {
-        if job.is_stopping() {
-            return Err(GateEnd::Stopped);
-        }
-        let draft = Call::draft(Request {
-            job: job.order.id.clone(),
-            item: question.item,
-            model: model.clone(),
-            system: question.rendered.system.clone(),
-            turns: turns.clone(),
-            schema: question.schema.clone(),
-            max_tokens: question.max_tokens.min(model.max_output),
-            level: question.level,
-            shared: question.shared.clone(),
-        });
-        let Some(passed) = job.unless_stopped(pass(job, lane, draft, joining)).await else {
-            return Err(GateEnd::Stopped);
-        };
-        let refusal = match passed {
-            Ok(passed) => {
-                if let Way::Cleared(..) = &passed.way {
-                    log.redactions += passed.cut.values();
-                }
-                return Ok(passed);
-            }
-            Err(refusal) => refusal,
-        };
-        match refusal {
-            Refusal::GateDown if gate_tries < GATE_TRIES => {
-                gate_tries += 1;
-                let wait = backoff(1, None, job.random.as_ref());
-                if job.unless_stopped(tokio::time::sleep(wait)).await.is_none() {
-                    return Err(GateEnd::Stopped);
-                }
-            }
-            Refusal::GateDown => {
-                // Not the item's fault: it stays pending.
-                log.refused(model, "a gate did not come back after its restart".into());
-                return Err(GateEnd::Stopped);
-            }
-            Refusal::Denied(why) => {
-                log.refused(model, why);
-                return Err(GateEnd::Denied);
-            }
-            Refusal::Park(reason) => {
-                log.refused(model, reason.to_string());
-                return Err(GateEnd::Park(reason));
-            }
-            Refusal::Store(error) => {
-                job.stop(StopReason::Store(error));
-                return Err(GateEnd::Stopped);
-            }
-        }
-    }
-}
-
-enum Refusal {
-    GateDown,
-    Denied(String),
-    Park(StopReason),
-    Store(crate::ports::StoreError),
-}
-
-async fn pass(
-    job: &JobContext,
-    lane: &super::context::LaneHandle,
-    draft: Call<Draft>,
-    joining: &mut Joining,
-) -> Result<Passed, Refusal> {
-    use crate::gates::privacy::PrivacyRefusal;
-    let screened = job.privacy.screen(draft, lane.spec.zone).await.map_err(|refusal| match refusal {
-        PrivacyRefusal::Down(_) => Refusal::GateDown,
-        PrivacyRefusal::Unrecorded(error) => Refusal::Store(error),
-        denied @ (PrivacyRefusal::Denied { .. }
-        | PrivacyRefusal::Legal { .. }
-        | PrivacyRefusal::Unseen(_)) => Refusal::Denied(denied.to_string()),
-    })?;
-    let cut = screened.cut();
-    if let Some(brought) = joining.look(job, screened.request()).await {
-        return Ok(Passed { way: Way::Brought(brought), cut });
-    }
-    if let Some(pause) = joining.pause.take() {
-        tokio::time::sleep(pause).await;
-    }
-    let share = take_share(job, lane).await?;
-    let funded = job.budget.fund(screened).await.map_err(|refusal| match refusal {
-        BudgetRefusal::Down(_) => Refusal::GateDown,
-        BudgetRefusal::Store(error) => Refusal::Store(error),
-        short @ (BudgetRefusal::Short(_) | BudgetRefusal::NeedsApproval { .. }) => {
-            Refusal::Park(StopReason::Budget(short.to_string()))
-        }
-        open @ BudgetRefusal::Open(_) => Refusal::Denied(open.to_string()),
-        no_price @ BudgetRefusal::NoPrice(_) => Refusal::Denied(no_price.to_string()),
-    })?;
-    job.funded();
-    let cleared = lane.rate.clear(funded).await.map_err(|refusal| match refusal {
-        RateRefusal::Down(_) => Refusal::GateDown,
-        RateRefusal::Store(error) => Refusal::Store(error),
-        RateRefusal::Tripped(trip) => {
-            Refusal::Park(StopReason::Tripped { provider: lane.spec.id.clone(), trip })
-        }
-    })?;
-    Ok(Passed { way: Way::Cleared(Box::new(cleared), share), cut })
-}
-
-/// Counts the call against its provider's share, where there are ceilings.
-async fn take_share(job: &JobContext, lane: &super::context::LaneHandle) -> Result<Option<Share>, Refusal> {
-    let Some(shares) = &job.shared.shares else { return Ok(None) };
-    let refused = match shares.begin(&lane.spec.id).await {
-        Ok(share) => return Ok(Some(share)),
-        Err(over) => over.to_string(),
-    };
-    job.meters.over_share();
-    Err(match shares.when_over() {
-        WhenOver::Deny => Refusal::Denied(refused),
-        WhenOver::Defer => Refusal::Park(StopReason::Share(refused)),
-    })
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use futures_util::future::{Either, select};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
 use super::agent::{self, AgentEnd, AgentRef, Note};
 use super::cohort::Finished;
@@ -16,6 +17,7 @@ use super::job;
 use super::meters::JobMeters;
 use super::order::{CohortPlan, JobOrder, StopReason};
 use super::turnstile::Turnstile;
+use crate::call::Standing;
 use crate::gates::budget::BudgetGate;
 use crate::gates::privacy::PrivacyGate;
 use crate::gates::rate::RateGate;
@@ -77,6 +79,8 @@ impl Follower {
 /// What all agents of a job share.
 pub(crate) struct JobContext {
     pub(crate) order: JobOrder,
+    /// When the job has to have ended.
+    pub(crate) deadline: Option<Instant>,
     pub(crate) script: Arc<dyn Script>,
     pub(crate) items: Arc<dyn Items>,
     pub(crate) answers: Arc<dyn Answers>,
@@ -104,6 +108,12 @@ impl JobContext {
         &self.lanes[&model.provider]
     }
 
+    /// How a call of the job stands in line when it is made for the first time.
+    pub(crate) fn standing(&self) -> Standing {
+        let JobOrder { class, weight, .. } = self.order;
+        Standing { class, weight, deadline: self.deadline, ..Standing::default() }
+    }
+
     /// Stops the job: no new turns, no new calls. The first reason stays, but cancelling
     /// overrides every other one.
     pub(crate) fn stop(&self, reason: StopReason) {
@@ -129,6 +139,8 @@ impl JobContext {
     /// holds for all others as well, and so stops the job.
     pub(crate) fn holds_for_all(&self, reason: &StopReason) -> bool {
         match reason {
+            // Who is too late stops nobody who is before it in line.
+            StopReason::Deadline => false,
             StopReason::Budget(_) => self.unaffordable.fetch_add(1, Ordering::Relaxed) + 1 >= UNAFFORDABLE,
             _ => true,
         }

@@ -161,6 +161,12 @@ impl JobMeters {
         }
     }
 
+    /// A call was held back in the end: it was none.
+    pub(crate) fn call_held_back(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// A call was dropped on its way: it counts as paid.
     pub(crate) fn call_lost(&self, reserved: Micros) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::gates::budget::Terms;
 use crate::gates::meter::Trip;
+use crate::gates::room::Class;
 use crate::guard::pressure::LowDisk;
 use crate::level::Level;
 use crate::model::{Model, ProviderId};
@@ -66,6 +67,10 @@ pub struct JobOrder {
     pub failure_rule: Option<FailureRule>,
     /// How long the job may run from now.
     pub deadline: Option<Duration>,
+    /// How urgent its calls are.
+    pub class: Class,
+    /// Its share beside other jobs of its class; at least 1.
+    pub weight: u16,
     /// How many answers one reduce step sums up; `None` for no reduce.
     pub reduce_group: Option<usize>,
     /// What holds for its money beside the caps.
@@ -118,7 +123,8 @@ impl std::fmt::Display for StopReason {
             StopReason::Cancelled => f.write_str("cancelled by request"),
             StopReason::Budget(what) => write!(f, "budget reached: {what}"),
             StopReason::Tripped { provider, trip } => {
-                write!(f, "{} ({provider}): {}", trip.kind.words(), trip.message)
+                write!(f, "{} ({provider}): {}", trip.kind.words(), trip.message)?;
+                trip.retry_at.map_or(Ok(()), |at| write!(f, "; try again at {at}"))
             }
             StopReason::Share(what) => f.write_str(what),
             StopReason::FailureRate { failed, of } => {

@@ -14,7 +14,7 @@ mod machine;
 mod provider;
 mod stores;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use empire_actors::failure::{Billing, CallError, FailureKind};
 use empire_actors::gates::book::Scope;
 use empire_actors::gates::budget::Cap;
 use empire_actors::gates::detect::{Detector, Rules};
+use empire_actors::gates::room::Class;
 use empire_actors::kernel::control::Failure;
 use empire_actors::level::{Level, Zone};
 use empire_actors::model::{Limits, Model, ProviderId, ProviderSpec, Structured, Thinking};
@@ -105,14 +106,14 @@ pub fn error(kind: FailureKind) -> CallError {
 }
 
 pub fn spec(id: &str, zone: Zone, concurrency: u32) -> ProviderSpec {
-    let limits = Limits {
-        concurrency,
-        requests_per_minute: None,
-        requests_per_hour: None,
-        requests_per_day: None,
-        tokens_per_minute: None,
-    };
-    ProviderSpec { id: id.into(), zone, limits, cap: None }
+    ProviderSpec {
+        id: id.into(),
+        zone,
+        limits: Limits::slots(concurrency),
+        model_limits: BTreeMap::new(),
+        switch_after: None,
+        cap: None,
+    }
 }
 
 impl Bench {
@@ -139,6 +140,8 @@ impl Bench {
             retries: 2,
             failure_rule: None,
             deadline: None,
+            class: Class::Normal,
+            weight: 1,
             reduce_group: None,
             terms: Default::default(),
             alerts: vec![50, 80, 95],
@@ -264,7 +267,7 @@ impl Bench {
 
     /// Why items died, with how many each.
     pub fn dead(&self) -> Vec<(String, usize)> {
-        let mut reasons = std::collections::BTreeMap::<String, usize>::new();
+        let mut reasons = BTreeMap::<String, usize>::new();
         for record in self.results.all(Part::Item) {
             if let Verdict::Dead(why) = record.verdict {
                 *reasons.entry(why).or_default() += 1;

@@ -107,7 +107,10 @@ pub fn usage_of(request: &Request) -> Usage {
 impl Provider for FakeProvider {
     fn send(&self, call: Call<Cleared>) -> BoxFuture<'_, Exchange> {
         Box::pin(async move {
-            let (request, receipt) = call.open();
+            let (request, receipt) = match call.open() {
+                Ok(opened) => opened,
+                Err(not_sent) => return *not_sent,
+            };
             let now = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
             let _in_flight = InFlight(&self.in_flight);
             self.peak.fetch_max(now, Ordering::Relaxed);

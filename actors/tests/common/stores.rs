@@ -100,7 +100,7 @@ struct LedgerLog {
     /// The calls of these have left.
     left: BTreeSet<HoldId>,
     settled: Vec<Settlement>,
-    noted: Vec<(ProviderId, UnixMillis)>,
+    noted: Vec<(ProviderId, Sent)>,
     wrongs: Vec<String>,
 }
 
@@ -215,18 +215,23 @@ impl Ledger for FakeLedger {
         &self,
         provider: &ProviderId,
         since: UnixMillis,
-    ) -> BoxFuture<'_, Result<Vec<UnixMillis>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<Sent>, StoreError>> {
         let log = self.log.lock();
         let paid = log.settled.iter().filter(|settled| settled.hold.provider == *provider);
-        let free = log.noted.iter().filter(|(noted, _)| noted == provider).map(|(_, at)| *at);
-        let mut sent: Vec<_> =
-            paid.map(|settled| settled.sent_at).chain(free).filter(|at| *at >= since).collect();
-        sent.sort_unstable();
+        let paid = paid.map(|settled| Sent {
+            at: settled.sent_at,
+            model: settled.hold.model.as_str().into(),
+            calls: 1,
+            tokens: 0,
+        });
+        let noted = log.noted.iter().filter(|(noted, _)| noted == provider).map(|(_, sent)| sent.clone());
+        let mut sent: Vec<_> = paid.chain(noted).filter(|sent| sent.at >= since).collect();
+        sent.sort_unstable_by_key(|sent| sent.at);
         Box::pin(async { Ok(sent) })
     }
 
-    fn note_sent(&self, provider: &ProviderId, at: UnixMillis) -> BoxFuture<'static, Result<(), StoreError>> {
-        self.log.lock().noted.push((provider.clone(), at));
+    fn note_sent(&self, provider: &ProviderId, sent: Sent) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.log.lock().noted.push((provider.clone(), sent));
         Box::pin(async {
             tokio::time::sleep(COMMIT).await;
             Ok(())

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use empire_actors::gates::room::Class;
 use empire_actors::level::Level;
 use empire_actors::money::Micros;
 use empire_actors::route::rules::{CacheMode, Fallback, Policy};
@@ -144,6 +145,13 @@ pub(super) fn deadline(value: &Value) -> Read<Duration> {
     let span: jiff::Span = value.as_str().ok_or_else(bad)?.trim().parse().map_err(|_| bad())?;
     let span = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| bad())?;
     Duration::try_from(span).ok().filter(|span| !span.is_zero()).ok_or_else(bad)
+}
+
+pub(super) fn priority(value: &Value) -> Read<Class> {
+    let found = Class::ALL.into_iter().find(|class| value.as_str() == Some(class.as_str()));
+    found.ok_or_else(|| {
+        format!("must be one of {}, it is {}", Class::ALL.map(Class::as_str).join(", "), shown(value))
+    })
 }
 
 pub(super) fn max_tokens(value: &Value) -> Read<u32> {

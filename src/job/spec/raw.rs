@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use empire_actors::gates::room::Class;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::Value;
@@ -85,6 +86,11 @@ pub(super) struct RawSpec {
     #[serde(default)]
     #[schemars(schema_with = "text")]
     pub(super) deadline: Field,
+    /// How urgent its calls are beside those of other jobs: `interactive`, `normal` (if not
+    /// given) or `batch`.
+    #[serde(default)]
+    #[schemars(schema_with = "priority")]
+    pub(super) priority: Field,
     /// Output tokens to request for one item; 512 if not given.
     #[serde(default)]
     #[schemars(schema_with = "max_tokens")]
@@ -140,6 +146,10 @@ fn text(_: &mut SchemaGenerator) -> Schema {
 
 fn role(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"enum": Role::ALL.map(Role::as_str)})
+}
+
+fn priority(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"enum": Class::ALL.map(Class::as_str)})
 }
 
 fn privacy(_: &mut SchemaGenerator) -> Schema {

@@ -1,0 +1,91 @@
+//! Whose turn it is among those who wait.
+
+use std::time::Duration;
+
+use super::super::meter::breaker::Stop;
+use super::super::meter::{Binding, Now};
+use super::{Chosen, Lane, ModelLane};
+
+impl<T> Lane<T> {
+    /// The waiter whose turn it is: by urgency and age, then by what the models have had.
+    /// `passed` marks models that cannot go.
+    pub(super) fn choose(&mut self, now: Now, passed: u64) -> Option<Chosen> {
+        let retries_left = self.retries < self.retries_allowed();
+        let is_well = self.scope.breaker.is_well();
+        let mut best: Option<(Chosen, u64)> = None;
+        let (mut of_loaded, mut of_others): (Option<Chosen>, Option<Chosen>) = (None, None);
+        for (index, lane) in self.models.iter_mut().enumerate() {
+            if passed & (1 << index.min(63)) != 0 || lane.waiting() == 0 {
+                continue;
+            }
+            let is_well = is_well && lane.scope.breaker.is_well();
+            let Some(chosen) = choose_within(lane, index, now, is_well, retries_left) else { continue };
+            if best.is_none_or(|(best, served)| (chosen.next.rank, lane.served) < (best.next.rank, served)) {
+                best = Some((chosen, lane.served));
+            }
+            let order = |chosen: &Chosen| (chosen.next.rank, chosen.next.entered);
+            if self.loaded == Some(index) {
+                of_loaded = Some(chosen);
+            } else if of_others.as_ref().is_none_or(|other| order(&chosen) < order(other)) {
+                of_others = Some(chosen);
+            }
+        }
+        match self.spec.switch_after {
+            Some(patience) => self.with_least_switching(now, patience, of_loaded, of_others),
+            None => best.map(|(chosen, _)| chosen),
+        }
+    }
+
+    /// Stays with the loaded model while somebody waits for it, unless somebody more urgent wants
+    /// another one, or has waited out the patience since the model was loaded.
+    pub(super) fn with_least_switching(
+        &self,
+        now: Now,
+        patience: Duration,
+        of_loaded: Option<Chosen>,
+        of_others: Option<Chosen>,
+    ) -> Option<Chosen> {
+        let (Some(loaded), Some(other)) = (of_loaded, of_others) else { return of_loaded.or(of_others) };
+        let waited = now.running.saturating_sub(other.next.entered.max(self.loaded_since));
+        let stays =
+            loaded.next.rank < other.next.rank || loaded.next.rank == other.next.rank && waited < patience;
+        Some(if stays { loaded } else { other })
+    }
+
+    /// Lets no more calls be in flight than this machine bears.
+    pub fn narrow(&mut self, permits: u32) {
+        self.machine = permits;
+    }
+
+    /// What the machine stops.
+    pub(super) fn machine_stop(&self) -> Option<Stop> {
+        let is_narrow = self.machine < self.spec.limits.concurrency;
+        (is_narrow && self.scope.in_flight >= self.machine).then_some(Stop::Full(Binding::Machine))
+    }
+
+    /// Whether calls of the loaded model must end before one of `model` goes.
+    pub(super) fn must_drain(&self, model: usize) -> bool {
+        let Some(loaded) = self.loaded.filter(|_| self.spec.switch_after.is_some()) else { return false };
+        loaded != model && self.models[loaded].scope.in_flight > 0
+    }
+}
+
+/// The next one of a model's two rooms. While all is well, those that were turned away before
+/// have waited longest and go first; in a storm, those that were not go first, since they repeat
+/// nothing, and the others within their share.
+fn choose_within<T>(
+    lane: &mut ModelLane<T>,
+    model: usize,
+    now: Now,
+    is_well: bool,
+    retries_left: bool,
+) -> Option<Chosen> {
+    let fresh = lane.fresh.next(now.running).map(|next| Chosen { model, is_retry: false, next });
+    let again = lane.again.next(now.running).map(|next| Chosen { model, is_retry: true, next });
+    match (fresh, again) {
+        (fresh, None) => fresh,
+        (Some(fresh), Some(again)) if is_well && again.next.rank <= fresh.next.rank => Some(again),
+        (Some(fresh), _) => Some(fresh),
+        (None, again) => again.filter(|_| is_well || retries_left),
+    }
+}
