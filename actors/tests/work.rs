@@ -381,3 +381,15 @@ async fn a_carrier_that_panics_has_its_members_go_on_and_nothing_durable_bought_
     bench.assert_all_done();
     assert_eq!(bench.provider("cloud").calls(), 1 + 3 + 8);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_text_that_crashes_the_scanner_does_not_leave_and_stops_nobody_else() {
+    let bench = Bench::new(items(20)).route(spec("cloud", Zone::Cloud, 200), paid(), FakeProvider::good());
+    *bench.audit.crashes_at.lock() = Some(7);
+    let ran = bench.run().await;
+    let asked = bench.provider("cloud").requests();
+    assert!(asked.iter().all(|request| request.item != 7), "nothing leaves unseen");
+    assert_eq!((ran.meters.done, ran.meters.dead), (19, 1), "{:?}", ran.end);
+    let (why, _) = bench.dead()[0].clone();
+    assert!(why.contains("could not be looked at"), "{why}");
+}

@@ -64,6 +64,9 @@ pub enum Blocked {
     /// JSON inside JSON, deeper than is read.
     #[error("the body is nested too deep")]
     Nested,
+    /// The search failed over it.
+    #[error("the search crashed over the text")]
+    Crashed,
 }
 
 /// What a scan found.

@@ -2,6 +2,7 @@
 //! addresses out of whatever leaves the owner's machines. A pool of actors, one a core. Fails
 //! closed: a call that could not be looked at does not go on.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -98,7 +99,7 @@ impl Control for PrivacyActor {
     type Observed = Counts;
 
     async fn handle(&mut self, Look { call, zone, reply }: Look) -> Result<(), Failure> {
-        let verdict = self.screen(call, zone);
+        let verdict = self.screen_safely(call, zone);
         match &verdict {
             Ok(call) if call.cut().values() > 0 => self.counts.redacted += 1,
             Ok(_) => self.counts.passed += 1,
@@ -115,22 +116,47 @@ impl Control for PrivacyActor {
 }
 
 impl PrivacyActor {
-    fn screen(&mut self, call: Call<Draft>, zone: Zone) -> Result<Call<Screened>, PrivacyRefusal> {
+    /// As [`screen`](Self::screen): a text that crashes the search does not leave, and takes nobody
+    /// else's calls with it.
+    fn screen_safely(&mut self, call: Call<Draft>, zone: Zone) -> Result<Call<Screened>, PrivacyRefusal> {
+        let mut open = None;
+        let screen = AssertUnwindSafe(|| self.screen(call, zone, &mut open));
+        if let Ok(verdict) = catch_unwind(screen) {
+            return verdict;
+        }
+        self.clean_schema = None;
+        let refusal = PrivacyRefusal::Unseen(Blocked::Crashed);
+        if let Some(mut decision) = open {
+            decision.act = Act::Deny { reason: refusal.to_string() };
+            self.auditor.record(decision).map_err(PrivacyRefusal::Unrecorded)?;
+        }
+        Err(refusal)
+    }
+
+    /// Decides about a call. The decision stands in `open` until it is recorded.
+    fn screen(
+        &mut self,
+        call: Call<Draft>,
+        zone: Zone,
+        open: &mut Option<Decision>,
+    ) -> Result<Call<Screened>, PrivacyRefusal> {
         let request = call.request();
         let permitted = permit(request.level, &request.model.provider, zone);
         if permitted.is_ok() && !zone.redacts() {
             // Nothing was looked at: the levels decide, and the agent's own record tells them.
             return Ok(Call::screened(call.into_request(), Cut::default()));
         }
-        let mut decision = self.auditor.draft(request, zone);
+        let decision = open.insert(self.auditor.draft(request, zone));
         let mut request = call.into_request();
-        let verdict = permitted.and_then(|()| self.redact(&mut request, zone, &mut decision));
+        let verdict = permitted.and_then(|()| self.redact(&mut request, zone, decision));
         decision.act = match &verdict {
             Ok(cut) if cut.values() == 0 => Act::Allow,
             Ok(cut) => Act::Redact { values: cut.values() },
             Err(refusal) => Act::Deny { reason: refusal.to_string() },
         };
-        self.auditor.record(decision).map_err(PrivacyRefusal::Unrecorded)?;
+        open.take()
+            .map_or(Ok(()), |decision| self.auditor.record(decision))
+            .map_err(PrivacyRefusal::Unrecorded)?;
         Ok(Call::screened(request, verdict?))
     }
 

@@ -23,6 +23,8 @@ pub struct FakeAudit {
     pub decisions: Mutex<Vec<Decision>>,
     /// Whether nothing can be kept.
     pub is_full: AtomicBool,
+    /// The item whose decision crashes whoever makes it.
+    pub crashes_at: Mutex<Option<u32>>,
 }
 
 impl Audit for FakeAudit {
@@ -31,6 +33,7 @@ impl Audit for FakeAudit {
     }
 
     fn decided(&self, decision: Decision) -> Result<(), StoreError> {
+        assert_ne!(Some(decision.item), *self.crashes_at.lock(), "a crash on purpose");
         if self.is_full.load(Ordering::Relaxed) {
             return Err(StoreError::DiskFull);
         }
