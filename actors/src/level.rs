@@ -95,16 +95,24 @@ impl<T> Labelled<T> {
         Labelled { value: make(self.value), level: self.level }
     }
 
-    /// What is made from both, as private as the more private one.
-    #[must_use]
-    pub fn join<U, V>(self, other: Labelled<U>, make: impl FnOnce(T, U) -> V) -> Labelled<V> {
-        Labelled { value: make(self.value, other.value), level: self.level.max(other.level) }
+    /// What is made from it, as private as it is, if it can be made.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub fn try_map<U, E>(self, make: impl FnOnce(T) -> Result<U, E>) -> Result<Labelled<U>, E> {
+        Ok(Labelled { value: make(self.value)?, level: self.level })
     }
 
-    /// The same value, at least this private.
+    /// The value and everything of `others`, as private as the most private one.
     #[must_use]
-    pub fn raised(self, level: Level) -> Labelled<T> {
-        Labelled { value: self.value, level: self.level.max(level) }
+    pub fn with<U>(self, others: impl IntoIterator<Item = Labelled<U>>) -> Labelled<(T, Vec<U>)> {
+        let mut level = self.level;
+        let others = others.into_iter().map(|other| {
+            level = level.max(other.level);
+            other.value
+        });
+        let others = others.collect();
+        Labelled { value: (self.value, others), level }
     }
 }
 
@@ -190,6 +198,15 @@ impl From<Zone> for u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_made_of_several_is_as_private_as_the_most_private() {
+        let secret = [Level::P1, Level::P3, Level::P0].map(|level| Labelled::new(level, level));
+        assert_eq!(Labelled::new((), Level::P1).with(secret).map(drop).level(), Level::P3);
+        assert_eq!(Labelled::new(1, Level::P2).with([Labelled::new(2, Level::P0)]).level(), Level::P2);
+        let failed: Result<Labelled<()>, &str> = Labelled::new(1, Level::P2).try_map(|_| Err("no"));
+        assert_eq!(failed, Err("no"));
+    }
 
     #[test]
     fn each_zone_admits_up_to_its_ceiling_and_nothing_above() {

@@ -11,7 +11,7 @@ use super::context::{JobContext, Twin};
 use super::order::StopReason;
 use super::turnstile::Turn;
 use crate::kernel::cell::{Behaviour, CellRef, Step};
-use crate::level::Level;
+use crate::level::Labelled;
 use crate::money::{Micros, Usage};
 use crate::ports::{Item, Part, ResultRecord, StoreError, Try, Verdict};
 
@@ -111,7 +111,7 @@ impl Agent {
 
     async fn work_alone(&mut self, job: &Arc<JobContext>, item: &Item, turn: Turn) -> AgentEnd {
         let mut log = self.alone.take().map_or_else(Log::default, |log| *log);
-        let verdict = match job.script.render(item) {
+        let verdict = match labelled(job, item).try_map(|item| job.script.render(item)) {
             // Every prompt was rendered once at admission; a row that fails now is a bad row.
             Err(why) => Verdict::Dead(why),
             Ok(rendered) => {
@@ -120,7 +120,6 @@ impl Agent {
                     rendered,
                     schema: job.script.schema(),
                     max_tokens: job.script.max_tokens(1),
-                    level: level_of(job, item),
                     items: 1,
                     // A beginning that no other call has costs more to keep than it saves.
                     shared: job.script.shared().filter(|_| job.order.pending > 1),
@@ -150,7 +149,9 @@ impl Agent {
         turn: Turn,
     ) -> Result<AgentEnd, Box<Log>> {
         let mut log = Log::default();
-        let outcome = match job.script.render_pack(items) {
+        let together =
+            Labelled::new(items, job.order.level).with(items.iter().map(|item| labelled(job, item)));
+        let outcome = match together.try_map(|(items, _)| job.script.render_pack(items)) {
             Err(why) => Outcome::Dead(why),
             Ok(rendered) => {
                 let question = Question {
@@ -158,7 +159,6 @@ impl Agent {
                     rendered,
                     schema: Some(job.script.pack_schema(items.len())),
                     max_tokens: job.script.max_tokens(items.len()),
-                    level: items.iter().map(|item| level_of(job, item)).max().unwrap_or(job.order.level),
                     items: items.len(),
                     shared: None,
                 };
@@ -329,9 +329,9 @@ pub(crate) fn result_record(
     }
 }
 
-/// The level of what an item's prompt says.
-pub(crate) fn level_of(job: &JobContext, item: &Item) -> Level {
-    item.level.map_or(job.order.level, |own| own.max(job.order.level))
+/// An item and how private it is: as its job, or more.
+pub(crate) fn labelled<'a>(job: &JobContext, item: &'a Item) -> Labelled<&'a Item> {
+    Labelled::new(item, item.level.map_or(job.order.level, |own| own.max(job.order.level)))
 }
 
 /// Shares out a pack's cost and usage by the size of rows, so that the sums stay exact. The call

@@ -15,7 +15,7 @@ use super::reuse::{Joining, Landing, Source};
 use crate::call::{Call, Cleared, SharedPrefix, Standing, Turn};
 use crate::failure::{CallError, FailureKind, RetryClass};
 use crate::guard::pressure::GuardLevel;
-use crate::level::Level;
+use crate::level::{Labelled, Level};
 use crate::model::{Model, ProviderId};
 use crate::money::{Micros, Usage};
 use crate::ports::{Exchange, Finish, Rendered, Reply, Try, TryOutcome, backoff};
@@ -30,14 +30,12 @@ const UNREACHABLE_TRIES: u32 = 10;
 pub(crate) struct Question {
     /// The item's number, for records.
     pub(crate) item: u32,
-    /// The prompt.
-    pub(crate) rendered: Rendered,
+    /// The prompt, and how private it is.
+    pub(crate) rendered: Labelled<Rendered>,
     /// What the answer must fit.
     pub(crate) schema: Option<Arc<Value>>,
     /// Output tokens at most.
     pub(crate) max_tokens: u32,
-    /// How private it is.
-    pub(crate) level: Level,
     /// How many items it carries.
     pub(crate) items: usize,
     /// What the job's other calls begin with as well.
@@ -45,11 +43,16 @@ pub(crate) struct Question {
 }
 
 impl Question {
+    /// How private it is.
+    pub(super) fn level(&self) -> Level {
+        self.rendered.level()
+    }
+
     /// Bytes of all that is asked.
     fn bytes(&self) -> u64 {
         let schema = self.schema.as_ref().map_or(0, |schema| schema.to_string().len());
-        let system = self.rendered.system.as_ref().map_or(0, String::len);
-        (schema + system + self.rendered.prompt.len()) as u64
+        let Rendered { system, prompt } = self.rendered.get();
+        (schema + system.as_ref().map_or(0, String::len) + prompt.len()) as u64
     }
 }
 
@@ -148,7 +151,7 @@ pub(crate) async fn ask<T: Checked>(
     let mut all_parked = true;
     let mut outcome = None;
     let zone_of = |model: &Arc<Model>| job.lane(model).spec.zone;
-    let origin = rules::origin(job.order.route.iter().map(zone_of), question.level);
+    let origin = rules::origin(job.order.route.iter().map(zone_of), question.level());
     let bytes = question.bytes();
     for (place, model) in job.order.route.iter().enumerate() {
         let crossing = match rules::crossing(job.order.rules.fallback, origin, zone_of(model)) {
@@ -224,7 +227,7 @@ async fn ask_model<T: Checked>(
     check: &impl Fn(&str) -> Result<T, String>,
     log: &mut Log,
 ) -> Tried<T> {
-    let mut turns = vec![Turn::user(&question.rendered.prompt)];
+    let mut turns = vec![Turn::user(&question.rendered.get().prompt)];
     let (mut failures, mut repaired) = (0, false);
     let mut standing = first_standing(job, question, place);
     let mut joining = Joining::default();
@@ -273,7 +276,7 @@ async fn ask_model<T: Checked>(
             (None, Ok(answer)) => {
                 log.note(model, back.source.answered(), back.took);
                 let is_whole = answer.is_whole();
-                log.landing = joining.answered(job, question.level, model, reply, is_whole);
+                log.landing = joining.answered(job, question.level(), model, reply, is_whole);
                 return Tried::Answered(answer);
             }
             (None, Err(why)) => why,
@@ -298,11 +301,11 @@ async fn ask_model<T: Checked>(
 /// How a call to the model at `place` of the route stands in line at first.
 fn first_standing(job: &JobContext, question: &Question, place: usize) -> Standing {
     let zone_of = |model: &Arc<Model>| job.lane(model).spec.zone;
-    let origin = rules::origin(job.order.route.iter().map(zone_of), question.level);
+    let origin = rules::origin(job.order.route.iter().map(zone_of), question.level());
     // What may not go to any other model waits for this one.
     let is_open = |other: &Arc<Model>| {
         let zone = zone_of(other);
-        zone.admits(question.level) && rules::crossing(job.order.rules.fallback, origin, zone).is_ok()
+        zone.admits(question.level()) && rules::crossing(job.order.rules.fallback, origin, zone).is_ok()
     };
     let has_other = job.order.route[place + 1..].iter().any(is_open);
     Standing { has_other, ..job.standing() }

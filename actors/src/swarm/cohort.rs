@@ -345,7 +345,7 @@ fn units(job: &JobContext, chunk: &Chunk, indices: &[u16], leaders: &[bool]) -> 
     let mut starts = Vec::new();
     let mut current: Option<(usize, crate::level::Level)> = None;
     for (place, index) in indices.iter().enumerate() {
-        let level = agent::level_of(job, &chunk.items[usize::from(*index)]);
+        let level = agent::labelled(job, &chunk.items[usize::from(*index)]).level();
         let joins = leaders[place]
             && current.is_some_and(|(count, unit_level)| count < job.order.pack && unit_level == level);
         if joins {

@@ -59,11 +59,11 @@ pub(super) async fn pass_gates(
             job: job.order.id.clone(),
             item: question.item,
             model: model.clone(),
-            system: question.rendered.system.clone(),
+            system: question.rendered.get().system.clone(),
             turns: turns.to_vec(),
             schema: question.schema.clone(),
             max_tokens: question.max_tokens.min(model.max_output),
-            level: question.level,
+            level: question.level(),
             shared: question.shared.clone(),
             standing,
         });

@@ -11,6 +11,7 @@ use super::agent::result_record;
 use super::attempt::{self, Log, Outcome, Question};
 use super::context::JobContext;
 use super::order::StopReason;
+use crate::level::Labelled;
 use crate::ports::{Item, Part, Verdict};
 
 /// Steps under way at once.
@@ -94,14 +95,14 @@ async fn step(
     let rendered = match job.script.render_reduce(answers, last) {
         None => return Err(None),
         Some(Err(why)) => return Err(Some(Err(why))),
-        Some(Ok(rendered)) => rendered,
+        // It is made from answers of any row.
+        Some(Ok(rendered)) => Labelled::new(rendered, job.order.highest_level),
     };
     let question = Question {
         item: 0,
         rendered,
         schema: None,
         max_tokens: job.script.reduce_max_tokens(),
-        level: job.order.highest_level,
         items: 1,
         shared: None,
     };
