@@ -99,7 +99,7 @@ impl Control for PrivacyActor {
     type Observed = Counts;
 
     async fn handle(&mut self, Look { call, zone, reply }: Look) -> Result<(), Failure> {
-        let verdict = self.screen_safely(call, zone);
+        let verdict = self.screen(call, zone);
         match &verdict {
             Ok(call) if call.cut().values() > 0 => self.counts.redacted += 1,
             Ok(_) => self.counts.passed += 1,
@@ -116,47 +116,25 @@ impl Control for PrivacyActor {
 }
 
 impl PrivacyActor {
-    /// As [`screen`](Self::screen): a text that crashes the search does not leave, and takes nobody
-    /// else's calls with it.
-    fn screen_safely(&mut self, call: Call<Draft>, zone: Zone) -> Result<Call<Screened>, PrivacyRefusal> {
-        let mut open = None;
-        let screen = AssertUnwindSafe(|| self.screen(call, zone, &mut open));
-        if let Ok(verdict) = catch_unwind(screen) {
-            return verdict;
-        }
-        self.clean_schema = None;
-        let refusal = PrivacyRefusal::Unseen(Blocked::Crashed);
-        if let Some(mut decision) = open {
-            decision.act = Act::Deny { reason: refusal.to_string() };
-            self.auditor.record(decision).map_err(PrivacyRefusal::Unrecorded)?;
-        }
-        Err(refusal)
-    }
-
-    /// Decides about a call. The decision stands in `open` until it is recorded.
-    fn screen(
-        &mut self,
-        call: Call<Draft>,
-        zone: Zone,
-        open: &mut Option<Decision>,
-    ) -> Result<Call<Screened>, PrivacyRefusal> {
+    fn screen(&mut self, call: Call<Draft>, zone: Zone) -> Result<Call<Screened>, PrivacyRefusal> {
         let request = call.request();
         let permitted = permit(request.level, &request.model.provider, zone);
         if permitted.is_ok() && !zone.redacts() {
             // Nothing was looked at: the levels decide, and the agent's own record tells them.
             return Ok(Call::screened(call.into_request(), Cut::default()));
         }
-        let decision = open.insert(self.auditor.draft(request, zone));
+        let mut decision = self.auditor.draft(request, zone);
         let mut request = call.into_request();
-        let verdict = permitted.and_then(|()| self.redact(&mut request, zone, decision));
+        let verdict = permitted.and_then(|()| contained(|| self.redact(&mut request, zone, &mut decision)));
+        if let Err(PrivacyRefusal::Unseen(_)) = verdict {
+            self.clean_schema = None;
+        }
         decision.act = match &verdict {
             Ok(cut) if cut.values() == 0 => Act::Allow,
             Ok(cut) => Act::Redact { values: cut.values() },
             Err(refusal) => Act::Deny { reason: refusal.to_string() },
         };
-        open.take()
-            .map_or(Ok(()), |decision| self.auditor.record(decision))
-            .map_err(PrivacyRefusal::Unrecorded)?;
+        self.auditor.record(decision).map_err(PrivacyRefusal::Unrecorded)?;
         Ok(Call::screened(request, verdict?))
     }
 
@@ -224,6 +202,11 @@ impl PrivacyActor {
     }
 }
 
+/// What `search` says. A text that crashes it does not leave, and takes nobody else's calls with it.
+fn contained(search: impl FnOnce() -> Result<Cut, PrivacyRefusal>) -> Result<Cut, PrivacyRefusal> {
+    catch_unwind(AssertUnwindSafe(search)).unwrap_or(Err(PrivacyRefusal::Unseen(Blocked::Crashed)))
+}
+
 /// The way to the privacy gate. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct PrivacyGate {
@@ -269,5 +252,17 @@ impl PrivacyGate {
     pub async fn screen(&self, call: Call<Draft>, zone: Zone) -> Result<Call<Screened>, PrivacyRefusal> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.pool.len();
         self.pool[turn].ask(|reply| Look { call, zone, reply }).await?
+    }
+}
+
+#[cfg(all(test, not(empire_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_that_crashes_lets_nothing_out() {
+        let crashed = contained(|| panic!("over this text")).unwrap_err();
+        assert_eq!(crashed, PrivacyRefusal::Unseen(Blocked::Crashed));
+        assert_eq!(contained(|| Ok(Cut::default())).unwrap().values(), 0);
     }
 }
