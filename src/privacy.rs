@@ -1,5 +1,6 @@
 //! What is private: files by their place, and the owner's own secrets.
 
+pub mod keychain;
 mod own;
 pub mod rules;
 pub mod screen;

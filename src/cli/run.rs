@@ -113,7 +113,7 @@ pub(super) async fn resume(context: &Context, args: ResumeArgs, dead: bool) -> R
         (true, Some(given)) => Some(given),
         (true, None) => Some(read_scenario(&store, &job.id)),
     };
-    let config = context.place.load_config()?;
+    let config = context.place.load_unlocked()?;
     let budget = args.budget.or(job.setup.budget);
     // The input was read in when the job was created, so whatever it names now is not read.
     let rules = context.place.rules(&config)?;
@@ -248,7 +248,7 @@ struct Opened {
 
 impl Opened {
     async fn new(context: &Context, args: &SpecArgs) -> Result<Opened, CommandError> {
-        let config: Config = context.place.load_config()?;
+        let config: Config = context.place.load_unlocked()?;
         let spec = read_spec(&args.job)?;
         let home = context.place.home_of(args.sim.is_some())?;
         let rules = context.place.rules(&config)?;

@@ -28,6 +28,7 @@ use crate::job::{AdmitError, ChunkRows, InputSource, JobScript, JobSpec, Pack, T
 use crate::plan::{
     MoneyLimit, PackChoice, Plan, PlanInput, ReduceSize, RouteStep, SampleStats, Thresholds, pack_for,
 };
+use crate::privacy::keychain::Keychain;
 use crate::privacy::rules::RulesInForce;
 use crate::providers;
 use crate::sim::{Scenario, Simulator};
@@ -50,14 +51,21 @@ pub struct Place {
 }
 
 impl Place {
-    /// The effective configuration.
+    /// The effective configuration, without the keys that are in the keychain.
     pub fn load_config(&self) -> Result<Config, CommandError> {
         Ok(Config::load(self.home.dir(), self.config.as_deref(), &system_env)?)
     }
 
+    /// The effective configuration with every key that there is, to make calls with.
+    pub fn load_unlocked(&self) -> Result<Config, CommandError> {
+        let mut config = self.load_config()?;
+        config.unlock(&Keychain::system())?;
+        Ok(config)
+    }
+
     /// The rules of the privacy gate, the owner's own secrets among them.
     pub fn rules(&self, config: &Config) -> Result<RulesInForce, CommandError> {
-        let own = config.own_secrets(&system_env).map_err(CommandError::bad_input)?;
+        let own = config.own_secrets(&system_env, &Keychain::system()).map_err(CommandError::bad_input)?;
         let allowed = config.privacy.allow.keys().cloned();
         let detector = |rules| Detector::new(rules).with_own(own).with_allowed(allowed);
         Ok(RulesInForce::new(self.home.dir(), detector)?)
@@ -293,8 +301,8 @@ fn usable_keys(
         let zone = config.providers[&model.provider].spec.zone;
         match config.missing_key(&model.provider) {
             // What privacy refuses anyway needs no key.
-            Some(variable) if zone.admits(spec.privacy) => {
-                let what = format!("{} has no key: set {variable}", model.provider);
+            Some(remedy) if zone.admits(spec.privacy) => {
+                let what = format!("{} has no key: {remedy}", model.provider);
                 if spec.route.is_some() {
                     return Err(CommandError::bad_input(format!(
                         "{}: `route`: {what}, or leave {} out of the route",
