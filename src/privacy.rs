@@ -7,4 +7,4 @@ pub mod screen;
 mod sources;
 
 pub use own::{OwnSource, OwnSourceError};
-pub use sources::{SourceRule, SourceRules};
+pub use sources::{SourceRule, SourceRules, places_of};

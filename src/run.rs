@@ -10,6 +10,7 @@ pub mod engine;
 pub mod error;
 pub mod finish;
 pub mod machine;
+pub mod origin;
 pub mod outputs;
 pub mod prepare;
 pub mod progress;
