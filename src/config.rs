@@ -10,6 +10,7 @@ mod build;
 mod duration;
 mod error;
 mod guard;
+mod key;
 mod money;
 mod privacy;
 mod routing;
@@ -32,10 +33,12 @@ pub use budget::{ActionPrice, Budget};
 pub use duration::{DurationError, HumaneDuration};
 pub use error::{ConfigError, Place};
 pub use guard::GuardSetting;
+pub use key::KeySource;
 pub use money::EuroRate;
 pub use privacy::{Privacy, RegisterError};
 pub use routing::{CacheSetting, Routing};
 
+use crate::privacy::keychain::Keychain;
 use error::hint;
 use tree::{Node, Table, Value};
 
@@ -97,9 +100,9 @@ pub struct ProviderSetting {
     pub dialect: Dialect,
     /// Where it is, without a slash at the end.
     pub base_url: String,
-    /// The variable that holds its key; `None` if it needs none.
-    pub key_env: Option<String>,
-    /// Its key, if the variable is set.
+    /// Where its key comes from; `None` if it needs none.
+    pub key_source: Option<KeySource>,
+    /// Its key, if it is there. One in the keychain is read by [`Config::unlock`].
     pub key: Option<SecretString>,
     /// How long connecting may take.
     pub connect_timeout: Duration,
@@ -215,11 +218,27 @@ impl Config {
         default.cloned().ok_or_else(|| ConfigError::NoDefaultModel { provider: name.to_owned() })
     }
 
-    /// The variable that must be set before this provider can be called, if it is not.
+    /// What must be done before this provider can be called, if it has no key and needs one.
     #[must_use]
     pub fn missing_key(&self, provider: &ProviderId) -> Option<String> {
         let setting = self.providers.get(provider)?;
-        setting.key_env.clone().filter(|_| setting.key.is_none())
+        setting.key_source.as_ref().filter(|_| setting.key.is_none()).map(KeySource::remedy)
+    }
+
+    /// Reads the providers' keys that are in the keychain.
+    ///
+    /// # Errors
+    /// The keychain cannot be read, or holds something else than a key. The other keys are there.
+    pub fn unlock(&mut self, keychain: &Keychain) -> Result<(), ConfigError> {
+        let mut outcome = Ok(());
+        for setting in self.providers.values_mut() {
+            match setting.key_in(keychain) {
+                Ok(None) => {}
+                Ok(key) => Arc::make_mut(setting).key = key,
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        outcome
     }
 
     /// The same configuration with every provider at a simulator, which takes any key. Zones are
@@ -236,7 +255,7 @@ impl Config {
                 Dialect::OpenAi => format!("{base}/v1"),
                 Dialect::Ollama | Dialect::Anthropic => base.to_owned(),
             };
-            setting.key = setting.key_env.as_ref().map(|_| SecretString::from(SIMULATED_KEY));
+            setting.key = setting.key_source.as_ref().map(|_| SecretString::from(SIMULATED_KEY));
             setting.spec.zone = setting.spec.zone.max(most_trusted);
             Arc::new(setting)
         };

@@ -1,9 +1,10 @@
 //! What is private: files by their place, and the owner's own secrets.
 
+pub mod keychain;
 mod own;
 pub mod rules;
 pub mod screen;
 mod sources;
 
 pub use own::{OwnSource, OwnSourceError};
-pub use sources::{SourceRule, SourceRules};
+pub use sources::{SourceRule, SourceRules, places_of};

@@ -39,7 +39,7 @@ pub use balance::balance;
 pub use client::{ClientError, Clients};
 pub use probe::{ProbeReport, probe};
 
-use crate::config::{Config, Dialect, ProviderSetting};
+use crate::config::{Config, Dialect, KeySource, ProviderSetting};
 use answer::Answer;
 
 /// How long a list of models may take.
@@ -203,7 +203,7 @@ fn headers(setting: &ProviderSetting) -> Option<HeaderMap> {
     if setting.dialect == Dialect::Anthropic {
         headers.insert(HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"));
     }
-    if setting.key_env.is_some() {
+    if setting.key_source.is_some() {
         let key = setting.key.as_ref()?.expose_secret();
         let (name, value) = match setting.dialect {
             Dialect::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
@@ -217,11 +217,11 @@ fn headers(setting: &ProviderSetting) -> Option<HeaderMap> {
 }
 
 fn no_key(setting: &ProviderSetting) -> CallError {
-    let variable = setting.key_env.as_deref().unwrap_or_default();
+    let remedy = setting.key_source.as_ref().map(KeySource::remedy).unwrap_or_default();
     CallError {
         kind: FailureKind::Unauthorised,
         status: None,
-        message: format!("there is no usable key for {}: set {variable}", setting.spec.id),
+        message: format!("there is no usable key for {}: {remedy}", setting.spec.id),
         retry_after: None,
         billing: Billing::Nothing,
     }

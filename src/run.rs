@@ -11,6 +11,7 @@ pub mod error;
 pub mod finish;
 pub mod limits;
 pub mod machine;
+pub mod origin;
 pub mod outputs;
 pub mod prepare;
 pub mod progress;

@@ -39,6 +39,12 @@ const HOMES: &[Home] = &[
         places: &["src/store", "tests/support"],
         why: "the store hides its database",
     },
+    Home {
+        name: "keyring_core",
+        // A test puts a secret there.
+        places: &["src/privacy/keychain", "tests/privacy_gate"],
+        why: "the keychain is read in one place; use `privacy::keychain`",
+    },
     Home { name: "redis", places: &["src/queue"], why: "the queue hides its broker" },
     Home {
         name: "reqwest",

@@ -52,6 +52,80 @@ fn a_file_is_as_private_as_its_place_whatever_the_job_says() {
     assert_eq!((sick.received("kimi"), sick.received("ollama") > 0), (0, true));
 }
 
+/// Runs a job on kimi alone until its budget is used up, in a folder that is not private.
+fn paused_by_its_budget(world: &World, sim: &Sim, name: &str, spec: &str, args: &[&str]) -> u64 {
+    let job = world.write(spec, &kimi_job(name, "none.csv", "budget: 0.01\nclamp: false"));
+    let job = job.display().to_string();
+    let run = ["swarm", "run", &job, "--sim", &sim.url, "--yes"];
+    world.run(&[&run[..], args].concat()).exits(4).shows("budget");
+    assert!(world.account(name).done > 0 && world.account(name).pending > 0);
+    sim.received("kimi")
+}
+
+#[test]
+fn a_rule_that_is_made_later_holds_for_a_job_that_goes_on() {
+    let world = World::new("");
+    let sim = Sim::start(&world, "name: quick\nkimi: {output_tokens: {from: 20, to: 80}}");
+    for folder in ["data", "specs", "home", "elsewhere"] {
+        fs::create_dir_all(world.path(folder)).unwrap();
+    }
+    let rules = |rules: &str| world.write("home/empire.toml", &format!("[privacy.sources]\n{rules}"));
+    let rows = world.write("data/rows.csv", &csv_rows(400));
+    let link = world.path("elsewhere/link.csv");
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(&rows, &link).unwrap();
+    #[cfg(not(unix))]
+    fs::copy(&rows, &link).unwrap();
+    let by_input = paused_by_its_budget(&world, &sim, "by-input", "job.yaml", &["--input", "data/rows.csv"]);
+    assert!(by_input > 0);
+    paused_by_its_budget(&world, &sim, "by-link", "job.yaml", &["--input", "elsewhere/link.csv"]);
+    let before =
+        paused_by_its_budget(&world, &sim, "by-spec", "specs/job.yaml", &["--input", "elsewhere/link.csv"]);
+
+    // The files are gone; the rules need none.
+    for gone in [&rows, &link, &world.path("specs/job.yaml"), &world.path("job.yaml")] {
+        fs::remove_file(gone).unwrap();
+    }
+    for (job, folder) in [("by-input", "data"), ("by-link", "data"), ("by-spec", "specs")] {
+        rules(&format!("\"~/{folder}\" = \"P3\""));
+        for command in ["resume", "retry"] {
+            let ran = world.run(&["swarm", command, job, "--budget", "100"]).exits(4);
+            let ran = ran.says(&format!("P3 by [privacy.sources] ~/{folder}: the job is treated as P3"));
+            ran.says("P3 data may not go to kimi");
+        }
+        assert_eq!(world.status(job)["state"], "paused", "nothing is lost");
+    }
+    assert_eq!(sim.received("kimi"), before);
+
+    // Where nobody knows any more where the input lay, nobody knows its level.
+    let id = world.status("by-link")["id"].as_str().unwrap().to_owned();
+    fs::remove_file(world.path("home/sim/jobs").join(id).join("origin.json")).unwrap();
+    world.run(&["swarm", "resume", "by-link", "--budget", "100"]).exits(2).says("reads the input anew");
+    assert_eq!(sim.received("kimi"), before);
+    rules("");
+    world.run(&["swarm", "resume", "by-input", "--budget", "100"]).exits(0);
+    assert!(sim.received("kimi") > before);
+}
+
+#[test]
+fn a_job_that_became_private_goes_on_at_the_local_model() {
+    let world = World::new("");
+    let sim = Sim::start(&world, "name: slow\nkimi: {latency: {fixed: 20}}");
+    fs::create_dir_all(world.path("data")).unwrap();
+    world.write("data/rows.csv", &csv_rows(1_000));
+    let spec = kimi_job("both", "data/rows.csv", "budget: 100").replace("[kimi]", "[kimi, ollama]");
+    let job = world.write("job.yaml", &spec).display().to_string();
+    let run = world.start(&["swarm", "run", &job, "--sim", &sim.url, "--yes"]);
+    wait_for("the first calls", || (sim.received("kimi") > 20).then_some(()));
+    run.signal("INT");
+    run.end().exits(130);
+    let before = sim.received("kimi");
+    world.write("home/empire.toml", "[privacy.sources]\n\"~/data\" = \"P3\"");
+    world.run(&["swarm", "resume", "both"]).exits(0).says("the job is treated as P3");
+    assert_eq!((sim.received("kimi"), world.account("both").done), (before, 1_000));
+    assert!(sim.received("ollama") > 0);
+}
+
 #[test]
 fn the_owners_own_secrets_leave_in_no_spelling() {
     let mut random = fastrand::Rng::with_seed(7);
@@ -72,6 +146,57 @@ fn the_owners_own_secrets_leave_in_no_spelling() {
     for spelling in [secret, hex, percent] {
         assert!(!asked.contains(&spelling), "{spelling} left: {asked}");
     }
+}
+
+#[test]
+fn sources_that_hold_nothing_are_told_of_and_one_that_cannot_be_read_stops_everything() {
+    let world = World::new(
+        "[privacy]\nown_secrets = [\"env:NOT_SET\", \"file:~/nowhere\", \"keychain:empire-no-such-entry/me\"]",
+    );
+    let told = world.run(&["doctor", "--json"]).json();
+    let told = told["findings"].to_string();
+    assert!(told.contains("env:NOT_SET holds nothing"), "{told}");
+    // Containers often have no keyring: then it is refused, and says so.
+    let no_entry = told.contains("keychain:empire-no-such-entry/me holds nothing");
+    assert!(no_entry || told.contains("keychain:empire-no-such-entry/me cannot be read"), "{told}");
+
+    // No keychain has such an entry, so every one refuses it.
+    let unreadable = if cfg!(target_os = "linux") { "keychain:a@b/me" } else { "file:~/home" };
+    let world = World::new(&format!("[privacy]\nown_secrets = [\"{unreadable}\"]"));
+    fs::create_dir_all(world.path("home")).unwrap();
+    let sim = Sim::start(&world, "steady");
+    world.write("rows.csv", &csv_rows(3));
+    let job = world.write("job.yaml", &kimi_job("held", "rows.csv", "budget: 1")).display().to_string();
+    let named = unreadable.trim_start_matches("file:~/");
+    world.run(&["swarm", "run", &job, "--sim", &sim.url, "--yes"]).exits(2).says(named);
+    world.run_with_stdin(&["privacy", "redact"], "hello").exits(2).says(named);
+    assert!(world.run(&["doctor"]).exits(4).stdout.contains("BAD   own secrets"));
+    assert_eq!(sim.received("kimi"), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_secret_in_the_kernels_keyring_does_not_leave() {
+    use keyring_core::api::CredentialStoreApi;
+
+    let mut random = fastrand::Rng::with_seed(11);
+    let secret: String = (0..18).map(|_| random.lowercase()).collect();
+    let service = format!("empire-gate-test-{}", std::process::id());
+    let store = linux_keyutils_keyring_store::Store::new().unwrap();
+    let entry = match store.build(&service, "me", None).and_then(|entry| {
+        entry.set_password(&secret)?;
+        Ok(entry)
+    }) {
+        Ok(entry) => entry,
+        Err(error) => return eprintln!("SKIPPED: the kernel refuses its keyring here: {error}"),
+    };
+    let world = World::new(&format!("[privacy]\nown_secrets = [\"keychain:{service}/me\"]"));
+    let text = format!("ask {secret} now");
+    let redacted = world.run_with_stdin(&["privacy", "redact"], &text);
+    let told = world.run(&["doctor"]).stdout;
+    entry.delete_credential().unwrap();
+    assert_eq!(redacted.exits(0).stdout, "ask <SECRET_1> now");
+    assert!(told.contains("own secrets: 1 registered") && !told.contains(&secret), "{told}");
 }
 
 #[test]

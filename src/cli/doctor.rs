@@ -1,14 +1,17 @@
 //! `empire doctor`: what is reachable, configured and missing, and what to do about each.
 
 mod machine;
+mod secrets;
 
 use std::sync::Arc;
 
+use empire_actors::model::ProviderId;
 use serde::Serialize;
 
 use self::machine::Machine;
 use super::{Context, terminal};
-use crate::config::{Config, Dialect};
+use crate::config::{Config, Dialect, system_env};
+use crate::privacy::keychain::Keychain;
 use crate::providers::{Clients, probe};
 use crate::run::error::{CommandError, Exit};
 use crate::run::system::SystemClock;
@@ -45,7 +48,8 @@ impl Finding {
 
 pub(super) async fn doctor(context: &Context) -> Result<Exit, CommandError> {
     let mut findings = vec![data_folder(context).await];
-    let (mut any_model, mut is_configured) = (false, true);
+    let mut any_model = false;
+    let is_configured;
     let mut guard = None;
     match context.place.load_config() {
         Err(error) => {
@@ -53,12 +57,17 @@ pub(super) async fn doctor(context: &Context) -> Result<Exit, CommandError> {
             let todo = "correct it there; nothing runs before";
             findings.push(Finding::other("configuration", Health::Bad, error.message, todo));
         }
-        Ok(config) => {
+        Ok(mut config) => {
             findings.push(Finding::good("configuration", format!("{} models", config.models.len())));
             let machine = Machine::look(context, &config).await;
             findings.extend(machine.findings());
             guard = Some(machine);
-            for id in config.providers.keys() {
+            let keychain = Keychain::system();
+            // A keychain that refuses is told of with the secrets, which holds everything back.
+            is_configured = config.unlock(&keychain).is_ok();
+            findings.extend(secrets::findings(&config, &system_env, &keychain));
+            let tells = |id: &ProviderId| config.providers[id].key_in(&keychain).is_ok();
+            for id in config.providers.keys().filter(|id| is_configured || tells(id)) {
                 let (finding, usable) = provider(&config, id).await?;
                 any_model |= usable && config.route.iter().any(|entry| route_uses(&config, entry, id));
                 findings.push(finding);
@@ -84,7 +93,7 @@ pub(super) async fn doctor(context: &Context) -> Result<Exit, CommandError> {
     Ok(if worst_is_bad { Exit::Refused } else { Exit::Done })
 }
 
-fn route_uses(config: &Config, entry: &str, id: &empire_actors::model::ProviderId) -> bool {
+fn route_uses(config: &Config, entry: &str, id: &ProviderId) -> bool {
     entry == id.as_str() || config.models.get(entry).is_some_and(|model| model.provider == *id)
 }
 
@@ -123,14 +132,11 @@ async fn data_folder(context: &Context) -> Finding {
 }
 
 /// Looks at one provider. Gives whether a model of it can be called.
-async fn provider(
-    config: &Config,
-    id: &empire_actors::model::ProviderId,
-) -> Result<(Finding, bool), CommandError> {
+async fn provider(config: &Config, id: &ProviderId) -> Result<(Finding, bool), CommandError> {
     let setting = &config.providers[id];
     let what = format!("{id} ({})", setting.spec.zone);
-    if let Some(variable) = config.missing_key(id) {
-        let finding = Finding::other(&what, Health::Attention, "no key", format!("set {variable} to use it"));
+    if let Some(remedy) = config.missing_key(id) {
+        let finding = Finding::other(&what, Health::Attention, "no key", format!("{remedy} to use it"));
         return Ok((finding, false));
     }
     let client = Clients::default().client_for(setting)?;

@@ -19,6 +19,7 @@ use crate::run::engine::{Run, Shape};
 use crate::run::error::{CommandError, Exit};
 use crate::run::finish::{Finished, finish};
 use crate::run::machine::check_disks;
+use crate::run::origin::{Origin, Places};
 use crate::run::outputs::Outputs;
 use crate::run::prepare::{
     Loaded, Past, Survey, admit_into, finished_keys, highest_level, plan as make_plan, read_spec, survey,
@@ -113,12 +114,15 @@ pub(super) async fn resume(context: &Context, args: ResumeArgs, dead: bool) -> R
         (true, Some(given)) => Some(given),
         (true, None) => Some(read_scenario(&store, &job.id)),
     };
-    let config = context.place.load_config()?;
+    let config = context.place.load_unlocked()?;
     let budget = args.budget.or(job.setup.budget);
-    // The input was read in when the job was created, so whatever it names now is not read.
     let rules = context.place.rules(&config)?;
-    let spec = with_inline_input(spec);
-    let mut loaded = Loaded::new(spec, config, rules, None, sim.as_deref(), budget).await?;
+    let places = Places::kept(&store, &job.id)?;
+    let origin = Origin::Stored(&places);
+    let mut loaded = Loaded::new(spec, config, rules, origin, sim.as_deref(), budget).await?;
+    if dead || job.state != JobState::Done || job.counts.pending() > 0 {
+        loaded.check_privacy()?;
+    }
     check_disks(&loaded, &store, Some(Path::new(&job.setup.out_dir)))?;
     money::take_up_job_cap(&store, &mut loaded, Some(&job.id)).await?;
     if let Some(given) = &loaded.simulated {
@@ -166,12 +170,6 @@ impl ExistsWithOtherText for PathBuf {
     fn exists_with_other_text(&self, text: &str) -> bool {
         std::fs::read_to_string(self).is_ok_and(|now| now != text)
     }
-}
-
-/// A spec whose input is not needed any more, because it was read in.
-fn with_inline_input(mut spec: JobSpec) -> JobSpec {
-    spec.input = Some(crate::job::Input::Count(1));
-    spec
 }
 
 fn check_resumable(job: &Job, dead: bool) -> Result<(), CommandError> {
@@ -248,12 +246,12 @@ struct Opened {
 
 impl Opened {
     async fn new(context: &Context, args: &SpecArgs) -> Result<Opened, CommandError> {
-        let config: Config = context.place.load_config()?;
+        let config: Config = context.place.load_unlocked()?;
         let spec = read_spec(&args.job)?;
         let home = context.place.home_of(args.sim.is_some())?;
         let rules = context.place.rules(&config)?;
-        let (input, sim) = (args.input.as_deref(), args.sim.as_deref());
-        let mut loaded = Loaded::new(spec, config, rules, input, sim, args.budget).await?;
+        let (origin, sim) = (Origin::Input(args.input.as_deref()), args.sim.as_deref());
+        let mut loaded = Loaded::new(spec, config, rules, origin, sim, args.budget).await?;
         let store = Store::open(home.lock()?, Arc::new(SystemClock)).await?;
         tell_recovered(&store);
         if loaded.source.is_stdin() {
@@ -295,6 +293,8 @@ impl Opened {
         };
         let id = match &self.existing {
             Some(job) => {
+                // From here on it cannot be resumed with one input's rows and another's places.
+                store.set_state(&job.id, JobState::Admitting, "").await?;
                 store.update_job(&job.id, setup).await?;
                 let route: Vec<String> = loaded.route.iter().map(|model| model.id.clone()).collect();
                 store.invalidate(&job.id, &route).await?;
@@ -310,6 +310,7 @@ impl Opened {
         if let Some(simulated) = &loaded.simulated {
             write_scenario(store, &id, &simulated.given)?;
         }
+        loaded.places.keep(store, &id)?;
         let (_, totals) = admit_into(store, &id, loaded, limit).await?;
         if totals.input_fingerprint != survey.totals.input_fingerprint {
             return Err(CommandError::bad_input(format!(

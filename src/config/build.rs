@@ -7,13 +7,12 @@ use std::time::Duration;
 use empire_actors::level::Zone;
 use empire_actors::model::{Counting, Limits, Model, ProviderId, ProviderSpec, Structured, Thinking};
 use empire_actors::money::Price;
-use secrecy::SecretString;
 
 use super::error::{BUILT_IN, ConfigError, Place, hint};
 use super::tree::{Field, Fields, Node, Table, Value};
 use super::{
-    BalanceKind, Config, Confirm, Dialect, Env, EuroRate, ModelFacts, ProviderSetting, address, budget,
-    routing,
+    BalanceKind, Config, Confirm, Dialect, Env, EuroRate, KeySource, ModelFacts, ProviderSetting, address,
+    budget, routing,
 };
 
 const DIALECTS: [(&str, Dialect); 3] =
@@ -134,12 +133,12 @@ fn provider(
     let base_field = fields.need("base_url", "say where the server is, like \"http://127.0.0.1:11434\"")?;
     let (base_url, url) = address::base_url(base_field.text()?)
         .map_err(|(problem, remedy)| base_field.invalid(problem, remedy))?;
-    let key_env = fields.take("key_env").map(|field| key_variable(&field)).transpose()?.flatten();
-    if key_env.is_some() && url.scheme() == "http" && address::most_trusted_zone(&url) > Zone::Vpn {
+    let key_source = fields.take("key_env").map(|field| KeySource::read(&field)).transpose()?.flatten();
+    if key_source.is_some() && url.scheme() == "http" && address::most_trusted_zone(&url) > Zone::Vpn {
         return Err(base_field.invalid("would send a key in clear over the internet", "use https://"));
     }
     let zone = zone(dialect, &url, fields.take("zone").as_ref(), &base_field)?;
-    let key = key_env.as_deref().map(|variable| key(variable, env)).transpose()?.flatten();
+    let key = key_source.as_ref().map(|source| source.key_in_env(env)).transpose()?.flatten();
     let timeout = duration_or(fields.take("timeout"), DEFAULT_TIMEOUT)?;
     let connect_timeout = duration_or(fields.take("connect_timeout"), DEFAULT_CONNECT_TIMEOUT.min(timeout))?;
     let spec = ProviderSpec {
@@ -158,7 +157,7 @@ fn provider(
         spec,
         dialect,
         base_url,
-        key_env,
+        key_source,
         key,
         connect_timeout,
         timeout,
@@ -166,33 +165,6 @@ fn provider(
         balance,
     };
     Ok((setting, default_field))
-}
-
-/// The name of the variable that holds a key. A key written here by mistake is never repeated.
-fn key_variable(field: &Field) -> Result<Option<String>, ConfigError> {
-    let name = field.text()?;
-    let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
-    if !name.bytes().all(plain) || name.len() > 64 {
-        return Err(field.invalid(
-            "is no name of a variable",
-            "put the key itself into an environment variable and write that variable's name here, like \"MOONSHOT_API_KEY\"",
-        ));
-    }
-    Ok((!name.is_empty()).then(|| name.to_owned()))
-}
-
-fn key(variable: &str, env: &Env<'_>) -> Result<Option<SecretString>, ConfigError> {
-    let Some(key) = env(variable) else { return Ok(None) };
-    let key = key.trim();
-    if !key.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(ConfigError::Invalid {
-            place: Place::variable(variable),
-            field: variable.to_owned(),
-            problem: "holds characters that no key has".to_owned(),
-            remedy: "set it to the key alone, without quotes, spaces or line breaks".to_owned(),
-        });
-    }
-    Ok((!key.is_empty()).then(|| SecretString::from(key)))
 }
 
 fn zone(

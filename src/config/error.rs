@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::privacy::keychain::KeychainError;
+
 /// Where a setting was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -27,6 +29,10 @@ impl Place {
 
     pub(super) fn variable(name: &str) -> Place {
         Place { source: format!("environment variable {name}").into(), line: None }
+    }
+
+    pub(super) fn keychain() -> Place {
+        Place { source: "keychain".into(), line: None }
     }
 }
 
@@ -107,6 +113,9 @@ pub enum ConfigError {
     /// A route with nothing in it.
     #[error("the route is empty: name at least one model or provider, such as `ollama`")]
     EmptyRoute,
+    /// The keychain does not tell a key.
+    #[error(transparent)]
+    Keychain(KeychainError),
     /// Nothing says where the data folder is.
     #[error("no data folder is known: give --data-dir, or set EMPIRE_HOME or HOME")]
     NoHome,

@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::error::ConfigError;
 use super::tree::Fields;
 use super::{Config, Env};
+use crate::privacy::keychain::Keychain;
 use crate::privacy::{OwnSource, OwnSourceError, SourceRule, SourceRules};
 
 /// A provider's key shorter than this is none, and would be found in harmless text.
@@ -32,6 +33,9 @@ pub enum RegisterError {
     /// A source cannot be read.
     #[error(transparent)]
     Source(#[from] OwnSourceError),
+    /// A provider's key cannot be read.
+    #[error(transparent)]
+    Key(#[from] ConfigError),
     /// A value cannot be matched.
     #[error(transparent)]
     Secret(#[from] OwnSecretError),
@@ -42,17 +46,18 @@ impl Config {
     ///
     /// # Errors
     /// A source cannot be read, or holds what cannot be matched.
-    pub fn own_secrets(&self, env: &Env<'_>) -> Result<OwnSecrets, RegisterError> {
+    pub fn own_secrets(&self, env: &Env<'_>, keychain: &Keychain) -> Result<OwnSecrets, RegisterError> {
         let mut values: Vec<(String, SecretString)> = Vec::new();
         for setting in self.providers.values() {
-            if let (Some(variable), Some(key)) = (&setting.key_env, &setting.key)
-                && key.expose_secret().len() >= SHORTEST_KEY
-            {
-                values.push((format!("env:{variable}"), key.clone()));
+            let Some(source) = &setting.key_source else { continue };
+            // Also where the keychain was not opened to make calls: what is never called may leave as little.
+            let key = if setting.key.is_some() { setting.key.clone() } else { setting.key_in(keychain)? };
+            if let Some(key) = key.filter(|key| key.expose_secret().len() >= SHORTEST_KEY) {
+                values.push((source.to_string(), key));
             }
         }
         for source in &self.privacy.own {
-            values.extend(source.read(env)?.into_iter().map(|value| (source.name(), value)));
+            values.extend(source.read(env, keychain)?.into_iter().map(|value| (source.name(), value)));
         }
         let named = values.iter().map(|(name, value)| (name.as_str(), value.expose_secret()));
         Ok(OwnSecrets::new(named)?)

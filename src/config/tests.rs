@@ -7,6 +7,7 @@ use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use super::*;
+use crate::privacy::keychain::tests as keychain;
 
 fn no_env(_: &str) -> Option<String> {
     None
@@ -94,7 +95,7 @@ fn what_ships_is_what_the_design_says() {
     let ids: Vec<&str> = route.iter().map(|model| model.id.as_str()).collect();
     assert_eq!(ids, ["qwen2.5-coder:7b", "kimi-k2.6", "claude-sonnet-4-6"]);
     assert!(route[0].is_free() && !route[1].is_free());
-    assert_eq!(config.missing_key(&"kimi".into()), Some("MOONSHOT_API_KEY".to_owned()));
+    assert_eq!(config.missing_key(&"kimi".into()), Some("set MOONSHOT_API_KEY".to_owned()));
     assert_eq!(config.missing_key(&"ollama".into()), None);
 }
 
@@ -162,7 +163,11 @@ fn every_mistake_names_file_line_field_and_remedy() {
         ),
         (
             "[providers.kimi]\nkey_env = \"sk-hunter2\"",
-            "empire.toml:2: `providers.kimi.key_env` is no name of a variable: put the key itself into an environment variable and write that variable's name here, like \"MOONSHOT_API_KEY\"",
+            "empire.toml:2: `providers.kimi.key_env` is no name of a variable: put the key itself into an environment variable and write that variable's name here, like \"MOONSHOT_API_KEY\", or keep it in the keychain and write keychain:SERVICE/ACCOUNT",
+        ),
+        (
+            "[providers.kimi]\nkey_env = \"keychain:hunter2\"",
+            "empire.toml:2: `providers.kimi.key_env` names no entry of the keychain: write keychain:SERVICE/ACCOUNT, like \"keychain:moonshot/me\"",
         ),
         (
             "[providers.kimi]\nbase_url = \"http://api.moonshot.ai/v1\"",
@@ -307,7 +312,56 @@ fn a_key_that_cannot_be_sent_is_refused_without_showing_it() {
     );
     let empty = |name: &str| (name == "ANTHROPIC_API_KEY").then(String::new);
     let config = load_with("", &empty).unwrap();
-    assert_eq!(config.missing_key(&"claude".into()), Some("ANTHROPIC_API_KEY".to_owned()));
+    assert_eq!(config.missing_key(&"claude".into()), Some("set ANTHROPIC_API_KEY".to_owned()));
+}
+
+#[test]
+fn a_key_in_the_keychain_is_a_key_and_an_own_secret() {
+    let entry = keychain::entry("moonshot/me");
+    let own = "[providers.kimi]\nkey_env = \"keychain:moonshot/me\"";
+    let mut config = load(own).unwrap();
+    let remedy = config.missing_key(&"kimi".into()).unwrap();
+    assert!(remedy.starts_with("store one as keychain:moonshot/me (`"), "{remedy}");
+    let open = keychain::with(&entry, b" key-of-mine\n");
+    assert_eq!(config.own_secrets(&no_env, &open).unwrap().len(), 1, "known although nothing is called");
+    config.unlock(&open).unwrap();
+    assert_eq!(config.missing_key(&"kimi".into()), None);
+    assert_eq!(provider(&config, "kimi").key.as_ref().unwrap().expose_secret(), "key-of-mine");
+    let own_secrets = config.own_secrets(&no_env, &keychain::with(&entry, b"another")).unwrap();
+    assert_eq!(own_secrets.find("it is key-of-mine").count(), 1);
+    assert!(!format!("{config:?}").contains("key-of-mine"));
+
+    // Nothing is there: no key, and nothing that is refused.
+    let mut config = load(own).unwrap();
+    let other = keychain::with(&keychain::entry("moonshot/you"), b"key-of-yours");
+    config.unlock(&other).unwrap();
+    assert!(config.missing_key(&"kimi".into()).is_some());
+
+    // It cannot be read: nothing goes on.
+    let locked = || keychain::refusing(&entry, keychain::locked());
+    for error in [
+        config.unlock(&locked()).unwrap_err().to_string(),
+        config.own_secrets(&no_env, &locked()).unwrap_err().to_string(),
+    ] {
+        assert!(error.contains("keychain:moonshot/me") && error.contains("locked"), "{error}");
+    }
+    let error = config.unlock(&keychain::with(&entry, b"hunter2 hunter3")).unwrap_err().to_string();
+    assert!(error.starts_with("keychain: `keychain:moonshot/me`") && !error.contains("hunter"), "{error}");
+}
+
+#[test]
+fn an_own_secret_in_a_locked_keychain_is_an_error() {
+    let entry = keychain::entry("github/me");
+    let config = load("[privacy]\nown_secrets = [\"keychain:github/me\"]").unwrap();
+    let open = keychain::with(&entry, b"value-of-mine");
+    assert_eq!(config.own_secrets(&no_env, &open).unwrap().find("a value-of-mine b").count(), 1);
+    let error = config.own_secrets(&no_env, &keychain::refusing(&entry, keychain::locked())).unwrap_err();
+    assert!(error.to_string().contains("keychain:github/me"), "{error}");
+    let wrong = complaint("[privacy]\nown_secrets = [\"hunter2\"]");
+    assert!(
+        wrong.starts_with("empire.toml:2: `privacy.own_secrets`") && !wrong.contains("hunter2"),
+        "{wrong}"
+    );
 }
 
 #[test]

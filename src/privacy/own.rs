@@ -1,11 +1,12 @@
-//! Where the owner's own secrets come from: the environment and files. They are read once at the
-//! start and held in memory alone.
+//! Where the owner's own secrets come from: the environment, files and the keychain. They are read
+//! once at the start and held in memory alone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::keychain::{Keychain, KeychainEntry, KeychainError, PREFIX};
 use crate::config::Env;
 
 /// A file longer than this holds no secret that could be matched.
@@ -18,14 +19,17 @@ pub enum OwnSource {
     Variable(String),
     /// A file: every line of it that is long enough is a secret, `NAME=` before it is not part.
     File(PathBuf),
+    /// An entry of the system's keychain; one that is not there holds nothing.
+    Keychain(KeychainEntry),
 }
 
 /// Why a source is none or cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OwnSourceError {
-    /// It is written in no known way.
-    #[error("`{0}` is no source of a secret: write env:NAME or file:PATH")]
-    Unknown(String),
+    /// It is written in no known way. It may be a secret that was written here by mistake, so it
+    /// is not repeated.
+    #[error("an entry is no source of a secret: write env:NAME, file:PATH or keychain:SERVICE/ACCOUNT")]
+    Unknown,
     /// It is under the home folder, and nobody knows where that is.
     #[error("`{0}` is under the home folder, and HOME is not set")]
     NoHome(String),
@@ -37,17 +41,22 @@ pub enum OwnSourceError {
         /// What the system said.
         why: String,
     },
+    /// The keychain does not let an entry be read.
+    #[error(transparent)]
+    Keychain(#[from] KeychainError),
 }
 
 impl OwnSource {
-    /// Reads `env:NAME` or `file:PATH`; `~` is `home`.
+    /// Reads `env:NAME`, `file:PATH` or `keychain:SERVICE/ACCOUNT`; `~` is `home`.
     ///
     /// # Errors
-    /// It is neither.
+    /// It is none of them.
     pub fn parse(text: &str, home: Option<&Path>) -> Result<OwnSource, OwnSourceError> {
-        let unknown = || OwnSourceError::Unknown(text.chars().take(80).collect());
+        if let Some(entry) = text.strip_prefix(PREFIX) {
+            return KeychainEntry::parse(entry).map(OwnSource::Keychain).ok_or(OwnSourceError::Unknown);
+        }
         match text.split_once(':').map(|(kind, rest)| (kind, rest.trim())) {
-            Some((_, "")) => Err(unknown()),
+            Some((_, "")) => Err(OwnSourceError::Unknown),
             Some(("env", name)) => Ok(OwnSource::Variable(name.to_owned())),
             Some(("file", path)) => match path.strip_prefix("~/") {
                 Some(rest) => {
@@ -56,7 +65,7 @@ impl OwnSource {
                 }
                 None => Ok(OwnSource::File(PathBuf::from(path))),
             },
-            _ => Err(unknown()),
+            _ => Err(OwnSourceError::Unknown),
         }
     }
 
@@ -66,14 +75,15 @@ impl OwnSource {
         match self {
             OwnSource::Variable(name) => format!("env:{name}"),
             OwnSource::File(path) => format!("file:{}", path.display()),
+            OwnSource::Keychain(entry) => entry.to_string(),
         }
     }
 
     /// The secrets that are there now.
     ///
     /// # Errors
-    /// A file cannot be read. One that is not there is no error: it holds nothing.
-    pub fn read(&self, env: &Env<'_>) -> Result<Vec<SecretString>, OwnSourceError> {
+    /// A file or the keychain cannot be read. What is not there is no error: it holds nothing.
+    pub fn read(&self, env: &Env<'_>, keychain: &Keychain) -> Result<Vec<SecretString>, OwnSourceError> {
         let path = match self {
             OwnSource::Variable(name) => {
                 return Ok(env(name)
@@ -82,6 +92,7 @@ impl OwnSource {
                     .into_iter()
                     .collect());
             }
+            OwnSource::Keychain(entry) => return Ok(keychain.read(entry)?.into_iter().collect()),
             OwnSource::File(path) => path,
         };
         let unreadable = |why: String| OwnSourceError::Unreadable { path: path.clone(), why };
@@ -119,6 +130,7 @@ fn secret_of_line(line: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::keychain::tests::{entry, locked, refusing, with};
     use super::*;
 
     #[test]
@@ -131,24 +143,33 @@ mod tests {
         )
         .unwrap();
         let source = OwnSource::parse("file:~/keys.env", Some(temp.path())).unwrap();
-        let values = source.read(&|_| None).unwrap();
+        let keychain = with(&entry("github/me"), b"kept in the keychain\n");
+        let values = source.read(&|_| None, &keychain).unwrap();
         let values: Vec<&str> = values.iter().map(ExposeSecret::expose_secret).collect();
         assert_eq!(values, ["abcdefgh12", "plainsecretline"]);
         let env = |name: &str| (name == "A").then(|| "from the environment".to_owned());
-        assert_eq!(OwnSource::parse("env:A", None).unwrap().read(&env).unwrap().len(), 1);
-        assert!(OwnSource::parse("env:B", None).unwrap().read(&env).unwrap().is_empty());
-        assert!(OwnSource::parse("file:/no/such/file", None).unwrap().read(&env).unwrap().is_empty());
-        for wrong in ["hunter2", "env:", "vault:x"] {
-            assert!(matches!(OwnSource::parse(wrong, None), Err(OwnSourceError::Unknown(_))), "{wrong}");
+        let holds = |source: &str| {
+            OwnSource::parse(source, None).unwrap().read(&env, &keychain).map(|values| values.len())
+        };
+        assert_eq!((holds("env:A"), holds("keychain:github/me")), (Ok(1), Ok(1)));
+        for empty in ["env:B", "file:/no/such/file", "keychain:github/you"] {
+            assert_eq!(holds(empty), Ok(0), "{empty}");
+        }
+        for wrong in ["hunter2", "env:", "vault:x", "keychain:", "keychain:github"] {
+            assert_eq!(OwnSource::parse(wrong, None), Err(OwnSourceError::Unknown), "{wrong}");
         }
         assert!(OwnSource::parse("file:~/x", None).is_err());
     }
 
     #[test]
-    fn a_file_that_cannot_be_read_is_named() {
+    fn what_cannot_be_read_is_named() {
         let temp = tempfile::tempdir().unwrap();
         let source = OwnSource::File(temp.path().to_owned());
-        let error = source.read(&|_| None).unwrap_err().to_string();
+        let github = entry("github/me");
+        let locked = refusing(&github, locked());
+        let error = source.read(&|_| None, &locked).unwrap_err().to_string();
         assert!(error.contains(&temp.path().display().to_string()), "{error}");
+        let error = OwnSource::Keychain(github).read(&|_| None, &locked).unwrap_err().to_string();
+        assert!(error.contains("keychain:github/me"), "{error}");
     }
 }

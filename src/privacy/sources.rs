@@ -1,10 +1,14 @@
 //! Files have a level by their place: what is built from one is at least that private, whatever a
 //! job says.
 
+use std::ffi::OsString;
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use empire_actors::level::Level;
+
+/// Links that lead to nothing, one after the other: the system gives up there, too.
+const MOST_LINKS: u32 = 40;
 
 /// One configured place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,18 +72,31 @@ fn rule_root(path: &str, home: Option<&Path>) -> Result<PathBuf, String> {
     }
 }
 
-/// Follows symlinks and `..` as the system would; what does not exist yet is taken by the letter.
+/// Where a file lies by its name, and where that leads: the same place twice if no link is on the
+/// way.
+///
+/// # Errors
+/// The path cannot be resolved.
+pub fn places_of(file: &Path) -> io::Result<[PathBuf; 2]> {
+    let named = std::path::absolute(file)?;
+    let led_to = resolve(&named)?;
+    Ok([named, led_to])
+}
+
+/// Follows symlinks and `..` as the system would, also links whose target is gone; what does not
+/// exist is taken by the letter.
 fn resolve(path: &Path) -> io::Result<PathBuf> {
-    let mut missing = Vec::new();
-    let mut existing = path;
+    let mut missing: Vec<OsString> = Vec::new();
+    let mut existing = path.to_path_buf();
+    let mut links = 0;
     loop {
         match existing.canonicalize() {
             Ok(mut resolved) => {
-                for component in missing.into_iter().rev() {
-                    match component {
-                        Component::ParentDir => drop(resolved.pop()),
-                        Component::CurDir => {}
-                        other => resolved.push(other),
+                for name in missing.into_iter().rev() {
+                    if name != ".." {
+                        resolved.push(name);
+                    } else {
+                        resolved.pop();
                     }
                 }
                 return Ok(resolved);
@@ -89,8 +106,18 @@ fn resolve(path: &Path) -> io::Result<PathBuf> {
                 else {
                     return Err(error);
                 };
-                missing.push(last);
-                existing = parent;
+                let parent = parent.to_path_buf();
+                match existing.read_link() {
+                    Ok(target) if links < MOST_LINKS => {
+                        links += 1;
+                        existing = parent.join(target);
+                    }
+                    Ok(_) => return Err(error),
+                    Err(_) => {
+                        missing.push(last.as_os_str().to_owned());
+                        existing = parent;
+                    }
+                }
             }
             Err(error) => return Err(error),
         }
@@ -141,6 +168,14 @@ mod tests {
             assert_eq!(level(&rules, &at("open/link/keys/a.csv")), Some(Level::P3));
             assert_eq!(level(&rules, &at("open/innocent.csv")), Some(Level::P3));
             assert_eq!(level(&rules, &at("open/link/../open/d.csv")), None, "as the system follows it");
+            let named = places_of(&at("open/innocent.csv")).unwrap();
+            assert!(named[0].ends_with("open/innocent.csv") && named[1].ends_with("vault/keys/a.csv"));
+            // Gone, but the links are there still.
+            fs::remove_file(at("vault/keys/a.csv")).unwrap();
+            std::os::unix::fs::symlink("innocent.csv", at("open/again.csv")).unwrap();
+            for link in ["open/innocent.csv", "open/again.csv", "open/link/keys/a.csv"] {
+                assert_eq!(level(&rules, &at(link)), Some(Level::P3), "{link}");
+            }
         }
     }
 

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use super::caps;
 use super::error::CommandError;
+use super::origin::{Origin, Places};
 use super::progress::say;
 use super::routing;
 use super::system::SystemClock;
@@ -28,6 +29,7 @@ use crate::job::{AdmitError, ChunkRows, InputSource, JobScript, JobSpec, Pack, T
 use crate::plan::{
     MoneyLimit, PackChoice, Plan, PlanInput, ReduceSize, RouteStep, SampleStats, Thresholds, pack_for,
 };
+use crate::privacy::keychain::Keychain;
 use crate::privacy::rules::RulesInForce;
 use crate::providers;
 use crate::sim::{Scenario, Simulator};
@@ -50,14 +52,21 @@ pub struct Place {
 }
 
 impl Place {
-    /// The effective configuration.
+    /// The effective configuration, without the keys that are in the keychain.
     pub fn load_config(&self) -> Result<Config, CommandError> {
         Ok(Config::load(self.home.dir(), self.config.as_deref(), &system_env)?)
     }
 
+    /// The effective configuration with every key that there is, to make calls with.
+    pub fn load_unlocked(&self) -> Result<Config, CommandError> {
+        let mut config = self.load_config()?;
+        config.unlock(&Keychain::system())?;
+        Ok(config)
+    }
+
     /// The rules of the privacy gate, the owner's own secrets among them.
     pub fn rules(&self, config: &Config) -> Result<RulesInForce, CommandError> {
-        let own = config.own_secrets(&system_env).map_err(CommandError::bad_input)?;
+        let own = config.own_secrets(&system_env, &Keychain::system()).map_err(CommandError::bad_input)?;
         let allowed = config.privacy.allow.keys().cloned();
         let detector = |rules| Detector::new(rules).with_own(own).with_allowed(allowed);
         Ok(RulesInForce::new(self.home.dir(), detector)?)
@@ -109,6 +118,8 @@ pub struct Loaded {
     pub spec: JobSpec,
     /// Where its items come from.
     pub source: InputSource,
+    /// Where its input and its spec lie.
+    pub places: Places,
     /// Its logic.
     pub script: Arc<JobScript>,
     /// The configuration; points at the simulator if there is one.
@@ -153,14 +164,14 @@ impl Loaded {
         mut spec: JobSpec,
         config: Config,
         rules: RulesInForce,
-        input: Option<&Path>,
+        origin: Origin<'_>,
         sim: Option<&str>,
         budget: Option<Micros>,
     ) -> Result<Loaded, CommandError> {
-        let mut source = InputSource::resolve(&spec, input)?;
-        if let Some((level, why)) = level_by_place(&config, &spec, &source)? {
+        let (mut source, places) = origin.find(&mut spec)?;
+        if let Some((level, why)) = places.level_above(spec.privacy, &config.privacy.sources)? {
             say(&format!("note: {why}: the job is treated as {level}"));
-            // The rows carry it too: the job may be resumed without its file.
+            // The rows carry it too: they stay what they are when the rule is gone.
             source = source.at_least(level);
             spec.privacy = level;
         }
@@ -187,6 +198,7 @@ impl Loaded {
             rules,
             spec,
             source,
+            places,
             script,
             config,
             simulated,
@@ -247,34 +259,24 @@ impl Loaded {
         privacy::permit(self.spec.privacy, &model.provider, zone).err().map(|refusal| refusal.to_string())
     }
 
+    /// Refuses a job that is too private for its whole route before anything is asked.
+    pub fn check_privacy(&self) -> Result<(), CommandError> {
+        let refusals: Option<Vec<String>> = self.route.iter().map(|model| self.refusal(model)).collect();
+        refusals.map_or(Ok(()), |refusals| {
+            Err(CommandError::refused(format!(
+                "{}: add a model that it may go to to the route of {}, and `empire swarm run` takes it up",
+                refusals.join("; "),
+                self.spec.path.display()
+            )))
+        })
+    }
+
     /// The route's providers, as configured.
     #[must_use]
     pub fn thresholds(&self) -> Thresholds {
         let confirm = &self.config.confirm;
         Thresholds { cost_above: Some(confirm.cost_above), time_above: Some(confirm.time_above) }
     }
-}
-
-/// The level of the files that a job is made from, where that is above what it says, and why.
-fn level_by_place(
-    config: &Config,
-    spec: &JobSpec,
-    source: &InputSource,
-) -> Result<Option<(Level, String)>, CommandError> {
-    let mut highest = None;
-    for path in source.path().into_iter().chain([spec.path.as_path()]) {
-        let rule = config.privacy.sources.level_of(path).map_err(|error| {
-            CommandError::bad_input(format!(
-                "{} cannot be followed ({error}), so its privacy level is not known: correct the path",
-                path.display()
-            ))
-        })?;
-        if let Some(rule) = rule.filter(|rule| rule.level > spec.privacy) {
-            let why = format!("{} is {} by [privacy.sources] {}", path.display(), rule.level, rule.path);
-            highest = highest.max(Some((rule.level, why)));
-        }
-    }
-    Ok(highest)
 }
 
 /// Drops models whose provider has no key, if the route is the default one; a route that the
@@ -293,8 +295,8 @@ fn usable_keys(
         let zone = config.providers[&model.provider].spec.zone;
         match config.missing_key(&model.provider) {
             // What privacy refuses anyway needs no key.
-            Some(variable) if zone.admits(spec.privacy) => {
-                let what = format!("{} has no key: set {variable}", model.provider);
+            Some(remedy) if zone.admits(spec.privacy) => {
+                let what = format!("{} has no key: {remedy}", model.provider);
                 if spec.route.is_some() {
                     return Err(CommandError::bad_input(format!(
                         "{}: `route`: {what}, or leave {} out of the route",

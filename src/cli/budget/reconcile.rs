@@ -57,7 +57,7 @@ struct Compared {
 }
 
 pub(super) async fn reconcile(context: &Context, args: ReconcileArgs) -> Result<Exit, CommandError> {
-    let mut config = context.place.load_config()?;
+    let mut config = context.place.load_unlocked()?;
     let simulated = match &args.sim {
         Some(url) if !url.starts_with("http") => {
             return Err(CommandError::bad_input(
@@ -110,7 +110,7 @@ fn wanted(config: &Config, name: Option<&str>) -> Result<Vec<Arc<ProviderSetting
             ))
         });
     }
-    let has_key = |setting: &&Arc<ProviderSetting>| setting.key_env.is_none() || setting.key.is_some();
+    let has_key = |setting: &&Arc<ProviderSetting>| setting.key_source.is_none() || setting.key.is_some();
     let all: Vec<_> = config.providers.values().filter(tells).filter(has_key).cloned().collect();
     if all.is_empty() {
         return Err(CommandError::bad_input(
