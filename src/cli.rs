@@ -24,7 +24,7 @@ use empire_actors::money::Micros;
 
 use crate::home::Home;
 use crate::run::error::{CommandError, Exit};
-use crate::run::prepare::{DEFAULT_SCENARIO, Place, blocking};
+use crate::run::prepare::{DEFAULT_SCENARIO, Place};
 use crate::text;
 
 const STYLES: Styles = Styles::styled()
@@ -169,7 +169,7 @@ struct RunArgs {
     /// Do not ask; run even what the plan says does not fit, up to the budget.
     #[arg(long, short)]
     yes: bool,
-    /// Start a new job even if there is one of this name.
+    /// Start a new job even if there is one of this name, without any kept answers.
     #[arg(long)]
     fresh: bool,
 }
@@ -251,7 +251,7 @@ pub async fn main(cli: Cli) -> Result<Exit, CommandError> {
         Command::Budget(command) => budget::budget(&context, command).await,
         Command::Approvals(args) => approvals::approvals(&context, args).await,
         Command::Sim(args) => sim::sim(&context, args).await,
-        Command::Privacy(command) => blocking(move || privacy::privacy(&context, &command)).await?,
+        Command::Privacy(command) => privacy::privacy(context, command).await,
         Command::Doctor => doctor::doctor(&context).await,
         Command::Limits => limits::limits(&context).await,
         Command::Schema(_) | Command::Completions(_) => Ok(Exit::Done),

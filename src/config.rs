@@ -12,6 +12,7 @@ mod error;
 mod guard;
 mod money;
 mod privacy;
+mod routing;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -33,6 +34,7 @@ pub use error::{ConfigError, Place};
 pub use guard::GuardSetting;
 pub use money::EuroRate;
 pub use privacy::{Privacy, RegisterError};
+pub use routing::{CacheSetting, Routing};
 
 use error::hint;
 use tree::{Node, Table, Value};
@@ -114,6 +116,9 @@ pub struct ProviderSetting {
 pub struct ModelFacts {
     /// Percent of the price that the vendor's batch lane costs; `None` if there is no such lane.
     pub batch_discount: Option<u8>,
+    /// Tokens that the shared beginning of prompts must have before it is marked for the vendor's
+    /// cache; `None` if nothing is to be marked.
+    pub prompt_cache_min: Option<u32>,
     /// When the price was last read.
     pub price_date: Option<jiff::civil::Date>,
     /// Where the price was read.
@@ -140,6 +145,10 @@ pub struct Config {
     pub model_facts: BTreeMap<String, ModelFacts>,
     /// The route of jobs that name none: models and providers, to be resolved.
     pub route: Vec<String>,
+    /// In which order models are tried, and when.
+    pub routing: Routing,
+    /// How answers are kept.
+    pub cache: CacheSetting,
     /// The budgets.
     pub budget: Budget,
     /// Actions of fixed price by name.

@@ -10,6 +10,7 @@ mod input;
 mod pack;
 mod row;
 mod script;
+mod shared;
 mod spec;
 mod template;
 
@@ -17,6 +18,6 @@ pub use admit::{AdmitError, CHUNK_ITEMS, ChunkRows, Totals, admit};
 pub use input::{InputError, InputSource, MAX_RECORD_BYTES, Row, Rows};
 pub use script::JobScript;
 pub use spec::{
-    Answer, FailureRule, FileInput, Format, Input, JobSpec, Pack, Place, Reduce, Role, SpecError, SpecFault,
-    spec_json_schema,
+    Answer, Difficulty, FailureRule, FileInput, Format, Input, JobSpec, Pack, Place, Reduce, Role, SpecError,
+    SpecFault, spec_json_schema,
 };

@@ -85,6 +85,8 @@ pub struct PlanInput {
     pub reduce: Option<ReduceSize>,
     /// What a few real calls showed.
     pub sample: Option<SampleStats>,
+    /// How calls are routed, in sentences.
+    pub routing: Vec<String>,
 }
 
 /// How large the reduce is.
@@ -171,6 +173,8 @@ pub struct Plan {
     pub suggestions: Vec<Suggestion>,
     /// What a few real calls showed.
     pub sample: Option<SampleStats>,
+    /// How calls are routed, in sentences.
+    pub routing: Vec<String>,
     /// What the numbers rest on, in sentences.
     pub assumptions: Vec<String>,
 }
@@ -333,6 +337,7 @@ impl Plan {
             disk_bytes: disk(input, &work),
             suggestions,
             sample: input.sample.clone(),
+            routing: input.routing.clone(),
             assumptions: assumptions(&route, planned.as_ref()),
             route,
             planned,
@@ -477,7 +482,10 @@ fn notes(input: &PlanInput, step: &RouteStep, work: &Workload) -> Vec<String> {
         ));
     }
     if work.longest_call_tokens() > u64::from(step.model.context) {
-        notes.push(format!("the longest prompt may not fit its context of {} tokens", step.model.context));
+        notes.push(format!(
+            "the longest prompt may not fit its context of {} tokens: such items skip it",
+            step.model.context
+        ));
     }
     notes
 }

@@ -53,6 +53,8 @@ pub struct HttpProvider {
     chat_url: String,
     /// `None` if the key is missing or cannot be sent.
     headers: Option<HeaderMap>,
+    /// From how many shared tokens on a model's prompts are marked for the vendor's cache.
+    prompt_cache: BTreeMap<String, u32>,
     /// The models that an Ollama lists but runs elsewhere, once it was asked.
     elsewhere: OnceLock<Vec<String>>,
 }
@@ -66,8 +68,15 @@ impl HttpProvider {
             headers: headers(setting),
             setting: setting.clone(),
             client,
+            prompt_cache: BTreeMap::new(),
             elsewhere: OnceLock::new(),
         }
+    }
+
+    /// Marks what prompts share for the vendor's cache, by model from so many tokens on.
+    #[must_use]
+    pub fn with_prompt_cache(self, prompt_cache: BTreeMap<String, u32>) -> HttpProvider {
+        HttpProvider { prompt_cache, ..self }
     }
 
     /// Asks the model, once. What the vendor says of its own limits goes to `told`.
@@ -76,7 +85,8 @@ impl HttpProvider {
         if self.setting.dialect == Dialect::Ollama && self.setting.spec.zone < Zone::Cloud {
             self.refuse_if_elsewhere(&request.model.id).await?;
         }
-        let body = encode(self.setting.dialect, request).to_string();
+        let minimum = self.prompt_cache.get(&request.model.id).copied();
+        let body = encode(self.setting.dialect, request, minimum).to_string();
         let post = self.client.post(&self.chat_url).headers(headers.clone()).body(body);
         let answer = send::exchange(post, request.model.timeout, self.setting.key.as_ref()).await?;
         *told = limits::told(&answer.headers);
@@ -134,7 +144,10 @@ pub fn all(config: &Config) -> Result<BTreeMap<ProviderId, Arc<HttpProvider>>, C
     let mut clients = Clients::default();
     let provider = |(id, setting): (&ProviderId, &Arc<ProviderSetting>)| {
         let client = clients.client_for(setting)?;
-        Ok((id.clone(), Arc::new(HttpProvider::new(setting, client))))
+        let marked =
+            config.model_facts.iter().filter_map(|(id, facts)| Some((id.clone(), facts.prompt_cache_min?)));
+        let provider = HttpProvider::new(setting, client).with_prompt_cache(marked.collect());
+        Ok((id.clone(), Arc::new(provider)))
     };
     config.providers.iter().map(provider).collect()
 }
@@ -147,11 +160,13 @@ pub async fn check_simulator(base_url: &str) -> Result<(), String> {
     client::simulator_answers(base_url).await
 }
 
-fn encode(dialect: Dialect, request: &Request) -> Value {
+/// The request's body. What the job's calls share is marked if it has `marked_from` tokens, where
+/// the dialect knows such marks.
+fn encode(dialect: Dialect, request: &Request, marked_from: Option<u32>) -> Value {
     match dialect {
         Dialect::Ollama => ollama::encode(request),
         Dialect::OpenAi => openai::encode(request),
-        Dialect::Anthropic => anthropic::encode(request),
+        Dialect::Anthropic => anthropic::encode(request, marked_from),
     }
 }
 

@@ -104,6 +104,18 @@ impl From<Held> for GuardTimes {
     }
 }
 
+/// What the vendors' prompt caches read and wrote, and what that made of the bill.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct PromptCache {
+    /// Input tokens that were read from a cache.
+    pub read: u64,
+    /// Input tokens that were written to one.
+    pub written: u64,
+    /// What all of them would have cost at the full price of input, less what they did cost, in
+    /// micro-dollars; below 0 if writing cost more than reading saved.
+    pub saved: i64,
+}
+
 /// A file or folder that the run wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Output {
@@ -142,6 +154,10 @@ pub struct ReportData {
     pub saved_by_equal_items: u64,
     /// What each provider was paid.
     pub providers: Vec<ProviderCost>,
+    /// What the vendors' own prompt caches changed.
+    pub prompt_cache: PromptCache,
+    /// Calls of this run that were denied or deferred for their provider's share.
+    pub over_share: u64,
     /// What the job may spend.
     pub budget: Option<Micros>,
     /// Agents that ended a second.
@@ -264,6 +280,10 @@ impl Facts {
         self.number("packed calls", work.packed_calls);
         self.number("calls saved by packs", work.saved_by_packs);
         self.number("calls saved by equal items", data.saved_by_equal_items);
+        self.number("answered from the cache", work.from_cache);
+        self.number("answered by the same call of another", work.joined);
+        self.number("fallbacks to a less trusted zone", work.crossed_zones);
+        self.number("calls over their provider's share", data.over_share);
         self.number("retries", work.retries);
         if !work.tries.is_empty() {
             let tries = work.tries.iter().map(|(outcome, n)| format!("{outcome} {}", text::thousands(*n)));
@@ -282,6 +302,16 @@ impl Facts {
         self.say("cost", text::money(spent));
         if let Some(budget) = data.budget {
             self.say("budget", format!("{}, {} used", text::money(budget), text::percent(spent.0, budget.0)));
+        }
+        let cache = &data.prompt_cache;
+        if cache.read + cache.written > 0 {
+            let amount = text::money(Micros(cache.saved.unsigned_abs()));
+            let what = if cache.saved < 0 { "more spent than without" } else { "saved" };
+            let (read, written) = (text::thousands(cache.read), text::thousands(cache.written));
+            self.say(
+                "vendors' prompt caches",
+                format!("{amount} {what}; {read} tokens read, {written} written"),
+            );
         }
         if unknown > Micros::ZERO {
             let unknown = text::money(unknown);

@@ -15,4 +15,5 @@ pub mod outputs;
 pub mod prepare;
 pub mod progress;
 pub mod reconcile;
+pub mod routing;
 pub mod system;

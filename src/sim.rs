@@ -28,6 +28,7 @@ mod kimi;
 mod line;
 mod merge;
 mod ollama;
+mod prefix;
 mod quotes;
 mod reply;
 mod scenario;

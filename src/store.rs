@@ -14,11 +14,13 @@ use crate::home::{Home, HomeLock};
 
 mod admin;
 mod approvals;
+mod audit;
 mod batch;
 mod budget;
 mod chunks;
 mod error;
 mod jobs;
+mod kept;
 mod ledger;
 mod open;
 mod results;
@@ -32,11 +34,13 @@ mod conformance;
 mod tests;
 
 pub use approvals::{Approval, ApprovalState, NewApproval};
+pub use audit::StoredDecision;
 pub use budget::{
     AuditLine, Baseline, LedgerLine, RecentSpend, SinceBaseline, StoredCap, read_scope_word, scope_word,
 };
 pub use chunks::Admitted;
 pub use jobs::{Counts, Desired, FindError, Job, JobSetup, JobState, NewJob};
+pub use kept::KeptAnswers;
 pub use ledger::{LedgerScope, ProviderSpend, UnknownTotal};
 pub use open::{OpenError, Recovered};
 pub use results::{EndedKey, Outcome, ResultFilter, ResultLine};

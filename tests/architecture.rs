@@ -93,6 +93,8 @@ const PURE: &[&str] = &[
     "actors/src/kernel/policy.rs",
     "actors/src/level.rs",
     "actors/src/money.rs",
+    "actors/src/route/key.rs",
+    "actors/src/route/rules.rs",
     "src/plan.rs",
     "src/plan/",
     "src/report.rs",

@@ -181,3 +181,38 @@ fn the_owners_rules_are_read_and_a_broken_one_stops_everything() {
     assert!(ran.stderr.contains("own.toml") && ran.stderr.contains("shappe"), "{}", ran.stderr);
     assert_eq!(sim.received("kimi"), 0);
 }
+
+#[test]
+fn every_decision_is_told_without_the_content() {
+    let world = World::new("");
+    let sim = Sim::start(&world, "steady");
+    let mail = "someone@example.com";
+    let rows = [json!({"name": "plain"}), json!({"name": format!("ask {mail}")}), json!({"name": CONTRACT})];
+    world.write("rows.jsonl", &rows.map(|row| format!("{row}\n")).concat());
+    let spec = kimi_job("told", "rows.jsonl", "budget: 1").replace("P0", "P1");
+    let job = world.write("job.yaml", &spec).display().to_string();
+    world.run(&["swarm", "run", &job, "--sim", &sim.url, "--yes"]).exits(3);
+
+    let explain = |call: &str| world.run(&["privacy", "explain", call, "--sim", "--json"]).exits(0).json();
+    let of = |item: usize| explain(&format!("told/{item}"))["decisions"].clone();
+    assert_eq!(of(0)[0]["action"], "allow");
+    assert_eq!((&of(1)[0]["action"], &of(1)[0]["values"]), (&json!("redact"), &json!(1)));
+    assert_eq!(of(1)[0]["found"].as_object().unwrap().len(), 1);
+    assert_eq!((&of(2)[0]["action"], &of(2)[0]["level"]), (&json!("deny"), &json!("P2")));
+    assert_eq!((&of(2)[0]["declared"], &of(2)[0]["zone"]), (&json!("P1"), &json!(3)));
+
+    let ledger = world.run(&["budget", "ledger", "--sim", "--json"]).exits(0).json();
+    let lines = ledger.as_array().unwrap();
+    assert_eq!(lines.len(), 2);
+    for line in lines {
+        let told = explain(&line["hold"].to_string());
+        assert_eq!((&told["item"], told["decisions"].as_array().unwrap().len()), (&line["item"], 1));
+        assert_eq!(told["decisions"], of(line["item"].as_u64().unwrap().try_into().unwrap()));
+    }
+
+    let said = world.run(&["privacy", "explain", "told/1", "--sim"]).exits(0);
+    let said = said.shows("P1 as declared; zone 3 (cloud) admits up to P1");
+    assert!(!said.stdout.contains(mail), "{}", said.stdout);
+    world.run(&["privacy", "explain", "99", "--sim"]).exits(2).says("there is no call 99");
+    world.run(&["privacy", "explain", "told/3", "--sim"]).exits(2);
+}

@@ -3,6 +3,7 @@
 //! Privacy, then budget, then rate: what is denied costs nothing, and what waits for a permit
 //! has its money set aside.
 
+pub mod audit;
 pub mod book;
 pub mod budget;
 pub mod calendar;

@@ -13,6 +13,7 @@ pub mod level;
 pub mod model;
 pub mod money;
 pub mod ports;
+pub mod route;
 pub mod swarm;
 
 pub use gates::call;

@@ -8,11 +8,12 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::call::{Call, Cleared, Receipt};
+use crate::call::{Call, Cleared, Receipt, SharedPrefix};
 use crate::failure::{CallError, FailureKind};
+use crate::gates::audit::Decision;
 use crate::gates::calendar::Day;
 use crate::guard::pressure::Readings;
-use crate::level::Level;
+use crate::level::{Level, Zone};
 use crate::model::ProviderId;
 use crate::money::{Micros, Usage};
 
@@ -310,6 +311,29 @@ pub enum TryOutcome {
         /// Which gate and why.
         why: String,
     },
+    /// The answer to the same call was kept; nothing was sent.
+    Cached,
+    /// The same call was under way for somebody else; nothing was sent.
+    Joined {
+        /// What was wrong with what it brought; nothing, if its answer passed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed: Option<String>,
+    },
+    /// The call that comes next goes to a less trusted zone than the route began in.
+    Crossed {
+        /// Where the route began.
+        from: Zone,
+        /// Where it goes now.
+        to: Zone,
+    },
+}
+
+impl TryOutcome {
+    /// Whether a call was sent for it.
+    #[must_use]
+    pub fn was_sent(&self) -> bool {
+        matches!(self, TryOutcome::Answered | TryOutcome::Rejected { .. } | TryOutcome::Failed { .. })
+    }
 }
 
 /// How an agent ended for good.
@@ -398,6 +422,21 @@ pub trait Answers: Send + Sync {
     fn reduced(&self, key: ItemKey) -> BoxFuture<'_, Result<Option<Box<str>>, StoreError>>;
 }
 
+// --- What the privacy gate decided -------------------------------------------------------------
+
+/// Keeps what the privacy gate decided.
+pub trait Audit: Send + Sync {
+    /// What contents are hashed with, so that a hash tells nobody what it is of.
+    fn salt(&self) -> &[u8; 32];
+
+    /// Keeps a decision. Returns at once; it is durable no later than a reservation that is made
+    /// after it.
+    ///
+    /// # Errors
+    /// It cannot be kept: the call may not leave.
+    fn decided(&self, decision: Decision) -> Result<(), StoreError>;
+}
+
 // --- The machine -------------------------------------------------------------------------------
 
 /// Reads how the machine is.
@@ -410,6 +449,30 @@ pub trait Sampler: Send + Sync {
 pub trait Checkpoint: Send + Sync {
     /// Resolves once it is.
     fn checkpoint(&self) -> BoxFuture<'static, Result<(), StoreError>>;
+}
+
+// --- Kept answers ------------------------------------------------------------------------------
+
+/// What makes two calls the same call; see [`call_key`](crate::route::key::call_key).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallKey(pub [u8; 32]);
+
+impl fmt::Debug for CallKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CallKey(")?;
+        self.0[..8].iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str("..)")
+    }
+}
+
+/// Answers to calls that were made before. Each passed its check, and is as the model wrote it.
+/// Bounded; losing one loses nothing but money. Failing to find one is no error.
+pub trait AnswerCache: Send + Sync {
+    /// The answer that is kept for a call.
+    fn get(&self, key: CallKey, level: Level) -> BoxFuture<'_, Option<Arc<str>>>;
+
+    /// Keeps an answer, in the place of an earlier one. Returns at once.
+    fn put(&self, key: CallKey, level: Level, answer: &str);
 }
 
 // --- The job's own logic -----------------------------------------------------------------------
@@ -448,6 +511,11 @@ pub trait Script: Send + Sync {
 
     /// Output tokens to request for `n` items in one call.
     fn max_tokens(&self, n: usize) -> u32;
+
+    /// What is the same at the beginning of every prompt of an item; `None` if nothing is.
+    fn shared(&self) -> Option<Arc<SharedPrefix>> {
+        None
+    }
 
     /// Output tokens to request for a reduce step.
     fn reduce_max_tokens(&self) -> u32;

@@ -8,7 +8,9 @@ mod heed;
 mod job;
 pub mod meters;
 pub mod order;
+mod passage;
 mod reduce;
+mod reuse;
 mod turnstile;
 
 use std::collections::HashMap;
@@ -35,7 +37,8 @@ use crate::kernel::control::{Address, Down, Failure};
 use crate::kernel::policy::{Policy, Restart, Strategy};
 use crate::kernel::supervisor::{ChildSpec, Root, StopReport, TreeView};
 use crate::model::{ProviderId, ProviderSpec};
-use crate::ports::{Answers, Items, Ledger, Provider, Random, Results, Script, WallClock};
+use crate::ports::{Answers, Audit, Items, Ledger, Provider, Random, Results, Script, WallClock};
+use crate::route::SharedCalls;
 
 /// Agents that are awake beyond the calls that may be in flight: they have rendered their
 /// prompt and reserved their money, so that no permit waits for an agent.
@@ -65,10 +68,14 @@ pub struct SwarmParts {
     pub caps: Vec<Cap>,
     /// Privacy actors.
     pub privacy_workers: usize,
+    /// Where the privacy gate's decisions are kept.
+    pub audit: Arc<dyn Audit>,
     /// What the privacy gate looks with.
     pub detector: Arc<Detector>,
     /// Who watches the machine.
     pub guard: GuardParts,
+    /// What this job shares with others about its calls.
+    pub shared: SharedCalls,
 }
 
 /// A running job under its tree.
@@ -86,7 +93,8 @@ impl Swarm {
     /// An actor did not start.
     pub async fn start(parts: SwarmParts, order: JobOrder) -> Result<Swarm, Failure> {
         let budget = BudgetGate::new(parts.ledger.clone(), parts.clock.clone());
-        let privacy = PrivacyGate::new(parts.privacy_workers, parts.detector.clone());
+        let privacy =
+            PrivacyGate::new(parts.privacy_workers, parts.detector.clone(), parts.audit, parts.clock.clone());
         let GuardParts { sampler, settings, checkpoint } = parts.guard;
         let guard = Guard::new(sampler, settings);
         budget.enroll(order.id.clone(), order.terms.clone());
@@ -120,6 +128,7 @@ impl Swarm {
             budget: budget.clone(),
             lanes,
             guard: guard.clone(),
+            shared: parts.shared,
             twins: Mutex::default(),
             chunks: ChunkCache::default(),
             unaffordable: AtomicU32::new(0),

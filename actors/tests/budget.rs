@@ -45,8 +45,8 @@ impl Gate {
     }
 
     async fn over(ledger: Arc<FakeLedger>, caps: &[(Scope, u64)], terms: Terms) -> Gate {
-        let privacy = PrivacyGate::new(1, detector());
         let clock = Arc::new(TokioClock::new(Arc::default()));
+        let privacy = PrivacyGate::new(1, detector(), Arc::new(FakeAudit::default()), clock.clone());
         let budget = BudgetGate::new(ledger.clone(), clock.clone());
         let lane = Arc::new(spec("cloud", Zone::Cloud, 100_000));
         let rate = RateGate::new(lane, ledger.clone(), clock, Arc::new(Wobble::default()), None);
@@ -70,6 +70,7 @@ impl Gate {
             schema: None,
             max_tokens: TOKENS,
             level: Level::P1,
+            shared: None,
             standing: Standing::default(),
         };
         self.privacy.screen(Call::draft(request), Zone::Cloud).await.unwrap()

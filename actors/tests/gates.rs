@@ -8,15 +8,17 @@ mod common;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use common::*;
 use empire_actors::call::{Call, Cleared, Draft, Funded, Request, Screened, Standing, Turn};
 use empire_actors::failure::FailureKind;
+use empire_actors::gates::audit::Act;
 use empire_actors::gates::book::{Account, Scope};
 use empire_actors::gates::budget::{BudgetGate, BudgetRefusal, Cap};
-use empire_actors::gates::privacy::PrivacyGate;
+use empire_actors::gates::privacy::{PrivacyGate, PrivacyRefusal};
 use empire_actors::gates::rate::{RateGate, RateRefusal};
 use empire_actors::kernel::control::{Address, Control, Failure};
 use empire_actors::kernel::policy::{Policy, Strategy};
@@ -24,7 +26,7 @@ use empire_actors::kernel::supervisor::{ChildSpec, Root};
 use empire_actors::level::{Level, Zone};
 use empire_actors::model::ProviderSpec;
 use empire_actors::money::Micros;
-use empire_actors::ports::Certainty;
+use empire_actors::ports::{Certainty, StoreError};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, timeout};
@@ -57,7 +59,7 @@ impl Gates {
         let ledger = Arc::new(FakeLedger::default());
         let clock = Arc::new(TokioClock::new(Arc::default()));
         let random = Arc::new(Wobble::default());
-        let privacy = PrivacyGate::new(2, detector());
+        let privacy = PrivacyGate::new(2, detector(), Arc::new(FakeAudit::default()), clock.clone());
         let budget = BudgetGate::new(ledger.clone(), clock.clone());
         let rate = RateGate::new(Arc::new(spec), ledger.clone(), clock, random.clone(), None);
         let fuse = Address::new("fuse");
@@ -104,7 +106,11 @@ impl Gates {
 }
 
 fn draft() -> Call<Draft> {
-    Call::draft(Request {
+    Call::draft(request())
+}
+
+fn request() -> Request {
+    Request {
         job: JOB.into(),
         item: 0,
         model: model("m", "cloud", paid()),
@@ -113,8 +119,9 @@ fn draft() -> Call<Draft> {
         schema: None,
         max_tokens: 100,
         level: Level::P1,
+        shared: None,
         standing: Standing::default(),
-    })
+    }
 }
 
 fn bound() -> Micros {
@@ -289,18 +296,37 @@ async fn who_leaves_the_line_keeps_nobody_waiting() {
     gates.end().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_the_privacy_gate_decides_is_kept_without_the_content_or_the_call_does_not_leave() {
+    let (mail, audit) = ("someone@example.com", Arc::new(FakeAudit::default()));
+    let clock = Arc::new(TokioClock::new(Arc::default()));
+    let privacy = PrivacyGate::new(1, detector(), audit.clone(), clock);
+    let root = Root::start(Policy::default(), privacy.children(), Arc::new(Wobble::default())).await.unwrap();
+    let ask = async |text: &str, level: Level, zone: Zone| {
+        let request = Request { turns: vec![Turn::user(text)], level, ..request() };
+        privacy.screen(Call::draft(request), zone).await.map(drop)
+    };
+    ask("plain", Level::P1, Zone::Local).await.unwrap();
+    assert_eq!(audit.decisions.lock().len(), 0, "the levels alone decided");
+    ask("plain", Level::P1, Zone::Cloud).await.unwrap();
+    ask(&format!("ask {mail}"), Level::P1, Zone::Cloud).await.unwrap();
+    ask(&format!("ask {mail}"), Level::P2, Zone::Cloud).await.unwrap_err();
+    {
+        let decisions = audit.decisions.lock();
+        let acts: Vec<&Act> = decisions.iter().map(|made| &made.act).collect();
+        assert!(matches!(acts[..], [Act::Allow, Act::Redact { values: 1 }, Act::Deny { .. }]), "{acts:?}");
+        assert_eq!(decisions[1].content, decisions[2].content, "the same was asked");
+        assert_ne!(decisions[0].content, decisions[1].content);
+        assert!(!format!("{decisions:?}").contains(mail));
+    }
+    audit.is_full.store(true, Ordering::Relaxed);
+    let refused = ask("plain", Level::P1, Zone::Cloud).await.unwrap_err();
+    assert!(matches!(refused, PrivacyRefusal::Unrecorded(StoreError::DiskFull)), "{refused}");
+    root.stop().await;
+}
+
 fn ask_of(job: &str, standing: Standing) -> Call<Draft> {
-    Call::draft(Request {
-        job: job.into(),
-        item: 0,
-        model: model("m", "cloud", free()),
-        system: None,
-        turns: vec![Turn::user("hello")],
-        schema: None,
-        max_tokens: 100,
-        level: Level::P1,
-        standing,
-    })
+    Call::draft(Request { job: job.into(), model: model("m", "cloud", free()), standing, ..request() })
 }
 
 fn free() -> Option<empire_actors::money::Price> {

@@ -40,12 +40,12 @@ pub(super) async fn budget(context: &Context, command: Budget) -> Result<Exit, C
 }
 
 /// The money of real or of simulated runs, for looking and for small changes.
-async fn watch(context: &Context, simulated: bool) -> Result<Store, CommandError> {
+pub(super) async fn watch(context: &Context, simulated: bool) -> Result<Store, CommandError> {
     let home = context.place.home_of(simulated)?;
     Ok(Store::watch(&home, Arc::new(SystemClock)).await?)
 }
 
 /// A moment, to the second, UTC.
-fn time(at: UnixMillis) -> String {
+pub(super) fn time(at: UnixMillis) -> String {
     jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| "?".to_owned(), |at| format!("{at:.0}"))
 }

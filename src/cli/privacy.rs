@@ -1,4 +1,6 @@
-//! `empire privacy`: what the privacy gate would do with a text.
+//! `empire privacy`: what the privacy gate would do with a text, and what it did with a call.
+
+mod explain;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -14,6 +16,7 @@ use serde_json::{Value, json};
 use super::{Context, terminal};
 use crate::privacy::screen::{self, Action, Screened};
 use crate::run::error::{CommandError, Exit};
+use crate::run::prepare::blocking;
 use crate::run::progress::say;
 
 /// The longest text that is looked at as one.
@@ -27,6 +30,15 @@ const BATCH_BYTES: usize = 4 << 20;
 /// See and try what the privacy gate does.
 #[derive(Debug, Subcommand)]
 pub(super) enum Privacy {
+    #[command(flatten)]
+    Texts(Texts),
+    /// Say what was decided about a call or an agent, and why.
+    Explain(explain::ExplainArgs),
+}
+
+/// What needs no data folder.
+#[derive(Debug, Subcommand)]
+pub(super) enum Texts {
     /// Say what is found in texts, and where. Exit code 4 if anything is.
     Scan(ScanArgs),
     /// Print a text without what may not leave.
@@ -74,22 +86,29 @@ fn zone(text: &str) -> Result<Zone, String> {
     }
 }
 
-pub(super) fn privacy(context: &Context, command: &Privacy) -> Result<Exit, CommandError> {
+pub(super) async fn privacy(context: Context, command: Privacy) -> Result<Exit, CommandError> {
+    match command {
+        Privacy::Texts(command) => blocking(move || texts(&context, &command)).await?,
+        Privacy::Explain(args) => explain::explain(&context, &args).await,
+    }
+}
+
+fn texts(context: &Context, command: &Texts) -> Result<Exit, CommandError> {
     let rules = context.place.rules(&context.place.load_config()?)?;
     let detector = rules.detector();
     match command {
-        Privacy::Scan(args) if args.lines.jsonl => {
+        Texts::Scan(args) if args.lines.jsonl => {
             args.each(|path| lines(detector, path, args.lines.zone)).map(|()| Exit::Done)
         }
-        Privacy::Scan(args) => scan(context, detector, args),
-        Privacy::Redact(args) => {
+        Texts::Scan(args) => scan(context, detector, args),
+        Texts::Redact(args) => {
             let path = args.file.as_deref().unwrap_or(Path::new("-"));
             if args.lines.jsonl {
                 return lines(detector, path, args.lines.zone).map(|()| Exit::Done);
             }
             redact(context, detector, path, args.lines.zone)
         }
-        Privacy::Test => test(context, detector),
+        Texts::Test => test(context, detector),
     }
 }
 

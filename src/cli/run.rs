@@ -66,6 +66,7 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Comman
     let mut opened = Opened::new(context, &args.spec).await?;
     if args.fresh {
         opened.existing = None;
+        opened.loaded.is_fresh = true;
     }
     let out = out_folder(args.out.as_deref(), &opened.loaded);
     check_disks(&opened.loaded, &opened.store, Some(&out))?;

@@ -13,6 +13,7 @@ use super::error::{BUILT_IN, ConfigError, Place, hint};
 use super::tree::{Field, Fields, Node, Table, Value};
 use super::{
     BalanceKind, Config, Confirm, Dialect, Env, EuroRate, ModelFacts, ProviderSetting, address, budget,
+    routing,
 };
 
 const DIALECTS: [(&str, Dialect); 3] =
@@ -87,7 +88,9 @@ pub(super) fn config(merged: Table, env: &Env<'_>) -> Result<Config, ConfigError
     for (provider, field) in default_models {
         check_default_model(&provider, &field, &models)?;
     }
-    let (route, route_field) = route(&mut root)?;
+    let names: Vec<&str> = providers.keys().map(ProviderId::as_str).collect();
+    let (route, routing, route_field) = routing::route(&mut root, &names)?;
+    let cache = routing::cache(&mut root)?;
     let budget = budget::budget(money, euro)?;
     let actions = budget::actions(&mut root, euro)?;
     let confirm = confirm(&mut root, euro)?;
@@ -95,8 +98,23 @@ pub(super) fn config(merged: Table, env: &Env<'_>) -> Result<Config, ConfigError
     let guard = super::guard::guard(&mut root)?;
     root.finish()?;
     let providers = providers.into_iter().map(|(id, setting)| (id, Arc::new(setting))).collect();
-    let config = Config { providers, models, model_facts, route, budget, actions, confirm, privacy, guard };
-    config.resolve_route(&config.route).map_err(|error| route_field.invalid("cannot be followed", error))?;
+    let config = Config {
+        providers,
+        models,
+        model_facts,
+        route,
+        routing,
+        cache,
+        budget,
+        actions,
+        confirm,
+        privacy,
+        guard,
+    };
+    let starts = config.routing.difficulty.values().map(std::slice::from_ref);
+    for route in starts.chain([&config.route[..]]) {
+        config.resolve_route(route).map_err(|error| route_field.invalid("cannot be followed", error))?;
+    }
     Ok(config)
 }
 
@@ -302,6 +320,10 @@ fn model(
     let limits = model_limits(&mut fields, &provider.spec.limits)?;
     let facts = ModelFacts {
         batch_discount: fields.take("batch_discount").map(|field| field.number(1..=100)).transpose()?,
+        prompt_cache_min: fields
+            .take("prompt_cache_min")
+            .map(|field| field.number(1..=context))
+            .transpose()?,
         price_date: fields.take("price_date").map(|field| field.day()).transpose()?,
         price_source: fields.take("price_source").map(|field| field.text().map(str::to_owned)).transpose()?,
     };
@@ -369,14 +391,6 @@ fn check_default_model(
             Err(field.invalid(format_args!("names no model: {name:?}"), hint(name, own)))
         }
     }
-}
-
-fn route(root: &mut Fields) -> Result<(Vec<String>, Field), ConfigError> {
-    let mut fields = root.need("route", "add [route] with default = [\"ollama\"]")?.table()?;
-    let field = fields.need("default", "name the models to try, like [\"ollama\", \"kimi\"]")?;
-    let route = field.texts()?;
-    fields.finish()?;
-    Ok((route, field))
 }
 
 fn confirm(root: &mut Fields, euro: EuroRate) -> Result<Confirm, ConfigError> {

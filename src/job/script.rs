@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use empire_actors::call::SharedPrefix;
 use empire_actors::level::Level;
 use empire_actors::ports::{Item, ItemKey, Rendered, Script};
 use minijinja::value::Value as Shown;
@@ -10,6 +11,7 @@ use serde_json::Value;
 use super::answer::AnswerCheck;
 use super::pack;
 use super::row::{self, Fields, Parsed};
+use super::shared;
 use super::spec::JobSpec;
 use super::template::{TemplateError, Templates};
 
@@ -29,6 +31,7 @@ pub struct JobScript {
     reduce_max_tokens: u32,
     item_seed: blake3::Hash,
     reduce_seed: blake3::Hash,
+    shared: Option<Arc<SharedPrefix>>,
 }
 
 impl JobScript {
@@ -58,6 +61,7 @@ impl JobScript {
             reduce_max_tokens: reduce.map_or(spec.max_tokens, |reduce| reduce.max_tokens),
             item_seed: item_seed.0.finalize(),
             reduce_seed: reduce_seed.0.finalize(),
+            shared: shared::prefix(&spec.templates, spec.system.as_deref(), &spec.prompt).map(Arc::new),
         }
     }
 
@@ -124,6 +128,10 @@ impl Script for JobScript {
             0 | 1 => self.max_tokens,
             n => self.max_tokens.saturating_add(PACK_TOKENS_EACH).saturating_mul(n),
         }
+    }
+
+    fn shared(&self) -> Option<Arc<SharedPrefix>> {
+        self.shared.clone()
     }
 
     fn reduce_max_tokens(&self) -> u32 {

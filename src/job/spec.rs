@@ -11,6 +11,7 @@ use std::time::Duration;
 use empire_actors::gates::room::Class;
 use empire_actors::level::Level;
 use empire_actors::money::Micros;
+use empire_actors::route::rules::{CacheMode, Fallback, Policy};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -46,6 +47,14 @@ pub struct JobSpec {
     pub route: Option<Vec<String>>,
     /// Where the spec names them, or would.
     pub route_place: Place,
+    /// In which order they are tried; `None` means the configured policy.
+    pub policy: Option<Policy>,
+    /// How hard its items are, which decides the model to start with.
+    pub difficulty: Option<Difficulty>,
+    /// How far a fallback may go.
+    pub fallback: Fallback,
+    /// Whether kept answers serve.
+    pub cache: CacheMode,
     /// The most it may spend; above zero.
     pub budget: Option<Micros>,
     /// How long it may take; above zero.
@@ -115,6 +124,30 @@ impl Role {
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// How hard a job says its items are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Difficulty {
+    /// Any model will do.
+    Easy,
+    /// Some thought is needed.
+    Medium,
+    /// The best model first.
+    Hard,
+}
+
+impl Difficulty {
+    /// Its name in specs and in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Difficulty::Easy => "easy",
+            Difficulty::Medium => "medium",
+            Difficulty::Hard => "hard",
+        }
     }
 }
 
@@ -365,6 +398,12 @@ impl JobSpec {
             input: reader.optional(raw.input.as_ref(), "input", fields::input)?,
             route: reader.optional(raw.route.as_ref(), "route", fields::route)?,
             route_place: reader.place(raw.route.as_ref()),
+            policy: reader.optional(raw.policy.as_ref(), "policy", fields::policy)?,
+            difficulty: reader.optional(raw.difficulty.as_ref(), "difficulty", fields::difficulty)?,
+            fallback: reader
+                .optional(raw.fallback.as_ref(), "fallback", fields::fallback)?
+                .unwrap_or_default(),
+            cache: reader.optional(raw.cache.as_ref(), "cache", fields::cache)?.unwrap_or_default(),
             budget: reader.optional(raw.budget.as_ref(), "budget", fields::budget)?,
             deadline: reader.optional(raw.deadline.as_ref(), "deadline", fields::deadline)?,
             priority: reader

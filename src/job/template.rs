@@ -138,6 +138,15 @@ impl Templates {
         Err(TemplateError { name: which.name(), line, problem })
     }
 
+    /// A part of a template that names nothing of a row; `None` if it names what is not there.
+    pub(super) fn render_constant(&self, which: Which, source: &str) -> Option<String> {
+        let JobWords { goal, role, job } = &*self.words;
+        let goal = goal.iter().map(|goal| ("goal", goal.clone()));
+        let words: Vec<(&str, Value)> = goal.chain([("role", role.clone()), ("job", job.clone())]).collect();
+        let words = Value::from_pairs(words);
+        self.environment.render_named_str(which.name(), source, words).ok()
+    }
+
     /// The system prompt and the user's prompt of row number `number` (from 1).
     pub(super) fn render_row(
         &self,

@@ -89,5 +89,6 @@ pub(super) fn input(items: u64, route: Vec<RouteStep>) -> PlanInput {
         row_bytes: 200 * items,
         reduce: None,
         sample: None,
+        routing: Vec::new(),
     }
 }

@@ -33,6 +33,7 @@ impl Plan {
             page.push_str(&self.fit(planned, paint));
         }
         page.push_str(&list("What would help", self.suggestions.iter().map(super::Suggestion::words), width));
+        page.push_str(&list("Routing", self.routing.iter().cloned(), width));
         page.push_str(&list("Based on", self.assumptions.iter().cloned(), width));
         page
     }

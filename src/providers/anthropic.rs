@@ -11,8 +11,12 @@ use serde_json::{Value, json};
 use super::answer::{Answer, bounded};
 use super::{prompt, schema};
 
+/// Bytes of text that make a token, on average.
+const BYTES_PER_TOKEN: u64 = 4;
+
 /// The request as the Messages API reads it.
-pub(super) fn encode(request: &Request) -> Value {
+/// What the job's calls share is marked for the vendor's cache if it has `marked_from` tokens.
+pub(super) fn encode(request: &Request, marked_from: Option<u32>) -> Value {
     let model = &request.model;
     let wanted = request.schema.as_deref();
     let taken = wanted.filter(|_| model.structured == Structured::Schema).and_then(schema::closed);
@@ -22,6 +26,9 @@ pub(super) fn encode(request: &Request) -> Value {
         body["system"] = json!(system);
     }
     body["messages"] = Value::Array(prompt::messages(request, in_prompt));
+    if let Some(bytes) = marked_from.and_then(|least| shared_bytes(request, least)) {
+        mark(&mut body, bytes);
+    }
     for (name, value) in [("temperature", model.temperature), ("top_p", model.top_p)] {
         if let Some(value) = value {
             body[name] = json!(value);
@@ -36,6 +43,36 @@ pub(super) fn encode(request: &Request) -> Value {
         body["output_config"] = json!({"format": {"type": "json_schema", "schema": closed.schema}});
     }
     body
+}
+
+/// How many bytes of the first turn the job's other calls begin with as well, behind the system
+/// prompt they share; `None` if all of that has fewer than `least` tokens. Compared with what is
+/// sent, after redaction.
+fn shared_bytes(request: &Request, least: u32) -> Option<usize> {
+    let shared = request.shared.as_ref()?;
+    if request.system != shared.system {
+        return None;
+    }
+    let first = &request.turns.first()?.text;
+    let equal = first.bytes().zip(shared.prompt.bytes()).take_while(|(one, other)| one == other).count();
+    let bytes = first.floor_char_boundary(equal);
+    let in_all = (bytes + shared.system.as_ref().map_or(0, String::len)) as u64;
+    (in_all / BYTES_PER_TOKEN >= u64::from(least)).then_some(bytes)
+}
+
+/// Marks the end of what is shared: so many bytes into the first turn, or the system prompt.
+fn mark(body: &mut Value, bytes: usize) {
+    let block = |text: &str| json!({"type": "text", "text": text});
+    let marked = |text: &str| {
+        let mut block = block(text);
+        block["cache_control"] = json!({"type": "ephemeral"});
+        block
+    };
+    let content = if bytes == 0 { &mut body["system"] } else { &mut body["messages"][0]["content"] };
+    let Some(text) = content.as_str().map(str::to_owned) else { return };
+    let (shared, own) = if bytes == 0 { (text.as_str(), "") } else { text.split_at(bytes) };
+    let blocks = [marked(shared)].into_iter().chain((!own.is_empty()).then(|| block(own)));
+    *content = blocks.collect();
 }
 
 #[derive(Deserialize)]
@@ -86,8 +123,10 @@ fn usage(counted: &Counted) -> Option<Usage> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
+    use empire_actors::call::{SharedPrefix, Turn};
     use empire_actors::failure::{Billing, FailureKind};
 
     use super::*;
@@ -106,7 +145,7 @@ mod tests {
                 {"role": "user", "content": "Rate Acme"}
             ]
         });
-        assert_eq!(encode(&request(plain_model("claude-sonnet-4-6"), None)), plain);
+        assert_eq!(encode(&request(plain_model("claude-sonnet-4-6"), None), None), plain);
 
         let mut model = plain_model("claude-sonnet-4-6");
         model.structured = Structured::Schema;
@@ -114,10 +153,10 @@ mod tests {
         let mut held = plain;
         held["thinking"] = json!({"type": "disabled"});
         held["output_config"] = json!({"format": {"type": "json_schema", "schema": schema()}});
-        assert_eq!(encode(&request(model.clone(), Some(schema()))), held);
+        assert_eq!(encode(&request(model.clone(), Some(schema())), None), held);
 
         model.structured = Structured::JsonObject;
-        let body = encode(&request(model, Some(schema())));
+        let body = encode(&request(model, Some(schema())), None);
         assert_eq!(body.get("output_config"), None);
         assert_eq!(body["messages"][2]["content"], json!(format!("Rate Acme{TAIL}")));
     }
@@ -127,16 +166,42 @@ mod tests {
         let mut model = plain_model("claude-sonnet-4-6");
         model.structured = Structured::Schema;
         let bounded = json!({"type": "object", "properties": {"fit": {"type": "integer", "maximum": 10}}});
-        let body = encode(&request(model.clone(), Some(bounded.clone())));
+        let body = encode(&request(model.clone(), Some(bounded.clone())), None);
         assert_eq!(
             body["output_config"]["format"]["schema"]["properties"]["fit"],
             json!({"type": "integer"})
         );
         assert!(body["messages"][2]["content"].as_str().unwrap().ends_with(&bounded.to_string()));
         let open = json!({"type": "object", "additionalProperties": true});
-        let body = encode(&request(model, Some(open.clone())));
+        let body = encode(&request(model, Some(open.clone())), None);
         assert_eq!(body.get("output_config"), None);
         assert!(body["messages"][2]["content"].as_str().unwrap().ends_with(&open.to_string()));
+    }
+
+    #[test]
+    fn what_all_calls_share_is_marked_where_it_is_long_enough() {
+        let mut request = request(plain_model("claude-sonnet-4-6"), None);
+        let shared = |system: &str, prompt: &str| {
+            Some(Arc::new(SharedPrefix { system: Some(system.to_owned()), prompt: prompt.to_owned() }))
+        };
+        request.turns = vec![Turn::user(format!("{} and Ä", "rules ".repeat(700)))];
+        request.shared = shared("Be brief.", &format!("{} and Ö", "rules ".repeat(700)));
+        let body = encode(&request, Some(1_024));
+        let blocks = &body["messages"][0]["content"];
+        assert_eq!(blocks[0]["cache_control"], json!({"type": "ephemeral"}));
+        assert_eq!(blocks[0]["text"], json!(format!("{} and ", "rules ".repeat(700))));
+        assert_eq!(blocks[1], json!({"type": "text", "text": "Ä"}));
+        assert_eq!(body["system"], json!("Be brief."));
+
+        let plain = encode(&request, None);
+        assert_eq!(encode(&request, Some(1_100)), plain, "too short");
+        request.shared = shared("Be long.", "rules");
+        assert_eq!(encode(&request, Some(1)), plain, "another system prompt");
+        request.system = Some("rules ".repeat(700));
+        request.shared = shared(&"rules ".repeat(700), "");
+        let body = encode(&request, Some(1_024));
+        assert_eq!(body["system"][0]["cache_control"], json!({"type": "ephemeral"}));
+        assert_eq!(body["messages"], plain["messages"]);
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub(super) fn request(model: Model, schema: Option<Value>) -> Request {
         schema: schema.map(Arc::new),
         max_tokens: 300,
         level: Level::P1,
+        shared: None,
         standing: Standing::default(),
     }
 }

@@ -22,6 +22,8 @@ pub struct ProgressFacts {
     pub total: u64,
     /// Calls under way.
     pub in_flight: u64,
+    /// Calls that were not made, since their answer was kept or on its way.
+    pub reused: u64,
     /// Calls that ended in a second, lately.
     pub calls_per_second: f64,
     /// Billed so far.
@@ -71,6 +73,9 @@ fn parts(facts: &ProgressFacts) -> Vec<(u8, String)> {
     if facts.in_flight > 0 {
         parts.push((6, format!("{} in flight", text::thousands(facts.in_flight))));
     }
+    if facts.reused > 0 {
+        parts.push((7, format!("{} reused", text::thousands(facts.reused))));
+    }
     parts.push((4, format!("{:.1}/s", facts.calls_per_second)));
     let spent = text::money(facts.spent);
     match facts.budget {
@@ -86,7 +91,7 @@ fn parts(facts: &ProgressFacts) -> Vec<(u8, String)> {
         .map(|(provider, share)| format!("{} {}", text::one_line(provider, 20), text::percent(*share, calls)))
         .collect();
     if !shares.is_empty() {
-        parts.push((7, shares.join(" ")));
+        parts.push((8, shares.join(" ")));
     }
     if let Some(eta) = facts.eta {
         parts.push((1, format!("{} left", text::duration(eta))));
@@ -138,6 +143,7 @@ mod tests {
             failed: 12,
             total: 500_000,
             in_flight: 50,
+            reused: 0,
             calls_per_second: 12.34,
             spent: Micros(1_234_567),
             budget: Some(Micros(12_000_000)),

@@ -63,6 +63,12 @@ pub struct Tallied {
     pub calls_by_model: BTreeMap<String, u64>,
     /// Tokens by kind.
     pub usage: Usage,
+    /// Items answered from the cache, without a call.
+    pub from_cache: u64,
+    /// Items answered by the same call of another item or job.
+    pub joined: u64,
+    /// Items that went on to a less trusted zone than their route begins in.
+    pub crossed_zones: u64,
     /// Values cut out of what left.
     pub redactions: u64,
     /// Sent tries after an agent's first one.
@@ -84,7 +90,8 @@ impl Tally {
         let sums = &mut self.sums;
         if record.packed > 1 {
             match record.calls {
-                0 => sums.saved_by_packs += 1,
+                0 if !was_reused(record) => sums.saved_by_packs += 1,
+                0 => {}
                 _ => sums.packed_calls += 1,
             }
         }
@@ -105,6 +112,12 @@ impl Tally {
 
     fn add_calls(&mut self, record: &ResultRecord) {
         let sums = &mut self.sums;
+        if let Some(Try { outcome, .. }) = record.tries.last() {
+            sums.from_cache += u64::from(*outcome == TryOutcome::Cached);
+            sums.joined += u64::from(*outcome == TryOutcome::Joined { failed: None });
+        }
+        let crosses = |attempt: &Try| matches!(attempt.outcome, TryOutcome::Crossed { .. });
+        sums.crossed_zones += u64::from(record.tries.iter().any(crosses));
         sums.calls += u64::from(record.calls);
         sums.redactions += u64::from(record.redactions);
         sums.usage += record.usage;
@@ -148,7 +161,13 @@ impl Tally {
 }
 
 fn was_sent(attempt: &Try) -> bool {
-    !matches!(attempt.outcome, TryOutcome::Refused { .. })
+    attempt.outcome.was_sent()
+}
+
+/// Whether an answer came without a call, of this item or of one that shares its pack.
+fn was_reused(record: &ResultRecord) -> bool {
+    let last = record.tries.last().map(|attempt| &attempt.outcome);
+    matches!(last, Some(TryOutcome::Cached | TryOutcome::Joined { failed: None }))
 }
 
 fn outcome_words(outcome: &TryOutcome) -> &'static str {
@@ -157,6 +176,10 @@ fn outcome_words(outcome: &TryOutcome) -> &'static str {
         TryOutcome::Rejected { .. } => "failed its check",
         TryOutcome::Failed { kind, .. } => kind.words(),
         TryOutcome::Refused { .. } => "refused by a gate",
+        TryOutcome::Cached => "answered from the cache",
+        TryOutcome::Joined { failed: None } => "answered by the same call of another",
+        TryOutcome::Joined { failed: Some(_) } => "failed with the same call of another",
+        TryOutcome::Crossed { .. } => "went on to a less trusted zone",
     }
 }
 

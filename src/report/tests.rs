@@ -39,6 +39,8 @@ fn report() -> ReportData {
                 unknown: Micros(2_700),
             },
         ],
+        prompt_cache: PromptCache { read: 400, written: 0, saved: 316 },
+        over_share: 0,
         budget: Some(Micros(1_000_000)),
         agents_per_second: 3.81,
         peak_memory_bytes: Some(52 << 20),
@@ -70,6 +72,7 @@ fn the_terminal_gets_the_short_form() {
       tokens out: 200,000
       cost: $0.1903
       budget: $1.00, 19 % used
+      vendors' prompt caches: $0.0003 saved; 400 tokens read, 0 written
       of the cost unknown: $0.0027, billed as reserved until reconciled
       worked for: 2 min 12 s, 3.8 agents/s
       peak memory: 52.0 MiB
@@ -122,6 +125,7 @@ fn the_page_says_everything_and_obeys_nothing() {
     | tokens out | 200,000 |
     | cost | $0.1903 |
     | budget | $1.00, 19 % used |
+    | vendors' prompt caches | $0.0003 saved; 400 tokens read, 0 written |
     | of the cost unknown | $0.0027, billed as reserved until reconciled |
     | worked for | 2 min 12 s, 3.8 agents/s |
     | peak memory | 52.0 MiB |

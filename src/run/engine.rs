@@ -7,7 +7,8 @@ use std::time::Duration;
 use empire_actors::gates::budget::{Cap, Terms};
 use empire_actors::guard::pressure::Held;
 use empire_actors::model::{Model, ProviderId, ProviderSpec};
-use empire_actors::ports::{Answers, ItemKey, Items, Part, Provider, Results, StoreError, Verdict};
+use empire_actors::ports::{Answers, Audit, ItemKey, Items, Part, Provider, Results, StoreError, Verdict};
+use empire_actors::route::SharedCalls;
 use empire_actors::swarm::meters::MeterReading;
 use empire_actors::swarm::order::{COHORT_SIZE, CohortPlan, FailureRule, JobEnd, JobOrder, StopReason};
 use empire_actors::swarm::{Swarm, SwarmParts};
@@ -21,6 +22,7 @@ use super::machine::{self, Teller};
 use super::outputs::{Appender, Outputs};
 use super::prepare::{Loaded, highest_level, scope_of};
 use super::progress::{Fixed, Progress, say};
+use super::routing;
 use super::system::{SystemClock, SystemRandom};
 use crate::job::Totals;
 use crate::privacy::rules::RulesInForce;
@@ -101,7 +103,8 @@ impl Run<'_> {
         let (recorder, appender) = Appender::start(outputs, store.recorder(), items.clone(), simulated)?;
         let order = self.order();
         let by_hand = store.caps().await?;
-        let parts = self.parts(items, recorder, self.caps(&by_hand))?;
+        let shared = routing::shared_calls(loaded, store).await?;
+        let parts = self.parts(items, recorder, self.caps(&by_hand), shared, store.audit().await?)?;
         let fixed = self.fixed(&order);
         store.set_state(&job.id, JobState::Running, "").await?;
         let started = Instant::now();
@@ -152,6 +155,7 @@ impl Run<'_> {
             alerts: loaded.config.budget.alerts.clone(),
             reduce_group: spec.reduce.as_ref().map(|reduce| reduce.group as usize),
             drain_within: DRAIN_WITHIN,
+            rules: routing::rules_of(loaded),
         }
     }
 
@@ -160,6 +164,8 @@ impl Run<'_> {
         items: Arc<dyn Items>,
         results: Arc<dyn Results>,
         caps: Vec<Cap>,
+        shared: SharedCalls,
+        audit: Arc<dyn Audit>,
     ) -> Result<SwarmParts, CommandError> {
         let loaded = self.loaded;
         let all = providers::all(&loaded.config)?;
@@ -180,8 +186,10 @@ impl Run<'_> {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
             detector: loaded.rules.detector().clone(),
+            audit,
             guard: machine::guard(loaded, self.store, self.outputs.folder()),
             caps,
+            shared,
             privacy_workers: std::thread::available_parallelism().map_or(1, usize::from),
         })
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use empire_actors::money::Usage;
 use empire_actors::swarm::order::{JobEnd, StopReason};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -11,7 +12,7 @@ use super::error::{CommandError, Exit};
 use super::outputs::{Outputs, write_all};
 use super::prepare::Loaded;
 use crate::config::Config;
-use crate::report::{EndState, Output, ProviderCost, ReportData, Tallied, Totals};
+use crate::report::{EndState, Output, PromptCache, ProviderCost, ReportData, Tallied, Totals};
 use crate::store::{Job, JobState, Store};
 use crate::text;
 
@@ -160,6 +161,8 @@ async fn report(
         work: written.tally,
         saved_by_equal_items: counts.items - counts.distinct,
         providers,
+        prompt_cache: prompt_cache(store, &job.id, &loaded.config).await?,
+        over_share: ran.as_ref().map_or(0, |ran| ran.meters.over_share),
         budget: Some(loaded.budget),
         agents_per_second: if took.is_zero() { 0.0 } else { ended as f64 / took.as_secs_f64() },
         guard: ran.as_ref().map(|ran| ran.held.into()).unwrap_or_default(),
@@ -167,6 +170,21 @@ async fn report(
         reduce: reduce.and_then(|answer| serde_json::from_str::<Value>(&answer).ok()),
         outputs: files,
     })
+}
+
+/// What the vendors' prompt caches changed, at the prices of now.
+async fn prompt_cache(store: &Store, job: &str, config: &Config) -> Result<PromptCache, CommandError> {
+    let mut sums = PromptCache::default();
+    for (model, usage) in store.usage_by_model(job).await? {
+        sums.read += usage.cached_input;
+        sums.written += usage.cache_write;
+        let Some(price) = config.models.get(&model).and_then(|model| model.price) else { continue };
+        let cost = |usage: &Usage| i64::try_from(price.cost(usage).0).unwrap_or(i64::MAX);
+        let full = Usage { input: usage.cached_input + usage.cache_write, ..Usage::default() };
+        let billed = Usage { input: 0, output: 0, ..usage };
+        sums.saved = sums.saved.saturating_add(cost(&full).saturating_sub(cost(&billed)));
+    }
+    Ok(sums)
 }
 
 /// Paid calls from the ledger; those of free providers from the agents' records.

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use super::caps;
 use super::error::CommandError;
 use super::progress::say;
+use super::routing;
 use super::system::SystemClock;
 use crate::config::{Config, system_env};
 use crate::home::Home;
@@ -122,6 +123,8 @@ pub struct Loaded {
     pub budget: Micros,
     /// What an approval lets it spend in one go.
     pub approved: Option<Micros>,
+    /// Whether it starts afresh, with nothing that was answered before.
+    pub is_fresh: bool,
 }
 
 /// Reads a spec file.
@@ -168,6 +171,7 @@ impl Loaded {
             },
         )?;
         let (route, left_out) = usable_keys(&spec, &config, route, sim.is_some())?;
+        let route = routing::arrange(&spec, &config, route);
         let budget = budget.or(spec.budget).unwrap_or(config.budget.job_default);
         let simulated = match sim {
             Some(given) => Some(Simulated::start(given, &config).await?),
@@ -179,7 +183,19 @@ impl Loaded {
         };
         let script = Arc::new(JobScript::new(&spec, simulated.is_some()));
         let approved = None;
-        Ok(Loaded { rules, spec, source, script, config, simulated, route, left_out, budget, approved })
+        Ok(Loaded {
+            rules,
+            spec,
+            source,
+            script,
+            config,
+            simulated,
+            route,
+            left_out,
+            budget,
+            approved,
+            is_fresh: false,
+        })
     }
 
     /// Standard input is kept in `folder`, so that it can be read again.
@@ -449,6 +465,7 @@ pub fn plan(loaded: &Loaded, survey: &Survey, past: &Past, sample: Option<Sample
         survey.pending_distinct == 0 && past.done_with.as_deref() == Some(totals.input_fingerprint.as_str());
     let reduce = spec.reduce.as_ref().filter(|_| !is_done);
     let reduce = reduce.map(|reduce| ReduceSize { calls: reduce_calls(totals.distinct, reduce.group) });
+    let level = highest_level(totals, spec.privacy);
     let step = |model: &Arc<Model>| {
         let setting = &loaded.config.providers[&model.provider];
         let (sent_last_hour, sent_last_day) = past.sent.get(&model.provider).copied().unwrap_or_default();
@@ -485,7 +502,8 @@ pub fn plan(loaded: &Loaded, survey: &Survey, past: &Past, sample: Option<Sample
         pack: loaded.pack_choice(),
         retries: spec.retries,
         route: loaded.route.iter().map(step).collect(),
-        level: highest_level(totals, spec.privacy),
+        level,
+        routing: routing::notes(loaded, level, survey.pending_distinct),
         budget: Some(loaded.budget),
         spent: past.spent_on_job,
         left_over_all: past.left_over_all,

@@ -118,6 +118,7 @@ impl Progress {
             failed: fixed.dead_before + meters.dead,
             total: fixed.total,
             in_flight: meters.in_flight,
+            reused: meters.cache_hits + meters.joined,
             calls_per_second,
             spent: fixed.spent_before + meters.spent,
             budget: Some(fixed.budget),

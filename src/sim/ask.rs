@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::prefix::Prefix;
 use super::schema::{Schema, Schemas};
 
 /// The line in a prompt behind which a JSON Schema stands, up to an empty line.
@@ -21,6 +22,8 @@ pub(super) struct Ask {
     pub(super) streams: bool,
     /// Whether the model is to show what it thinks.
     pub(super) thinks: bool,
+    /// The beginnings that a prompt cache may hold, shortest first.
+    pub(super) prefixes: Vec<Prefix>,
 }
 
 /// What the answer must look like.

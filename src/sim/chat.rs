@@ -61,7 +61,10 @@ pub(super) async fn chat(
         return refuse(dialect, Shape::dry(dialect), &ask.model, 0, id);
     }
     let seed = stage.scenario.seed() ^ first_word(&content);
-    let answer = compose(dialect, &ask, stage.scenario.behaviour(dialect), dice, seed);
+    let mut answer = compose(dialect, &ask, stage.scenario.behaviour(dialect), dice, seed);
+    if dialect == Dialect::Claude && !ask.prefixes.is_empty() || settings.prefix_cache {
+        answer.usage = stage.prefixes.divide(came, dialect, &ask.prefixes, answer.usage);
+    }
     let ms = settings.latency.draw(dice);
     wait_until(came, ms).await;
     deliver(shared, &stage, dialect, &ask, &answer, (ms, dice, id))

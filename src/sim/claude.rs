@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::ask::{Ask, Conversation, Wanted, required_text, text_of};
+use super::prefix;
 use super::reply::Reply;
 use super::schema::Schemas;
 
@@ -37,7 +38,8 @@ pub(super) fn read(body: &Value, schemas: &Schemas) -> Result<Ask, String> {
         },
         None => Wanted::from(output_schema(body)?, &conversation, schemas, Wanted::Text)?,
     };
-    Ok(Ask { model, max_tokens: Some(max_tokens), conversation, wanted, streams: false, thinks: false })
+    let (max_tokens, prefixes) = (Some(max_tokens), prefix::marked(body));
+    Ok(Ask { model, max_tokens, conversation, wanted, streams: false, thinks: false, prefixes })
 }
 
 /// The tool that must be called, and what it takes.

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, THOUGHTS};
 use super::ask::{Ask, Conversation, Wanted, required_text};
+use super::prefix;
 use super::reply::Reply;
 use super::schema::Schemas;
 
@@ -43,7 +44,8 @@ pub(super) fn read(body: &Value, schemas: &Schemas) -> Result<Ask, String> {
         .find_map(|field| body.get(*field))
         .and_then(Value::as_u64)
         .unwrap_or(USUAL_MAX_TOKENS);
-    Ok(Ask { model, max_tokens: Some(max_tokens), conversation, wanted, streams: false, thinks })
+    let (max_tokens, prefixes) = (Some(max_tokens), prefix::blocks(body));
+    Ok(Ask { model, max_tokens, conversation, wanted, streams: false, thinks, prefixes })
 }
 
 /// These models take one value each and refuse any other.

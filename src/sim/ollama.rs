@@ -34,7 +34,7 @@ pub(super) fn read(body: &Value, schemas: &Schemas) -> Result<Ask, String> {
     let predict = body.pointer("/options/num_predict").and_then(Value::as_u64);
     let thinks = body.get("think").is_some_and(|think| *think == true || think.is_string());
     let streams = body.get("stream") != Some(&Value::Bool(false));
-    Ok(Ask { model, max_tokens: predict, conversation, wanted, streams, thinks })
+    Ok(Ask { model, max_tokens: predict, conversation, wanted, streams, thinks, prefixes: Vec::new() })
 }
 
 /// Writes the answer, which took `ms`.

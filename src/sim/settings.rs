@@ -21,6 +21,9 @@ pub(super) struct ProviderSettings {
     /// How many times the tokens of a call are told and billed: above 1, the vendor takes more than
     /// was asked for.
     pub(super) bills_times: Times,
+    /// Kimi only: its prompt cache holds the beginnings of earlier prompts. (Claude's always holds
+    /// what requests mark.)
+    pub(super) prefix_cache: bool,
     /// How many answers say nothing about usage.
     pub(super) no_usage_rate: Rate,
     /// Errors, each with its rate and when it can come.

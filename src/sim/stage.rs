@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::dialect::Dialect;
 use super::dice::Dice;
+use super::prefix::Prefixes;
 use super::scenario::Scenario;
 
 /// Contents beyond this many are taken as seen for the first time, to bound memory.
@@ -23,13 +24,21 @@ pub(super) struct Stage {
     /// Answers that each account still pays for.
     credit: [AtomicU64; 3],
     seen: DashMap<[u8; 16], u32>,
+    pub(super) prefixes: Prefixes,
 }
 
 impl Stage {
     pub(super) fn new(scenario: Scenario) -> Stage {
         let credit = Dialect::ALL
             .map(|dialect| AtomicU64::new(scenario.behaviour(dialect).dry_after_calls.unwrap_or(ENDLESS)));
-        Stage { scenario, started: Instant::now(), calls: Default::default(), credit, seen: DashMap::new() }
+        Stage {
+            scenario,
+            started: Instant::now(),
+            calls: Default::default(),
+            credit,
+            seen: DashMap::new(),
+            prefixes: Prefixes::default(),
+        }
     }
 
     /// Seconds since the start.

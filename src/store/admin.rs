@@ -8,6 +8,7 @@ use super::approvals::ApprovalOp;
 use super::budget::BudgetOp;
 use super::chunks::StoredChunk;
 use super::jobs::{Desired, JobSetup, JobState, NewJob};
+use super::kept;
 use super::results::Outcome;
 use super::row::{in_shapes, int, part_word};
 
@@ -65,6 +66,11 @@ pub(super) enum Admin {
     },
     Budget(Box<BudgetOp>),
     Approval(Box<ApprovalOp>),
+    /// Drops kept answers that are older, and the oldest of the rest beyond so many bytes.
+    PruneKept {
+        most_bytes: u64,
+        oldest: UnixMillis,
+    },
     #[cfg(test)]
     Pragma(String),
 }
@@ -116,6 +122,7 @@ impl Admin {
             }
             Admin::Budget(op) => op.run(connection, now).await,
             Admin::Approval(op) => op.run(connection, now).await,
+            Admin::PruneKept { most_bytes, oldest } => kept::prune(connection, *most_bytes, *oldest).await,
             #[cfg(test)]
             Admin::Pragma(sql) => {
                 sqlx::raw_sql(sqlx::AssertSqlSafe(sql.clone())).execute(connection).await.map(|_| 0)

@@ -6,15 +6,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use empire_actors::gates::audit::Decision;
 use empire_actors::model::ProviderId;
 use empire_actors::money::{Micros, Usage};
 use empire_actors::ports::{
-    HoldId, HoldRecord, ItemKey, Part, ResultRecord, Sent, Settlement, TryOutcome, UnixMillis, Verdict,
+    HoldId, HoldRecord, ItemKey, Part, ResultRecord, Sent, Settlement, UnixMillis, Verdict,
 };
 use sqlx::query_builder::Separated;
 use sqlx::sqlite::Sqlite;
 use sqlx::{QueryBuilder, Row, SqliteConnection};
 
+use super::audit::insert_decisions;
+use super::kept::{self, KeptRow};
 use super::row::{certainty_word, int, key, part_word};
 use super::spool::Fact;
 
@@ -45,6 +48,8 @@ pub(super) struct Batch<'a> {
     /// By provider, model, job and time.
     sent: BTreeMap<SentKey<'a>, Sums>,
     records: Vec<&'a ResultRecord>,
+    kept: Vec<&'a KeptRow>,
+    decisions: Vec<&'a Decision>,
 }
 
 impl<'a> Batch<'a> {
@@ -84,6 +89,14 @@ impl<'a> Batch<'a> {
         sums.owed = sums.owed.saturating_add(sent.owed);
     }
 
+    pub(super) fn decided(&mut self, decision: &'a Decision) {
+        self.decisions.push(decision);
+    }
+
+    pub(super) fn keep(&mut self, row: &'a KeptRow) {
+        self.kept.push(row);
+    }
+
     /// Writes it all, within the transaction that is open on `connection`. `spooled` is the number
     /// of the last fact of the spool in it.
     pub(super) async fn write(
@@ -92,6 +105,7 @@ impl<'a> Batch<'a> {
         spooled: Option<u64>,
         now: UnixMillis,
     ) -> Result<(), sqlx::Error> {
+        kept::write(&self.kept, connection).await?;
         let (chosen, added) = choose(connection, &self.records).await?;
         let (reserved, sent) = (Vec::from_iter(self.reserved.into_values()), Vec::from_iter(self.sent));
         let mut script = Script::default();
@@ -104,9 +118,17 @@ impl<'a> Batch<'a> {
         let (mut leaving, mut ended, mut reserved) =
             (Rest(&self.leaving), Rest(&self.ended), Rest(&reserved));
         let (mut settled, mut sent, mut chosen) = (Rest(&self.settled), Rest(&sent), Rest(&chosen));
+        let mut decisions = Rest(&self.decisions);
         loop {
-            let lengths =
-                [leaving.len(), ended.len(), reserved.len(), settled.len(), sent.len(), chosen.len()];
+            let lengths = [
+                leaving.len(),
+                ended.len(),
+                reserved.len(),
+                settled.len(),
+                sent.len(),
+                chosen.len(),
+                decisions.len(),
+            ];
             let size = lengths.into_iter().max().unwrap_or(0).min(ROWS).next_power_of_two();
             leaving.take(size, |rows| mark_leaving(script.statement(), &rows));
             ended.take(size, |rows| end_holds(script.statement(), &rows));
@@ -114,6 +136,7 @@ impl<'a> Batch<'a> {
             settled.take(size, |rows| insert_settlements(script.statement(), rows));
             sent.take(size, |rows| add_sends(script.statement(), rows));
             chosen.take(size, |rows| upsert_results(script.statement(), rows));
+            decisions.take(size, |rows| insert_decisions(script.statement(), rows));
             if script.is_empty() {
                 return Ok(());
             }
@@ -152,7 +175,7 @@ impl Script {
 struct Rest<'r, T>(&'r [T]);
 
 /// Rows of one statement, filled up with empty ones.
-type Filled<'r, T> = Vec<Option<&'r T>>;
+pub(super) type Filled<'r, T> = Vec<Option<&'r T>>;
 
 impl<'r, T> Rest<'r, T> {
     fn len(&self) -> usize {
@@ -174,7 +197,7 @@ fn fill<T>(rows: &[T], size: usize) -> Filled<'_, T> {
 }
 
 /// Writes `rows` as a table whose first column is empty in those that only fill up.
-fn push_rows<T>(
+pub(super) fn push_rows<T>(
     sql: &mut QueryBuilder<Sqlite>,
     rows: Filled<'_, T>,
     push: impl FnMut(Separated<'_, Sqlite, &'static str>, Option<&T>),
@@ -290,7 +313,7 @@ impl Added {
                 Verdict::Dead(_) => self.dead += 1,
             }
         }
-        let sent = record.tries.iter().filter(|t| !matches!(t.outcome, TryOutcome::Refused { .. })).count();
+        let sent = record.tries.iter().filter(|t| t.outcome.was_sent()).count();
         self.calls += u64::from(record.calls);
         self.usage += record.usage;
         self.cost += record.cost;

@@ -371,14 +371,33 @@ impl Store {
     /// # Errors
     /// If the store fails.
     pub async fn ledger_lines(&self, job: Option<&str>, limit: u32) -> Result<Vec<LedgerLine>, StoreError> {
+        self.ledger_where(job, None, limit).await
+    }
+
+    /// The reservation with this number.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn ledger_line(&self, hold: u64) -> Result<Option<LedgerLine>, StoreError> {
+        Ok(self.ledger_where(None, Some(int(hold)), 1).await?.pop())
+    }
+
+    async fn ledger_where(
+        &self,
+        job: Option<&str>,
+        hold: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<LedgerLine>, StoreError> {
         let rows = sqlx::query(
             "SELECT id AS hold, CASE has_left WHEN 1 THEN 'sent' ELSE 'reserved' END AS state, job, child, \
              item, provider, model, reserved, NULL AS billed, at, NULL AS ended_at \
-             FROM holds WHERE $1 IS NULL OR job = $1 \
+             FROM holds WHERE ($1 IS NULL OR job = $1) AND ($2 IS NULL OR id = $2) \
              UNION ALL SELECT hold, certainty, job, child, item, provider, model, reserved, billed, \
-             reserved_at, settled_at FROM ledger WHERE $1 IS NULL OR job = $1 ORDER BY hold DESC LIMIT $2",
+             reserved_at, settled_at FROM ledger WHERE ($1 IS NULL OR job = $1) AND ($2 IS NULL OR hold = $2) \
+             ORDER BY hold DESC LIMIT $3",
         )
         .bind(job)
+        .bind(hold)
         .bind(limit)
         .fetch_all(self.readers())
         .await

@@ -11,6 +11,7 @@ use empire_actors::ports::{
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqlitePool};
 
 use super::Store;
@@ -106,6 +107,26 @@ impl Store {
         .await
         .map_err(store_error)?;
         amount(&row, "billed").map_err(store_error)
+    }
+
+    /// What the job's settled calls used, by model.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn usage_by_model(&self, job: &str) -> Result<Vec<(String, Usage)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT model, CAST(sum(input_tokens) AS INTEGER) AS input_tokens, \
+             CAST(sum(cached_tokens) AS INTEGER) AS cached_tokens, \
+             CAST(sum(cache_write_tokens) AS INTEGER) AS cache_write_tokens, \
+             CAST(sum(output_tokens) AS INTEGER) AS output_tokens \
+             FROM ledger WHERE job = $1 GROUP BY model ORDER BY model",
+        )
+        .bind(job)
+        .fetch_all(self.readers())
+        .await
+        .map_err(store_error)?;
+        let read = |row: &SqliteRow| Ok((row.try_get("model")?, usage(row)?));
+        rows.iter().map(read).collect::<Result<_, _>>().map_err(store_error)
     }
 
     /// The job's calls whose outcome is unknown.

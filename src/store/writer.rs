@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use empire_actors::gates::audit::Decision;
 use empire_actors::model::ProviderId;
 use empire_actors::ports::{
     Checkpoint, HoldRecord, ResultRecord, Results, Sent, StoreError, UnixMillis, WallClock,
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::admin::Admin;
 use super::batch::Batch;
 use super::error::{Trouble, store_error, trouble};
+use super::kept::KeptRow;
 use super::open;
 use super::spool::{Fact, Spool};
 use crate::home::HomeLock;
@@ -38,6 +40,10 @@ pub(super) enum Op {
     /// A free call; the job is empty where the ledger is everybody's.
     Sent(ProviderId, Arc<str>, Sent),
     Admin(Admin),
+    /// What the privacy gate decided.
+    Decided(Box<Decision>),
+    /// An answer to keep for other calls.
+    Keep(KeptRow),
     /// Writes nothing: it is answered once everything before it is durable.
     Flush,
     Close,
@@ -141,6 +147,15 @@ impl Writer {
         .boxed()
     }
 
+    /// Queues what nobody waits for. A kept answer is dropped if its commit fails. The queue stays
+    /// bounded all the same, since whoever offers something then waits for a result.
+    ///
+    /// # Errors
+    /// The writer has stopped.
+    pub(super) fn offer(&self, op: Op) -> Result<(), StoreError> {
+        self.take(op, None)
+    }
+
     /// Queues a fact that nobody waits for. Once this has returned, it outlives the process.
     ///
     /// # Errors
@@ -199,7 +214,8 @@ impl WriterTask {
         self.entries.close();
         let late = std::iter::from_fn(|| self.entries.try_recv().ok());
         let late = late.filter(|entry| matches!(entry.op, Op::Fact(_))).count();
-        let unwritten = self.kept.len() + late;
+        let kept = self.kept.iter().filter(|entry| matches!(entry.op, Op::Fact(_))).count();
+        let unwritten = kept + late;
         if unwritten > 0 {
             tracing::error!(
                 unwritten,
@@ -273,7 +289,8 @@ impl WriterTask {
         for entry in part {
             match entry.ack {
                 Some(ack) => drop(ack.send(Err(error.clone()))),
-                None => self.kept.push(entry),
+                None if matches!(entry.op, Op::Fact(_) | Op::Decided(_)) => self.kept.push(entry),
+                None => {}
             }
         }
     }
@@ -325,6 +342,8 @@ async fn apply(
                 std::mem::take(&mut batch).write(connection, None, now).await?;
                 *number = admin.run(connection, now).await?;
             }
+            Op::Decided(decision) => batch.decided(decision),
+            Op::Keep(row) => batch.keep(row),
             Op::Flush | Op::Close => {}
             #[cfg(test)]
             Op::Crash => {}

@@ -4,6 +4,7 @@
 //! its gate, and a [`Provider`](crate::ports::Provider) takes the last one alone. Skipping a gate
 //! does not compile.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,17 @@ impl Turn {
     }
 }
 
+/// What the prompts of a job begin with, as written by its templates: a hint for vendors' prompt
+/// caches. It is never sent, since it was not looked at by any gate; only how far a request still
+/// begins with it counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedPrefix {
+    /// The system prompt, if it is the same in every call.
+    pub system: Option<String>,
+    /// The beginning of the first user's turn, as far as it is.
+    pub prompt: String,
+}
+
 /// How a call stands in line at the rate gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
@@ -95,6 +107,8 @@ pub struct Request {
     pub max_tokens: u32,
     /// How private the content is.
     pub level: Level,
+    /// What the job's other calls begin with as well.
+    pub shared: Option<Arc<SharedPrefix>>,
     /// How it stands in line; never sent.
     pub standing: Standing,
 }
@@ -124,12 +138,23 @@ pub trait Stage: sealed::Stage {}
 pub struct Draft(());
 
 /// What the privacy gate cut out of a call, if anything, to be put back for its owner.
-#[derive(Debug, Default)]
-pub(super) struct Cut(pub(super) Option<Box<Redactor>>);
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cut(pub(super) Option<Arc<Redactor>>);
 
 impl Cut {
-    fn values(&self) -> u32 {
+    /// How many values.
+    pub(crate) fn values(&self) -> u32 {
         self.0.as_ref().map_or(0, |redactor| redactor.found())
+    }
+
+    /// An answer as its owner may see it: what was cut out of the call is put back. It goes through
+    /// the privacy gate again before it is sent anywhere.
+    pub(crate) fn restore<'a>(&self, answer: &'a str) -> Cow<'a, str> {
+        let Some(redactor) = &self.0 else { return Cow::Borrowed(answer) };
+        Cow::Owned(match serde_json::from_str::<Value>(answer) {
+            Ok(json) => redactor.restore_json(&json).to_string(),
+            Err(_) => redactor.restore(answer),
+        })
     }
 }
 
@@ -142,14 +167,12 @@ pub struct Screened {
 /// Its worst case is reserved by the budget gate.
 #[derive(Debug)]
 pub struct Funded {
-    cut: Cut,
     hold: Hold,
 }
 
 /// May be sent now.
 #[derive(Debug)]
 pub struct Cleared {
-    cut: Cut,
     hold: Hold,
     permit: Permit,
 }
@@ -196,10 +219,9 @@ impl Call<Draft> {
 }
 
 impl Call<Screened> {
-    /// How many values were cut out of it.
-    #[must_use]
-    pub fn redactions(&self) -> u32 {
-        self.stage.cut.values()
+    /// What was cut out of it.
+    pub(crate) fn cut(&self) -> Cut {
+        self.stage.cut.clone()
     }
 
     /// Only the budget gate does this. No more output is requested than the hold covers.
@@ -208,7 +230,7 @@ impl Call<Screened> {
         if let Some(granted) = hold.granted_tokens() {
             request.max_tokens = request.max_tokens.min(granted);
         }
-        Call { request, stage: Funded { cut: self.stage.cut, hold } }
+        Call { request, stage: Funded { hold } }
     }
 }
 
@@ -216,9 +238,9 @@ impl Call<Funded> {
     /// Only the rate gate does this. If the process is killed from here on, the call counts as
     /// sent.
     pub(super) fn cleared(self, permit: Permit) -> Result<Call<Cleared>, StoreError> {
-        let Funded { cut, hold } = self.stage;
+        let Funded { hold } = self.stage;
         hold.leave()?;
-        Ok(Call { request: self.request, stage: Cleared { cut, hold, permit } })
+        Ok(Call { request: self.request, stage: Cleared { hold, permit } })
     }
 }
 
@@ -235,12 +257,12 @@ impl Call<Cleared> {
     /// The permit has run out, and there is no other one right now: the call may not be sent. What
     /// came of it is to be handed back instead of an exchange.
     pub fn open(self) -> Result<(Request, Receipt), Box<Exchange>> {
-        let Cleared { cut, mut hold, mut permit } = self.stage;
+        let Cleared { mut hold, mut permit } = self.stage;
         let may_leave = permit.sent();
         if may_leave {
             hold.mark_sent();
         }
-        let receipt = Receipt { cut, hold, permit, told: Vec::new() };
+        let receipt = Receipt { hold, permit, told: Vec::new() };
         if may_leave {
             Ok((self.request, receipt))
         } else {
@@ -253,7 +275,6 @@ impl Call<Cleared> {
 #[derive(Debug)]
 #[must_use = "a dropped receipt bills the call at its reservation"]
 pub struct Receipt {
-    cut: Cut,
     hold: Hold,
     permit: Permit,
     told: Vec<Told>,
@@ -263,23 +284,6 @@ impl Receipt {
     /// Notes what the vendor said about its own limits, for the lane.
     pub fn heard(&mut self, told: Vec<Told>) {
         self.told = told;
-    }
-
-    /// How many values were cut out of the call.
-    #[must_use]
-    pub fn redactions(&self) -> u32 {
-        self.cut.values()
-    }
-
-    /// The reply as its owner may see it: what was cut out of the call is put back. It goes through
-    /// the privacy gate again before it is sent anywhere.
-    pub(crate) fn restore(&self, reply: Reply) -> Reply {
-        let Some(redactor) = &self.cut.0 else { return reply };
-        let text = match serde_json::from_str::<Value>(&reply.text) {
-            Ok(json) => redactor.restore_json(&json).to_string(),
-            Err(_) => redactor.restore(&reply.text),
-        };
-        Reply { text, ..reply }
     }
 
     /// Settles the call by what came of it, and tells its lane about the provider's health.

@@ -11,12 +11,14 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::audit::{Act, Auditor, Decision};
 use super::call::{Call, Cut, Draft, Request, Screened};
 use super::detect::{Blocked, Class, Detector, Redactor, Rules};
 use crate::kernel::control::{Address, Control, Down, Failure};
 use crate::kernel::supervisor::ChildSpec;
 use crate::level::{Level, Zone};
 use crate::model::ProviderId;
+use crate::ports::{Audit, StoreError, WallClock};
 
 /// Why a call may not leave.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +49,9 @@ pub enum PrivacyRefusal {
     /// It could not be looked at to its end; nothing leaves unseen.
     #[error("the call could not be looked at: {0}")]
     Unseen(#[from] Blocked),
+    /// Nothing leaves whose decision is not recorded.
+    #[error("the privacy gate's decision could not be recorded: {0}")]
+    Unrecorded(StoreError),
     /// The gate did not answer; nothing leaves unseen.
     #[error("the privacy gate is down")]
     Down(#[from] Down),
@@ -74,6 +79,7 @@ const LONGEST_LOOK: Duration = Duration::from_secs(10);
 
 struct PrivacyActor {
     detector: Arc<Detector>,
+    auditor: Auditor,
     counts: Counts,
     /// The last schema that was looked at and held nothing, and the rules of that time.
     clean_schema: Option<(Arc<Value>, Arc<Rules>)>,
@@ -94,7 +100,7 @@ impl Control for PrivacyActor {
     async fn handle(&mut self, Look { call, zone, reply }: Look) -> Result<(), Failure> {
         let verdict = self.screen(call, zone);
         match &verdict {
-            Ok(call) if call.redactions() > 0 => self.counts.redacted += 1,
+            Ok(call) if call.cut().values() > 0 => self.counts.redacted += 1,
             Ok(_) => self.counts.passed += 1,
             Err(_) => self.counts.denied += 1,
         }
@@ -111,23 +117,36 @@ impl Control for PrivacyActor {
 impl PrivacyActor {
     fn screen(&mut self, call: Call<Draft>, zone: Zone) -> Result<Call<Screened>, PrivacyRefusal> {
         let request = call.request();
-        permit(request.level, &request.model.provider, zone)?;
+        let permitted = permit(request.level, &request.model.provider, zone);
+        if permitted.is_ok() && !zone.redacts() {
+            // Nothing was looked at: the levels decide, and the agent's own record tells them.
+            return Ok(Call::screened(call.into_request(), Cut::default()));
+        }
+        let mut decision = self.auditor.draft(request, zone);
         let mut request = call.into_request();
-        let cut = if zone.redacts() { self.redact(&mut request, zone)? } else { Cut::default() };
-        Ok(Call::screened(request, cut))
+        let verdict = permitted.and_then(|()| self.redact(&mut request, zone, &mut decision));
+        decision.act = match &verdict {
+            Ok(cut) if cut.values() == 0 => Act::Allow,
+            Ok(cut) => Act::Redact { values: cut.values() },
+            Err(refusal) => Act::Deny { reason: refusal.to_string() },
+        };
+        self.auditor.record(decision).map_err(PrivacyRefusal::Unrecorded)?;
+        Ok(Call::screened(request, verdict?))
     }
 
     /// Cuts what may not leave out of every part of the request that is sent.
-    fn redact(&mut self, request: &mut Request, zone: Zone) -> Result<Cut, PrivacyRefusal> {
+    fn redact(
+        &mut self,
+        request: &mut Request,
+        zone: Zone,
+        decision: &mut Decision,
+    ) -> Result<Cut, PrivacyRefusal> {
         let mut redactor = self.redactor();
-        request.system.iter().try_for_each(|text| redactor.learn(text))?;
-        request.turns.iter().try_for_each(|turn| redactor.learn(&turn.text))?;
-        if let Some(schema) = &request.schema
-            && !self.is_clean(schema)?
-        {
-            redactor.learn_json(schema)?;
-        }
+        let learnt = self.learn(request, &mut redactor);
+        decision.found.clone_from(redactor.rules());
+        learnt?;
         if redactor.classes().contains(&Class::Legal) {
+            decision.level = decision.level.max(Level::P2);
             return Err(PrivacyRefusal::Legal { provider: request.model.provider.clone(), zone });
         }
         if redactor.found() == 0 {
@@ -141,7 +160,17 @@ impl PrivacyActor {
         if let Some(schema) = &mut request.schema {
             *schema = Arc::new(redactor.cut_json(schema)?);
         }
-        Ok(Cut(Some(Box::new(redactor))))
+        Ok(Cut(Some(Arc::new(redactor))))
+    }
+
+    /// Finds what has to go, in every part of the request.
+    fn learn(&mut self, request: &Request, redactor: &mut Redactor) -> Result<(), Blocked> {
+        request.system.iter().try_for_each(|text| redactor.learn(text))?;
+        request.turns.iter().try_for_each(|turn| redactor.learn(&turn.text))?;
+        match &request.schema {
+            Some(schema) if !self.is_clean(schema)? => redactor.learn_json(schema),
+            _ => Ok(()),
+        }
     }
 
     fn redactor(&self) -> Redactor {
@@ -173,28 +202,34 @@ impl PrivacyActor {
 #[derive(Debug, Clone)]
 pub struct PrivacyGate {
     detector: Arc<Detector>,
+    auditor: Auditor,
     pool: Arc<[Address<Look>]>,
     next: Arc<AtomicUsize>,
 }
 
 impl PrivacyGate {
-    /// A pool of `workers` actors (at least one) that look with `detector`; they start with
-    /// [`children`](Self::children).
+    /// A pool of `workers` actors (at least one) that look with `detector` and tell `audit` what
+    /// they decide; they start with [`children`](Self::children).
     #[must_use]
-    pub fn new(workers: usize, detector: Arc<Detector>) -> PrivacyGate {
+    pub fn new(
+        workers: usize,
+        detector: Arc<Detector>,
+        audit: Arc<dyn Audit>,
+        clock: Arc<dyn WallClock>,
+    ) -> PrivacyGate {
         let pool = (0..workers.max(1)).map(|n| Address::new(format!("/empire/gates/privacy-{n}"))).collect();
-        PrivacyGate { detector, pool, next: Arc::default() }
+        PrivacyGate { detector, auditor: Auditor { audit, clock }, pool, next: Arc::default() }
     }
 
     /// The gate's actors.
     #[must_use]
     pub fn children(&self) -> Vec<ChildSpec> {
         let child = |(n, address): (usize, &Address<Look>)| {
-            let detector = self.detector.clone();
+            let (detector, auditor) = (self.detector.clone(), self.auditor.clone());
             ChildSpec::actor(format!("privacy-{n}"), address, move || {
-                let detector = detector.clone();
+                let (detector, auditor) = (detector.clone(), auditor.clone());
                 Box::pin(async {
-                    Ok(PrivacyActor { detector, counts: Counts::default(), clean_schema: None })
+                    Ok(PrivacyActor { detector, auditor, counts: Counts::default(), clean_schema: None })
                 })
             })
         };

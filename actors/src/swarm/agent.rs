@@ -122,6 +122,8 @@ impl Agent {
                     max_tokens: job.script.max_tokens(1),
                     level: level_of(job, item),
                     items: 1,
+                    // A beginning that no other call has costs more to keep than it saves.
+                    shared: job.script.shared().filter(|_| job.order.pending > 1),
                 };
                 match attempt::ask(job, &question, |answer| job.script.check(answer), &mut log).await {
                     Outcome::Answered(answer) => Verdict::Done(answer),
@@ -132,7 +134,10 @@ impl Agent {
             }
         };
         drop(turn);
-        self.record(job, self.index, item, verdict, log, 1).await
+        let landing = log.landing.take();
+        let end = self.record(job, self.index, item, verdict, log, 1).await;
+        drop(landing);
+        end
     }
 
     /// One call for several items. What it brings is shared out; whoever it brought nothing
@@ -155,6 +160,7 @@ impl Agent {
                     max_tokens: job.script.max_tokens(items.len()),
                     level: items.iter().map(|item| level_of(job, item)).max().unwrap_or(job.order.level),
                     items: items.len(),
+                    shared: None,
                 };
                 attempt::ask(job, &question, |answer| job.script.split_pack(answer, items.len()), &mut log)
                     .await
@@ -167,6 +173,7 @@ impl Agent {
             Outcome::Stopped => return Ok(self.park_pack(job, indices, items, None)),
         };
         drop(turn);
+        let landing = log.landing.take();
         let answered = parts.iter().filter(|part| part.is_ok()).count();
         let shares = share_out(&log, items, &parts);
         let mut failed = Vec::new();
@@ -195,6 +202,7 @@ impl Agent {
                 self.tell(indices[place], Note::Settled(end));
             }
         }
+        drop(landing);
         let mut own_log = None;
         for (place, share) in failed {
             if place == 0 {
@@ -341,6 +349,7 @@ fn share_out(log: &Log, items: &[Item], parts: &[Result<Box<str>, String>]) -> V
         redactions: u32::try_from(redactions[place]).unwrap_or(u32::MAX),
         model: log.model.clone(),
         took: log.took,
+        landing: None,
     };
     (0..items.len()).map(share).collect()
 }
@@ -349,10 +358,13 @@ fn share_out(log: &Log, items: &[Item], parts: &[Result<Box<str>, String>]) -> V
 fn tries_of(tries: &[Try], part: &Result<Box<str>, String>) -> Vec<Try> {
     use crate::ports::TryOutcome;
     let mut own = tries.to_vec();
-    if let (Some(last), Err(why)) = (own.last_mut(), part)
-        && last.outcome == TryOutcome::Answered
-    {
-        last.outcome = TryOutcome::Rejected { why: format!("in the shared call: {why}") };
+    if let (Some(last), Err(why)) = (own.last_mut(), part) {
+        let why = format!("in the shared call: {why}");
+        match &last.outcome {
+            TryOutcome::Answered => last.outcome = TryOutcome::Rejected { why },
+            TryOutcome::Joined { failed: None } => last.outcome = TryOutcome::Joined { failed: Some(why) },
+            _ => {}
+        }
     }
     own
 }

@@ -7,24 +7,24 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::context::{JobContext, LaneHandle};
+use super::context::JobContext;
 use super::meters::JobMeters;
 use super::order::StopReason;
-use crate::call::{Call, Cleared, Draft, Request, Standing, Turn};
+use super::passage::{GateEnd, Passed, Way, pass_gates};
+use super::reuse::{Joining, Landing, Source};
+use crate::call::{Call, Cleared, SharedPrefix, Standing, Turn};
 use crate::failure::{CallError, FailureKind, RetryClass};
-use crate::gates::budget::BudgetRefusal;
-use crate::gates::privacy::PrivacyRefusal;
-use crate::gates::rate::RateRefusal;
 use crate::guard::pressure::GuardLevel;
 use crate::level::Level;
 use crate::model::{Model, ProviderId};
 use crate::money::{Micros, Usage};
-use crate::ports::{Exchange, Finish, Rendered, Reply, StoreError, Try, TryOutcome, backoff};
+use crate::ports::{Exchange, Finish, Rendered, Reply, Try, TryOutcome, backoff};
+use crate::route::joint::Brought;
+use crate::route::rules::{self, Crossing};
+use crate::route::shares::Share;
 
 /// How often a call is tried again that found no connection while others did.
 const UNREACHABLE_TRIES: u32 = 10;
-/// How often a call is tried again because a gate is being restarted.
-const GATE_TRIES: u32 = 20;
 
 /// What is asked, of whichever model.
 pub(crate) struct Question {
@@ -40,10 +40,39 @@ pub(crate) struct Question {
     pub(crate) level: Level,
     /// How many items it carries.
     pub(crate) items: usize,
+    /// What the job's other calls begin with as well.
+    pub(crate) shared: Option<Arc<SharedPrefix>>,
+}
+
+impl Question {
+    /// Bytes of all that is asked.
+    fn bytes(&self) -> u64 {
+        let schema = self.schema.as_ref().map_or(0, |schema| schema.to_string().len());
+        let system = self.rendered.system.as_ref().map_or(0, String::len);
+        (schema + system + self.rendered.prompt.len()) as u64
+    }
+}
+
+/// What an answer brought, once checked.
+pub(crate) trait Checked {
+    /// Whether nothing of it has to be asked again.
+    fn is_whole(&self) -> bool;
+}
+
+impl Checked for Box<str> {
+    fn is_whole(&self) -> bool {
+        true
+    }
+}
+
+impl Checked for Vec<Result<Box<str>, String>> {
+    fn is_whole(&self) -> bool {
+        self.iter().all(Result::is_ok)
+    }
 }
 
 /// What all tries of a piece of work took.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Log {
     pub(crate) tries: Vec<Try>,
     pub(crate) usage: Usage,
@@ -52,6 +81,8 @@ pub(crate) struct Log {
     pub(crate) redactions: u32,
     pub(crate) model: Option<(String, ProviderId)>,
     pub(crate) took: Duration,
+    /// The answer on its way to others; to be dropped once this one's result is durable.
+    pub(crate) landing: Option<Landing>,
 }
 
 impl Log {
@@ -60,7 +91,7 @@ impl Log {
         self.tries.push(Try { model: model.id.clone(), outcome, ms });
     }
 
-    fn refused(&mut self, model: &Model, why: String) {
+    pub(super) fn refused(&mut self, model: &Model, why: String) {
         self.note(model, TryOutcome::Refused { why }, Duration::ZERO);
     }
 
@@ -72,6 +103,11 @@ impl Log {
             TryOutcome::Rejected { why } => format!("the answer of {} failed its check: {why}", last.model),
             TryOutcome::Failed { kind, why } => format!("{}: {}: {why}", last.model, kind.words()),
             TryOutcome::Refused { why } => why.clone(),
+            TryOutcome::Joined { failed: Some(why) } => {
+                format!("{}: the same call of another: {why}", last.model)
+            }
+            TryOutcome::Cached | TryOutcome::Joined { failed: None } => format!("{} answered", last.model),
+            TryOutcome::Crossed { .. } => format!("{} was not asked", last.model),
         }
     }
 }
@@ -100,7 +136,7 @@ enum Tried<T> {
 }
 
 /// Asks the models of the route, one after another, until an answer passes `check`.
-pub(crate) async fn ask<T>(
+pub(crate) async fn ask<T: Checked>(
     job: &JobContext,
     question: &Question,
     check: impl Fn(&str) -> Result<T, String>,
@@ -111,8 +147,23 @@ pub(crate) async fn ask<T>(
     // Whether every model that this job may use at all waits for a person.
     let mut all_parked = true;
     let mut outcome = None;
+    let zone_of = |model: &Arc<Model>| job.lane(model).spec.zone;
+    let origin = rules::origin(job.order.route.iter().map(zone_of), question.level);
+    let bytes = question.bytes();
     for (place, model) in job.order.route.iter().enumerate() {
-        match ask_in_calm(job, question, place, model, &check, log).await {
+        let crossing = match rules::crossing(job.order.rules.fallback, origin, zone_of(model)) {
+            Ok(crossing) => crossing,
+            Err(forbidden) => {
+                log.refused(model, forbidden.to_string());
+                continue;
+            }
+        };
+        if let Err(too_long) = rules::fits(model, bytes, question.max_tokens) {
+            log.refused(model, too_long.to_string());
+            all_parked &= !zone_of(model).admits(job.order.level);
+            continue;
+        }
+        match ask_in_calm(job, question, (place, crossing), model, &check, log).await {
             Tried::Answered(answer) => outcome = Some(Outcome::Answered(answer)),
             Tried::Never => outcome = Some(Outcome::Dead(log.last_words())),
             Tried::Stopped => outcome = Some(Outcome::Stopped),
@@ -143,17 +194,17 @@ pub(crate) async fn ask<T>(
 
 /// As [`ask_model`]; a failure that came with an emergency of the machine moves nothing to
 /// another model: once the emergency is over, the same one is asked again.
-async fn ask_in_calm<T>(
+async fn ask_in_calm<T: Checked>(
     job: &JobContext,
     question: &Question,
-    place: usize,
+    (place, mut crossing): (usize, Option<Crossing>),
     model: &Arc<Model>,
     check: &impl Fn(&str) -> Result<T, String>,
     log: &mut Log,
 ) -> Tried<T> {
     loop {
         let emergencies = job.guard.emergencies();
-        let tried = ask_model(job, question, place, model, check, log).await;
+        let tried = ask_model(job, question, (place, &mut crossing), model, check, log).await;
         let moves_on = matches!(tried, Tried::NextModel | Tried::Park(StopReason::Tripped { .. }));
         if !moves_on || !job.starved(model, emergencies) {
             return tried;
@@ -165,10 +216,10 @@ async fn ask_in_calm<T>(
     }
 }
 
-async fn ask_model<T>(
+async fn ask_model<T: Checked>(
     job: &JobContext,
     question: &Question,
-    place: usize,
+    (place, crossing): (usize, &mut Option<Crossing>),
     model: &Arc<Model>,
     check: &impl Fn(&str) -> Result<T, String>,
     log: &mut Log,
@@ -176,54 +227,83 @@ async fn ask_model<T>(
     let mut turns = vec![Turn::user(&question.rendered.prompt)];
     let (mut failures, mut repaired) = (0, false);
     let mut standing = first_standing(job, question, place);
+    let mut joining = Joining::default();
     loop {
-        let (call, redactions) = match pass_gates(job, question, model, &turns, standing, log).await {
+        let passed = pass_gates(job, question, model, (&turns, standing), &mut joining, log).await;
+        let Passed { way, cut } = match passed {
             Ok(passed) => passed,
             Err(end) => return end.into(),
         };
-        let back = send(job, question, place, call, redactions, log).await;
+        if let Some(Crossing { from, to }) = crossing.take() {
+            job.meters.zone_crossed();
+            log.note(model, TryOutcome::Crossed { from, to }, Duration::ZERO);
+        }
+        log.model = Some((model.id.clone(), model.provider.clone()));
+        let back = match way {
+            Way::Cleared(call, share) => send(job, question, place, (*call, cut.values(), share), log).await,
+            Way::Brought(brought) => taken_over(job, &brought, &mut failures),
+        };
         let reply = match back.outcome {
             Ok(reply) => reply,
             // Back in line.
             Err(error) if error.kind == FailureKind::NotSent => continue,
             Err(error) => {
-                let outcome = TryOutcome::Failed { kind: error.kind, why: error.message.clone() };
-                log.note(model, outcome, back.took);
+                log.note(model, back.source.failed(&error), back.took);
                 standing.is_retry = true;
-                if let Some(end) = after_failure(job, &error, &mut failures).await {
-                    return end;
+                match after_failure(job, &error, &mut failures, (back.source, &mut joining)).await {
+                    None => continue,
+                    Some(Tried::Stopped) => return Tried::Stopped,
+                    Some(end) => {
+                        joining.gave_up(&error, failures);
+                        return end;
+                    }
                 }
-                continue;
             }
         };
-        let judged = judge(&reply, check);
-        let cut_short = cut_short(question, &reply, back.tokens, judged.is_err());
-        let why = match (cut_short, judged) {
+        // Others get the answer as the model wrote it: what was cut out of this call is this one's
+        // alone.
+        let text = cut.restore(&reply.text);
+        let judged = judge(reply.finish, &text, check);
+        let why = match (cut_short(question, reply.finish, back.tokens, judged.is_err()), judged) {
             (Some(why), _) => {
-                reject(job, model, &why, back.took, log);
+                job.meters.answer_rejected();
+                log.note(model, TryOutcome::Rejected { why: why.clone() }, back.took);
                 return Tried::Park(StopReason::Budget(why));
             }
             (None, Ok(answer)) => {
-                log.note(model, TryOutcome::Answered, back.took);
+                log.note(model, back.source.answered(), back.took);
+                let is_whole = answer.is_whole();
+                log.landing = joining.answered(job, question.level, model, reply, is_whole);
                 return Tried::Answered(answer);
             }
             (None, Err(why)) => why,
         };
-        reject(job, model, &why, back.took, log);
+        job.meters.answer_rejected();
+        joining.rejected(&reply);
+        log.note(model, back.source.rejected(why.clone()), back.took);
+        if back.source == Source::Kept {
+            joining.ignore_kept();
+            continue;
+        }
         // A refusal is not mended by asking again, nor is a whole pack.
         if repaired || question.items > 1 || reply.finish == Finish::Refusal {
             return Tried::NextModel;
         }
         repaired = true;
         standing.is_retry = false;
-        turns.extend(repair(&reply, &why));
+        turns.extend(repair(&text, &why));
     }
 }
 
 /// How a call to the model at `place` of the route stands in line at first.
 fn first_standing(job: &JobContext, question: &Question, place: usize) -> Standing {
+    let zone_of = |model: &Arc<Model>| job.lane(model).spec.zone;
+    let origin = rules::origin(job.order.route.iter().map(zone_of), question.level);
     // What may not go to any other model waits for this one.
-    let is_open = |other: &Arc<Model>| job.lane(other).spec.zone.admits(question.level);
+    let is_open = |other: &Arc<Model>| {
+        let zone = zone_of(other);
+        zone.admits(question.level) && rules::crossing(job.order.rules.fallback, origin, zone).is_ok()
+    };
     let has_other = job.order.route[place + 1..].iter().any(is_open);
     Standing { has_other, ..job.standing() }
 }
@@ -234,6 +314,27 @@ struct Back {
     /// Output tokens that were requested, and that were wanted.
     tokens: (u32, u32),
     took: Duration,
+    source: Source,
+}
+
+/// What another one's call brought.
+fn taken_over(job: &JobContext, brought: &Brought, failures: &mut u32) -> Back {
+    let (outcome, source) = match brought {
+        Brought::Kept(text) => {
+            job.meters.cache_hit();
+            (Ok(Reply { text: text.to_string(), usage: None, finish: Finish::Stop }), Source::Kept)
+        }
+        Brought::Answer(reply) => {
+            job.meters.call_joined();
+            (Ok(reply.clone()), Source::Joined)
+        }
+        Brought::Failed { error, failures: others } => {
+            job.meters.call_joined();
+            *failures = (*failures).max(others.saturating_sub(1));
+            (Err(error.clone()), Source::Joined)
+        }
+    };
+    Back { outcome, tokens: (0, 0), took: Duration::ZERO, source }
 }
 
 /// Sends a call, settles it and counts it.
@@ -241,54 +342,46 @@ async fn send(
     job: &JobContext,
     question: &Question,
     place: usize,
-    call: Call<Cleared>,
-    redactions: u32,
+    (call, redactions, share): (Call<Cleared>, u32, Option<Share>),
     log: &mut Log,
 ) -> Back {
     let started = Instant::now();
     let model = call.request().model.clone();
     let tokens = (call.request().max_tokens, question.max_tokens.min(model.max_output));
-    let underway = Underway::begin(&job.meters, &call, question.items > 1, redactions);
+    let underway = Underway::begin(&job.meters, &call, question.items > 1, redactions, share);
     let Exchange { receipt, outcome } = job.lane(&model).provider.send(call).await;
-    let outcome = outcome.map(|reply| receipt.restore(reply));
     let bill = receipt.settle(&outcome);
     let took = started.elapsed();
     if outcome.as_ref().is_err_and(|error| error.kind == FailureKind::NotSent) {
         underway.held_back();
-        return Back { outcome, tokens, took };
+        return Back { outcome, tokens, took, source: Source::Own };
     }
     let usage = outcome.as_ref().ok().and_then(|reply| reply.usage).unwrap_or_default();
     underway.end(place, outcome.is_ok(), &usage, bill.billed);
     log.calls += 1;
     log.cost += bill.billed;
     log.usage += usage;
-    log.model = Some((model.id.clone(), model.provider.clone()));
-    Back { outcome, tokens, took }
+    Back { outcome, tokens, took, source: Source::Own }
 }
 
 /// Why an answer is no good that ended where the money did. Nothing tells how much of a text is
 /// missing; what fits a schema is whole.
 fn cut_short(
     question: &Question,
-    reply: &Reply,
+    finish: Finish,
     (granted, wanted): (u32, u32),
     is_rejected: bool,
 ) -> Option<String> {
-    let is_cut = reply.finish == Finish::Length && granted < wanted;
+    let is_cut = finish == Finish::Length && granted < wanted;
     let is_missed = is_rejected || question.schema.is_none();
     (is_cut && is_missed).then(|| {
         format!("what is left covered {granted} of {wanted} output tokens, and the answer was cut off")
     })
 }
 
-fn reject(job: &JobContext, model: &Model, why: &str, took: Duration, log: &mut Log) {
-    job.meters.answer_rejected();
-    log.note(model, TryOutcome::Rejected { why: why.to_owned() }, took);
-}
-
 /// The turns that ask for a better answer.
-fn repair(reply: &Reply, why: &str) -> [Turn; 2] {
-    let answer = if reply.text.is_empty() { "(no answer)" } else { &reply.text };
+fn repair(answer: &str, why: &str) -> [Turn; 2] {
+    let answer = if answer.is_empty() { "(no answer)" } else { answer };
     let wish =
         format!("That answer did not pass its check: {why}. Answer again, in full, and mend exactly that.");
     [Turn::assistant(answer), Turn::user(wish)]
@@ -296,7 +389,12 @@ fn repair(reply: &Reply, why: &str) -> [Turn; 2] {
 
 /// What a failed call leads to; nothing if the same model is to be asked again, once this has
 /// waited as long as it takes.
-async fn after_failure<T>(job: &JobContext, error: &CallError, failures: &mut u32) -> Option<Tried<T>> {
+async fn after_failure<T>(
+    job: &JobContext,
+    error: &CallError,
+    failures: &mut u32,
+    (source, joining): (Source, &mut Joining),
+) -> Option<Tried<T>> {
     // A provider's rate limit is no item's fault: the lane closes for everybody, and trips if
     // it does not open again.
     let is_busy = matches!(error.kind, FailureKind::RateLimited | FailureKind::Overloaded);
@@ -318,6 +416,11 @@ async fn after_failure<T>(job: &JobContext, error: &CallError, failures: &mut u3
         RetryClass::After if is_busy => None,
         RetryClass::After => {
             let wait = backoff(*failures, error.retry_after, job.random.as_ref());
+            if source == Source::Joined {
+                // Whoever takes the lead now waits; all others wait for that one.
+                joining.pause = Some(wait);
+                return None;
+            }
             let waited = job.unless_stopped(tokio::time::sleep(wait)).await;
             waited.is_none().then_some(Tried::Stopped)
         }
@@ -328,21 +431,38 @@ async fn after_failure<T>(job: &JobContext, error: &CallError, failures: &mut u3
 struct Underway<'a> {
     meters: &'a JobMeters,
     reserved: Option<Micros>,
+    share: Option<Share>,
 }
 
 impl<'a> Underway<'a> {
-    fn begin(meters: &'a JobMeters, call: &Call<Cleared>, packed: bool, redactions: u32) -> Underway<'a> {
+    fn begin(
+        meters: &'a JobMeters,
+        call: &Call<Cleared>,
+        packed: bool,
+        redactions: u32,
+        mut share: Option<Share>,
+    ) -> Underway<'a> {
         meters.call_started(packed, redactions);
-        Underway { meters, reserved: Some(call.reserved()) }
+        if let Some(share) = &mut share {
+            share.sent(call.reserved());
+        }
+        Underway { meters, reserved: Some(call.reserved()), share }
     }
 
     fn end(mut self, place: usize, answered: bool, usage: &Usage, billed: Micros) {
         self.reserved = None;
+        if let Some(share) = self.share.take() {
+            share.settle(billed);
+        }
         self.meters.call_ended(place, answered, usage, billed);
     }
 
+    /// It never left.
     fn held_back(mut self) {
         self.reserved = None;
+        if let Some(share) = self.share.take() {
+            share.held_back();
+        }
         self.meters.call_held_back();
     }
 }
@@ -356,22 +476,13 @@ impl Drop for Underway<'_> {
 }
 
 /// The answer if it passes, or what is wrong with it.
-fn judge<T>(reply: &Reply, check: &impl Fn(&str) -> Result<T, String>) -> Result<T, String> {
-    match reply.finish {
+fn judge<T>(finish: Finish, text: &str, check: &impl Fn(&str) -> Result<T, String>) -> Result<T, String> {
+    match finish {
         Finish::Refusal => Err("the model declined to answer".into()),
-        Finish::Stop => check(&reply.text),
+        Finish::Stop => check(text),
         // A cut-off answer may still be whole enough to pass.
-        Finish::Length => {
-            check(&reply.text).map_err(|why| format!("it was cut off at the token limit ({why})"))
-        }
+        Finish::Length => check(text).map_err(|why| format!("it was cut off at the token limit ({why})")),
     }
-}
-
-/// How the gates end a try of a model.
-enum GateEnd {
-    Denied,
-    Park(StopReason),
-    Stopped,
 }
 
 impl<T> From<GateEnd> for Tried<T> {
@@ -381,129 +492,5 @@ impl<T> From<GateEnd> for Tried<T> {
             GateEnd::Park(reason) => Tried::Park(reason),
             GateEnd::Stopped => Tried::Stopped,
         }
-    }
-}
-
-/// Takes a call through all three gates. Gives it with the number of values cut out.
-async fn pass_gates(
-    job: &JobContext,
-    question: &Question,
-    model: &Arc<Model>,
-    turns: &[Turn],
-    standing: Standing,
-    log: &mut Log,
-) -> Result<(Call<Cleared>, u32), GateEnd> {
-    let lane = job.lane(model);
-    let mut gate_tries = 0;
-    loop {
-        if job.is_stopping() {
-            return Err(GateEnd::Stopped);
-        }
-        let draft = Call::draft(Request {
-            job: job.order.id.clone(),
-            item: question.item,
-            model: model.clone(),
-            system: question.rendered.system.clone(),
-            turns: turns.to_vec(),
-            schema: question.schema.clone(),
-            max_tokens: question.max_tokens.min(model.max_output),
-            level: question.level,
-            standing,
-        });
-        let Some(passed) = job.unless_stopped(pass(job, lane, draft)).await else {
-            return Err(GateEnd::Stopped);
-        };
-        let refusal = match passed {
-            Ok((call, redactions)) => {
-                log.redactions += redactions;
-                return Ok((call, redactions));
-            }
-            Err(refusal) => refusal,
-        };
-        match refusal {
-            Refusal::GateDown if gate_tries < GATE_TRIES => {
-                gate_tries += 1;
-                let wait = backoff(1, None, job.random.as_ref());
-                if job.unless_stopped(tokio::time::sleep(wait)).await.is_none() {
-                    return Err(GateEnd::Stopped);
-                }
-            }
-            Refusal::GateDown => {
-                // Not the item's fault: it stays pending.
-                log.refused(model, "a gate did not come back after its restart".into());
-                return Err(GateEnd::Stopped);
-            }
-            Refusal::Denied(why) => {
-                log.refused(model, why);
-                return Err(GateEnd::Denied);
-            }
-            Refusal::Park(reason) => {
-                log.refused(model, reason.to_string());
-                return Err(GateEnd::Park(reason));
-            }
-            Refusal::Late(why) => {
-                log.refused(model, why);
-                return Err(GateEnd::Park(StopReason::Deadline));
-            }
-            Refusal::Store(error) => {
-                job.stop(StopReason::Store(error));
-                return Err(GateEnd::Stopped);
-            }
-        }
-    }
-}
-
-enum Refusal {
-    GateDown,
-    Denied(String),
-    Park(StopReason),
-    /// It cannot leave before the job's deadline.
-    Late(String),
-    Store(StoreError),
-}
-
-async fn pass(
-    job: &JobContext,
-    lane: &LaneHandle,
-    draft: Call<Draft>,
-) -> Result<(Call<Cleared>, u32), Refusal> {
-    let screened = job.privacy.screen(draft, lane.spec.zone).await.map_err(refused_by_privacy)?;
-    let redactions = screened.redactions();
-    // Before money is set aside, and journalled, for a call that cannot go anyway.
-    lane.rate.foresee(&screened).map_err(|refusal| refused_by_rate(lane, refusal))?;
-    let funded = job.budget.fund(screened).await.map_err(refused_by_budget)?;
-    job.funded();
-    let cleared = lane.rate.clear(funded).await.map_err(|refusal| refused_by_rate(lane, refusal))?;
-    Ok((cleared, redactions))
-}
-
-fn refused_by_privacy(refusal: PrivacyRefusal) -> Refusal {
-    match refusal {
-        PrivacyRefusal::Down(_) => Refusal::GateDown,
-        denied @ (PrivacyRefusal::Denied { .. }
-        | PrivacyRefusal::Legal { .. }
-        | PrivacyRefusal::Unseen(_)) => Refusal::Denied(denied.to_string()),
-    }
-}
-
-fn refused_by_budget(refusal: BudgetRefusal) -> Refusal {
-    match refusal {
-        BudgetRefusal::Down(_) => Refusal::GateDown,
-        BudgetRefusal::Store(error) => Refusal::Store(error),
-        short @ (BudgetRefusal::Short(_) | BudgetRefusal::NeedsApproval { .. }) => {
-            Refusal::Park(StopReason::Budget(short.to_string()))
-        }
-        denied @ (BudgetRefusal::Open(_) | BudgetRefusal::NoPrice(_)) => Refusal::Denied(denied.to_string()),
-    }
-}
-
-fn refused_by_rate(lane: &LaneHandle, refusal: RateRefusal) -> Refusal {
-    match refusal {
-        RateRefusal::Down(_) => Refusal::GateDown,
-        RateRefusal::Store(error) => Refusal::Store(error),
-        RateRefusal::Tripped(trip) => {
-            Refusal::Park(StopReason::Tripped { provider: lane.spec.id.clone(), trip })
-        }
-        late @ RateRefusal::TooLate(_) => Refusal::Late(late.to_string()),
     }
 }

@@ -27,6 +27,7 @@ use crate::model::{Model, ProviderId, ProviderSpec};
 use crate::ports::{
     Answers, Chunk, ItemKey, Items, Provider, Random, Results, Script, StoreError, WallClock,
 };
+use crate::route::SharedCalls;
 
 /// Chunks of the input that are kept for the agents that are at work.
 const CHUNKS_KEPT: usize = 8;
@@ -90,6 +91,7 @@ pub(crate) struct JobContext {
     pub(crate) budget: BudgetGate,
     pub(crate) lanes: HashMap<ProviderId, LaneHandle>,
     pub(crate) guard: Guard,
+    pub(crate) shared: SharedCalls,
     pub(crate) turnstile: Arc<Turnstile>,
     pub(crate) meters: Arc<JobMeters>,
     pub(crate) twins: Mutex<HashMap<ItemKey, Twin>>,

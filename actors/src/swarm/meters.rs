@@ -22,6 +22,10 @@ pub struct JobMeters {
     output: AtomicU64,
     rejected: AtomicU64,
     failed_calls: AtomicU64,
+    cache_hits: AtomicU64,
+    joined: AtomicU64,
+    crossed: AtomicU64,
+    over_share: AtomicU64,
     agents: AtomicU64,
     /// Answered calls by place in the route.
     by_model: Vec<AtomicU64>,
@@ -58,6 +62,14 @@ pub struct MeterReading {
     pub rejected: u64,
     /// Calls that failed.
     pub failed_calls: u64,
+    /// Calls that were not made, since their answer was kept.
+    pub cache_hits: u64,
+    /// Calls that were not made, since the same call was under way.
+    pub joined: u64,
+    /// Pieces of work that went on to a less trusted zone than their route begins in.
+    pub crossed: u64,
+    /// Calls denied or deferred for their provider's share.
+    pub over_share: u64,
     /// Calls answered, by place in the route.
     pub by_model: Vec<u64>,
 }
@@ -79,6 +91,10 @@ impl JobMeters {
             output: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             failed_calls: AtomicU64::new(0),
+            cache_hits: AtomicU64::new(0),
+            joined: AtomicU64::new(0),
+            crossed: AtomicU64::new(0),
+            over_share: AtomicU64::new(0),
             agents: AtomicU64::new(0),
             by_model: (0..models).map(|_| AtomicU64::new(0)).collect(),
             first_ended: AtomicU32::new(0),
@@ -104,6 +120,10 @@ impl JobMeters {
             output_tokens: get(&self.output),
             rejected: get(&self.rejected),
             failed_calls: get(&self.failed_calls),
+            cache_hits: get(&self.cache_hits),
+            joined: get(&self.joined),
+            crossed: get(&self.crossed),
+            over_share: get(&self.over_share),
             by_model: self.by_model.iter().map(get).collect(),
         }
     }
@@ -156,6 +176,26 @@ impl JobMeters {
 
     pub(crate) fn answer_rejected(&self) {
         self.rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A kept answer served instead of a call.
+    pub(crate) fn cache_hit(&self) {
+        self.cache_hits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Another one's call served instead of a call.
+    pub(crate) fn call_joined(&self) {
+        self.joined.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A fallback goes to a less trusted zone.
+    pub(crate) fn zone_crossed(&self) {
+        self.crossed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A call was denied or deferred for its provider's share.
+    pub(crate) fn over_share(&self) {
+        self.over_share.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn agent_parked(&self) {

@@ -13,6 +13,7 @@ use crate::guard::pressure::LowDisk;
 use crate::level::Level;
 use crate::model::{Model, ProviderId};
 use crate::ports::{ItemKey, StoreError};
+use crate::route::rules::CallRules;
 
 /// Agents that one cohort supervises at most.
 pub const COHORT_SIZE: u32 = 1_024;
@@ -78,6 +79,8 @@ pub struct JobOrder {
     pub alerts: Vec<u8>,
     /// How long calls in flight may go on once the job is told to stop.
     pub drain_within: Duration,
+    /// How its calls are routed.
+    pub rules: CallRules,
 }
 
 /// Why a job stopped before its end.
@@ -96,6 +99,8 @@ pub enum StopReason {
         /// Why.
         trip: Trip,
     },
+    /// A provider's share of the calls is at its ceiling; says which.
+    Share(String),
     /// Too many of the first agents died.
     FailureRate {
         /// Dead …
@@ -121,6 +126,7 @@ impl std::fmt::Display for StopReason {
                 write!(f, "{} ({provider}): {}", trip.kind.words(), trip.message)?;
                 trip.retry_at.map_or(Ok(()), |at| write!(f, "; try again at {at}"))
             }
+            StopReason::Share(what) => f.write_str(what),
             StopReason::FailureRate { failed, of } => {
                 write!(f, "{failed} of the first {of} agents died")
             }

@@ -103,6 +103,7 @@ async fn step(
         max_tokens: job.script.reduce_max_tokens(),
         level: job.order.highest_level,
         items: 1,
+        shared: None,
     };
     let check = |answer: &str| {
         let text = answer.trim();
@@ -127,6 +128,7 @@ async fn step(
         Ok(answer) => Verdict::Done(answer.clone()),
         Err(why) => Verdict::Dead(why.clone()),
     };
+    let _landing = log.landing.take();
     let record = result_record(job, Part::Reduce, &item, verdict, log, 1);
     if let Err(error) = job.results.record(record).await {
         job.stop(StopReason::Store(error));

@@ -28,13 +28,15 @@ use empire_actors::level::{Level, Zone};
 use empire_actors::model::{Limits, Model, ProviderId, ProviderSpec, Structured, Thinking};
 use empire_actors::money::{Micros, Price};
 use empire_actors::ports::{Item, ItemKey, Part, Provider, Verdict};
+use empire_actors::route::SharedCalls;
+use empire_actors::route::rules::CallRules;
 use empire_actors::swarm::meters::MeterReading;
 use empire_actors::swarm::order::{CohortPlan, JobEnd, JobOrder};
 use empire_actors::swarm::{Swarm, SwarmParts};
 
 pub use machine::{FakeMachine, guard_parts, guard_settings};
 pub use provider::{FakeProvider, Reaction, good_answer, usage_of};
-pub use stores::{FakeItems, FakeLedger, FakeResults, FakeScript, Hooks, TokioClock, Wobble};
+pub use stores::{FakeAudit, FakeItems, FakeLedger, FakeResults, FakeScript, Hooks, TokioClock, Wobble};
 
 pub const JOB: &str = "j";
 
@@ -48,7 +50,9 @@ pub struct Bench {
     pub providers: Vec<(Arc<ProviderSpec>, Arc<FakeProvider>)>,
     pub caps: Vec<Cap>,
     pub machine: Arc<FakeMachine>,
+    pub audit: Arc<FakeAudit>,
     pub order: JobOrder,
+    pub shared: SharedCalls,
 }
 
 /// What a run left behind.
@@ -142,6 +146,7 @@ impl Bench {
             terms: Default::default(),
             alerts: vec![50, 80, 95],
             drain_within: Duration::from_secs(60),
+            rules: CallRules::default(),
         };
         Bench {
             ledger: Arc::new(FakeLedger::default()),
@@ -152,7 +157,9 @@ impl Bench {
             providers: Vec::new(),
             caps: Vec::new(),
             machine: Arc::default(),
+            audit: Arc::default(),
             order,
+            shared: SharedCalls::default(),
         }
     }
 
@@ -194,8 +201,10 @@ impl Bench {
             random: Arc::new(Wobble::default()),
             caps: self.caps.clone(),
             privacy_workers: 2,
+            audit: self.audit.clone(),
             detector: detector(),
             guard: guard_parts(&self.machine),
+            shared: self.shared.clone(),
         }
     }
 

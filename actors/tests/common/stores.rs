@@ -1,9 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use empire_actors::gates::audit::Decision;
 use empire_actors::gates::calendar::Day;
 use empire_actors::model::ProviderId;
 use empire_actors::money::Micros;
@@ -15,6 +16,28 @@ use tokio::time::Instant;
 
 /// How long a group commit takes.
 const COMMIT: Duration = Duration::from_millis(1);
+
+/// What the privacy gate decided, in order.
+#[derive(Default)]
+pub struct FakeAudit {
+    pub decisions: Mutex<Vec<Decision>>,
+    /// Whether nothing can be kept.
+    pub is_full: AtomicBool,
+}
+
+impl Audit for FakeAudit {
+    fn salt(&self) -> &[u8; 32] {
+        &[7; 32]
+    }
+
+    fn decided(&self, decision: Decision) -> Result<(), StoreError> {
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(StoreError::DiskFull);
+        }
+        self.decisions.lock().push(decision);
+        Ok(())
+    }
+}
 
 type Hook<A> = Mutex<Option<Box<dyn Fn(A) + Send + Sync>>>;
 
@@ -392,7 +415,8 @@ impl Script for FakeScript {
 
     fn render_reduce(&self, answers: &[Box<str>], last: bool) -> Option<Result<Rendered, String>> {
         Hooks::run(&self.hooks.reduce, ());
-        let prompt = format!("sum {} of {}", if last { "all" } else { "some" }, answers.len());
+        let which = if last { "all".into() } else { format!("some from {}", answers[0]) };
+        let prompt = format!("sum {which} of {}", answers.len());
         Some(Ok(Rendered { system: None, prompt }))
     }
 }

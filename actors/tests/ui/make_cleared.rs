@@ -3,7 +3,7 @@ use empire_actors::gates::budget::Hold;
 use empire_actors::gates::rate::Permit;
 
 fn by_hand(hold: Hold, permit: Permit) -> Cleared {
-    Cleared { cut: Default::default(), hold, permit }
+    Cleared { hold, permit }
 }
 
 fn main() {}

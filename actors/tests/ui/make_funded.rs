@@ -2,7 +2,7 @@ use empire_actors::call::Funded;
 use empire_actors::gates::budget::Hold;
 
 fn by_hand(hold: Hold) -> Funded {
-    Funded { cut: Default::default(), hold }
+    Funded { hold }
 }
 
 fn main() {}

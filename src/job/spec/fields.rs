@@ -8,9 +8,10 @@ use std::time::Duration;
 use empire_actors::gates::room::Class;
 use empire_actors::level::Level;
 use empire_actors::money::Micros;
+use empire_actors::route::rules::{CacheMode, Fallback, Policy};
 use serde_json::{Map, Value, json};
 
-use super::{Answer, FailureRule, FileInput, Format, Input, Pack, Reduce, Role};
+use super::{Answer, Difficulty, FailureRule, FileInput, Format, Input, Pack, Reduce, Role};
 use crate::job::input::TEXT_FIELD;
 use crate::job::row::{self, Parsed};
 
@@ -23,6 +24,14 @@ pub(super) const MOST_RETRIES: u32 = 20;
 pub(super) const MOST_GROUPED: u32 = 1000;
 pub(super) const FORMATS: [&str; 4] = ["csv", "jsonl", "json", "lines"];
 const MOST_MODELS: usize = 16;
+pub(super) const POLICIES: [(&str, Policy); 3] =
+    [("listed", Policy::Listed), ("price", Policy::Price), ("privacy", Policy::Privacy)];
+pub(super) const DIFFICULTIES: [(&str, Difficulty); 3] =
+    [("easy", Difficulty::Easy), ("medium", Difficulty::Medium), ("hard", Difficulty::Hard)];
+pub(super) const FALLBACKS: [(&str, Fallback); 2] =
+    [("permitted", Fallback::Permitted), ("same_zone", Fallback::SameZone)];
+pub(super) const CACHE_MODES: [(&str, CacheMode); 3] =
+    [("on", CacheMode::On), ("off", CacheMode::Off), ("refresh", CacheMode::Refresh)];
 
 /// What to write into `privacy`.
 pub(super) const LEVELS: &str = "say how private the prompts are: P0 (public), P1 (low sensitivity), \
@@ -81,6 +90,35 @@ pub(super) fn route(value: &Value) -> Read<Vec<String>> {
             Some(model) => Ok(model.to_owned()),
         })
         .collect()
+}
+
+pub(super) fn policy(value: &Value) -> Read<Policy> {
+    choice(value, &POLICIES)
+}
+
+pub(super) fn difficulty(value: &Value) -> Read<Difficulty> {
+    choice(value, &DIFFICULTIES)
+}
+
+pub(super) fn fallback(value: &Value) -> Read<Fallback> {
+    choice(value, &FALLBACKS)
+}
+
+pub(super) fn cache(value: &Value) -> Read<CacheMode> {
+    match value {
+        Value::Bool(true) => Ok(CacheMode::On),
+        Value::Bool(false) => Ok(CacheMode::Off),
+        other => choice(other, &CACHE_MODES),
+    }
+}
+
+/// One of a few words.
+fn choice<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Read<T> {
+    let found = choices.iter().find(|(word, _)| value.as_str() == Some(word));
+    found.map(|(_, choice)| *choice).ok_or_else(|| {
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        format!("must be one of {}, it is {}", words.join(", "), shown(value))
+    })
 }
 
 pub(super) fn budget(value: &Value) -> Read<Micros> {

@@ -57,6 +57,27 @@ pub(super) struct RawSpec {
     #[serde(default)]
     #[schemars(schema_with = "route")]
     pub(super) route: Field,
+    /// In which order the route's models are tried: `listed`, `price` (cheapest first) or `privacy`
+    /// (most trusted zone first); the configured policy if not given.
+    #[serde(default)]
+    #[schemars(schema_with = "policy")]
+    pub(super) policy: Field,
+    /// How hard the items are: `easy`, `medium` or `hard`; the configuration says which model each
+    /// starts with.
+    #[serde(default)]
+    #[schemars(schema_with = "difficulty")]
+    pub(super) difficulty: Field,
+    /// How far a fallback may go: `permitted` (wherever the level may, the default) or `same_zone`
+    /// (never to a less trusted zone than that of the first model).
+    #[serde(default)]
+    #[schemars(schema_with = "fallback")]
+    pub(super) fallback: Field,
+    /// Whether kept answers of identical calls serve, and new ones are kept: `on`, `off`, or
+    /// `refresh` (every call is made, its answer kept). If not given: on, but off for models with a
+    /// temperature above 0.
+    #[serde(default)]
+    #[schemars(schema_with = "cache")]
+    pub(super) cache: Field,
     /// The most that the job may spend, in dollars.
     #[serde(default)]
     #[schemars(schema_with = "budget")]
@@ -169,6 +190,26 @@ fn answer(_: &mut SchemaGenerator) -> Schema {
 
 fn route(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "uniqueItems": true})
+}
+
+fn policy(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"enum": words(&fields::POLICIES)})
+}
+
+fn difficulty(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"enum": words(&fields::DIFFICULTIES)})
+}
+
+fn fallback(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"enum": words(&fields::FALLBACKS)})
+}
+
+fn cache(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"enum": words(&fields::CACHE_MODES)})
+}
+
+fn words<T>(choices: &[(&'static str, T)]) -> Vec<&'static str> {
+    choices.iter().map(|(word, _)| *word).collect()
 }
 
 fn budget(_: &mut SchemaGenerator) -> Schema {

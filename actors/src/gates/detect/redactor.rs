@@ -11,6 +11,7 @@ use super::alphabet::Alphabet;
 use super::fold::{Folded, MOST_FOLDS, fold};
 use super::found::{Class, Hit};
 use super::{Blocked, Detector, merge};
+use crate::gates::audit::Found;
 
 /// Shorter values are cut only where they were found: as text they stand anywhere.
 const LEAST_EVERYWHERE: usize = 4;
@@ -53,6 +54,7 @@ pub struct Redactor {
     taken: HashSet<String>,
     needles: Needles,
     classes: BTreeSet<Class>,
+    rules: Found,
 }
 
 impl fmt::Debug for Redactor {
@@ -80,6 +82,7 @@ impl Redactor {
             taken: HashSet::new(),
             needles: Needles::default(),
             classes: BTreeSet::new(),
+            rules: Found::new(),
         }
     }
 
@@ -93,6 +96,12 @@ impl Redactor {
     #[must_use]
     pub fn classes(&self) -> Vec<Class> {
         self.classes.iter().copied().collect()
+    }
+
+    /// The rules that found something, legal passages among them, and how often.
+    #[must_use]
+    pub fn rules(&self) -> &Found {
+        &self.rules
     }
 
     /// Finds what has to go from `text` and remembers it.
@@ -153,7 +162,10 @@ impl Redactor {
         if let Some(reason) = scan.blocked {
             return Err(reason);
         }
-        self.classes.extend(scan.hits.iter().chain(&scan.passages).map(|hit| hit.class));
+        for hit in scan.hits.iter().chain(&scan.passages) {
+            self.classes.insert(hit.class);
+            *self.rules.entry(hit.rule.clone()).or_default() += 1;
+        }
         for hit in &scan.hits {
             self.remember(&text[hit.range.clone()], hit.class);
         }
