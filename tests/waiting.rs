@@ -13,6 +13,7 @@ use empire::providers;
 use empire::run::system::{SystemClock, SystemRandom};
 use empire::store::{LedgerScope, Store};
 use empire_actors::call::{Call, Draft, Funded, Request, Standing, Turn};
+use empire_actors::gates::audit::Decision;
 use empire_actors::gates::budget::BudgetGate;
 use empire_actors::gates::detect::{Detector, Rules};
 use empire_actors::gates::privacy::PrivacyGate;
@@ -22,11 +23,24 @@ use empire_actors::kernel::supervisor::Root;
 use empire_actors::level::{Level, Zone};
 use empire_actors::model::{Limits, Model, ProviderId, ProviderSpec};
 use empire_actors::money::Price;
-use empire_actors::ports::Provider;
+use empire_actors::ports::{Audit, Provider, StoreError};
 use futures_util::poll;
 use tokio::task::JoinSet;
 
 const HEAVY: usize = 100_000;
+
+/// What the privacy gate decides is of no interest here.
+struct NoRecords;
+
+impl Audit for NoRecords {
+    fn salt(&self) -> &[u8; 32] {
+        &[0; 32]
+    }
+
+    fn decided(&self, _: Decision) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
 
 /// The gates in front of kimi, and kimi as the simulator plays it.
 #[derive(Clone)]
@@ -48,7 +62,7 @@ impl Passage {
         let spec = ProviderSpec { limits: Limits::slots(1), ..config.providers[&id].spec.clone() };
         let detector = Arc::new(Detector::new(Rules::compile(&[]).unwrap()));
         let passage = Passage {
-            privacy: PrivacyGate::new(1, detector),
+            privacy: PrivacyGate::new(1, detector, Arc::new(NoRecords), clock.clone()),
             budget: BudgetGate::new(ledger.clone(), clock.clone()),
             rate: RateGate::new(Arc::new(spec), ledger, clock, Arc::new(SystemRandom), None),
             kimi: providers::all(&config).unwrap()[&id].clone(),
@@ -70,6 +84,7 @@ impl Passage {
             schema: None,
             max_tokens: 50,
             level: Level::P0,
+            shared: None,
             standing: Standing::default(),
         })
     }
