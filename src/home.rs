@@ -167,6 +167,22 @@ impl Home {
         }
     }
 
+    /// The process that holds the folder now, if one does and says which.
+    ///
+    /// # Errors
+    /// If the lock file cannot be opened.
+    pub fn locked_by(&self) -> Result<Option<u32>, HomeError> {
+        let mut file = self.lock_file()?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                Ok(file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok()))
+            }
+            Err(TryLockError::Error(source)) => Err(HomeError::from_io(&self.dir, source)),
+        }
+    }
+
     fn lock_file(&self) -> Result<File, HomeError> {
         let path = self.dir.join(LOCK_FILE);
         open_private_file(&path).map_err(|source| match source.kind() {
@@ -300,6 +316,7 @@ mod tests {
         assert!(!home.is_locked().unwrap());
         let lock = home.lock().unwrap();
         assert!(home.is_locked().unwrap());
+        assert_eq!(home.locked_by().unwrap(), Some(std::process::id()));
         let error = home.lock().unwrap_err();
         assert!(matches!(error, HomeError::InUse { pid: Some(pid), .. } if pid == std::process::id()));
         assert!(!home.simulated().unwrap().is_locked().unwrap());

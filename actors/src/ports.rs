@@ -206,6 +206,8 @@ pub struct Sent {
     pub calls: u32,
     /// The tokens that count for them.
     pub tokens: u64,
+    /// The tokens that the vendor claims beyond those: a debt from then on.
+    pub owed: u64,
 }
 
 /// The durable ledger. Operations take effect in the order in which they are given, across all
@@ -241,7 +243,8 @@ pub trait Ledger: Send + Sync {
     ) -> BoxFuture<'_, Result<Vec<Sent>, StoreError>>;
 
     /// Notes what the ledger does not tell of a call: that it was sent, if it is free and so has
-    /// no reservation, and the tokens that count for it, which are not those that it is billed.
+    /// no reservation, the tokens that count for it, which are not those that it is billed, and
+    /// those that it owes.
     /// Resolves when durable.
     fn note_sent(&self, provider: &ProviderId, sent: Sent) -> BoxFuture<'static, Result<(), StoreError>>;
 }

@@ -48,7 +48,8 @@ fn running(home: &Home, simulated: bool) -> Result<Option<Value>, CommandError> 
     let Some((mut written, age)) = limits::read(home.dir()).filter(|(_, age)| *age <= FRESH) else {
         return Ok(None);
     };
-    if !home.is_locked()? {
+    let process = written["process"].as_u64().and_then(|process| u32::try_from(process).ok());
+    if process.is_none() || home.locked_by()? != process {
         return Ok(None);
     }
     let providers = written["providers"].take();

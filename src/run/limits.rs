@@ -30,6 +30,7 @@ pub struct ShownLane {
 #[derive(Serialize)]
 struct Written<'a> {
     at: UnixMillis,
+    process: u32,
     job: &'a str,
     providers: Vec<ShownLane>,
 }
@@ -58,7 +59,12 @@ impl Snapshot {
         self.written = Some(Instant::now());
         let providers =
             lanes.iter().map(|(provider, lane)| ShownLane { provider: provider.clone(), lane: lane.clone() });
-        let written = Written { at: SystemClock.now(), job: &self.job, providers: providers.collect() };
+        let written = Written {
+            at: SystemClock.now(),
+            process: std::process::id(),
+            job: &self.job,
+            providers: providers.collect(),
+        };
         let Ok(text) = serde_json::to_vec(&written) else { return };
         // A reader finds the old file or the new one, never half of one.
         let draft = self.path.with_extension("json.new");

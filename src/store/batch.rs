@@ -26,6 +26,14 @@ const ROWS: usize = 64;
 
 type SentKey<'a> = (&'a ProviderId, &'a str, &'a str, UnixMillis);
 
+/// What was sent at one moment.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    calls: u64,
+    tokens: u64,
+    owed: u64,
+}
+
 /// Operations whose order among each other does not show once they are all written.
 #[derive(Default)]
 pub(super) struct Batch<'a> {
@@ -37,8 +45,8 @@ pub(super) struct Batch<'a> {
     /// Reservations of earlier batches that end.
     ended: Vec<HoldId>,
     settled: Vec<(&'a Settlement, UnixMillis)>,
-    /// Calls and tokens, by provider, model, job and time.
-    sent: BTreeMap<SentKey<'a>, (u64, u64)>,
+    /// By provider, model, job and time.
+    sent: BTreeMap<SentKey<'a>, Sums>,
     records: Vec<&'a ResultRecord>,
     kept: Vec<&'a KeptRow>,
     decisions: Vec<&'a Decision>,
@@ -75,9 +83,10 @@ impl<'a> Batch<'a> {
     }
 
     pub(super) fn sent(&mut self, provider: &'a ProviderId, job: &'a str, sent: &'a Sent) {
-        let (calls, tokens) = self.sent.entry((provider, &sent.model, job, sent.at)).or_default();
-        *calls += u64::from(sent.calls);
-        *tokens = tokens.saturating_add(sent.tokens);
+        let sums = self.sent.entry((provider, &sent.model, job, sent.at)).or_default();
+        sums.calls += u64::from(sent.calls);
+        sums.tokens = sums.tokens.saturating_add(sent.tokens);
+        sums.owed = sums.owed.saturating_add(sent.owed);
     }
 
     pub(super) fn decided(&mut self, decision: &'a Decision) {
@@ -264,19 +273,20 @@ fn insert_settlements(sql: &mut QueryBuilder<Sqlite>, rows: Filled<'_, (&Settlem
     sql.push(" ON CONFLICT (hold) DO NOTHING");
 }
 
-fn add_sends(sql: &mut QueryBuilder<Sqlite>, rows: Filled<'_, (SentKey<'_>, (u64, u64))>) {
-    sql.push("INSERT INTO sends (provider, model, job, at, calls, tokens) ");
+fn add_sends(sql: &mut QueryBuilder<Sqlite>, rows: Filled<'_, (SentKey<'_>, Sums)>) {
+    sql.push("INSERT INTO sends (provider, model, job, at, calls, tokens, owed) ");
     push_rows(sql, rows, |mut row, sent| {
         row.push_bind(sent.map(|((provider, ..), _)| provider.as_str()))
             .push_bind(sent.map(|((_, model, ..), _)| *model))
             .push_bind(sent.map(|((_, _, job, _), _)| *job))
             .push_bind(sent.map(|((.., at), _)| at.0))
-            .push_bind(sent.map(|(_, (calls, _))| int(*calls)))
-            .push_bind(sent.map(|(_, (_, tokens))| int(*tokens)));
+            .push_bind(sent.map(|(_, sums)| int(sums.calls)))
+            .push_bind(sent.map(|(_, sums)| int(sums.tokens)))
+            .push_bind(sent.map(|(_, sums)| int(sums.owed)));
     });
     sql.push(
         " ON CONFLICT (provider, model, job, at) DO UPDATE SET calls = sends.calls + excluded.calls, \
-         tokens = sends.tokens + excluded.tokens",
+         tokens = sends.tokens + excluded.tokens, owed = sends.owed + excluded.owed",
     );
 }
 

@@ -258,7 +258,7 @@ pub(super) async fn what_a_dead_process_left_open_is_billed(fixture: &impl Fixtu
 }
 
 fn sent(at: i64) -> Sent {
-    Sent { at: UnixMillis(at), model: "m".into(), calls: 1, tokens: 500 }
+    Sent { at: UnixMillis(at), model: "m".into(), calls: 1, tokens: 500, owed: 20 }
 }
 
 pub(super) async fn ledgers_count_what_their_scope_says(fixture: &impl Fixture) {
@@ -284,7 +284,7 @@ pub(super) async fn ledgers_count_what_their_scope_says(fixture: &impl Fixture) 
     // What was sent at the same moment is one line; another model's is another.
     let other = Sent { model: "n".into(), ..sent(NOW.0 + 3) };
     one.note_sent(&local, other.clone()).await.unwrap();
-    let two = Sent { calls: 2, tokens: 1_000, ..sent(NOW.0 + 2) };
+    let two = Sent { calls: 2, tokens: 1_000, owed: 40, ..sent(NOW.0 + 2) };
     let found = one.sent_since(&local, UnixMillis(NOW.0 + 2)).await.unwrap();
     assert_eq!(found, [two, sent(NOW.0 + 3), other]);
 

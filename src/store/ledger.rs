@@ -202,9 +202,9 @@ impl StoredLedger {
 
     async fn sent(&self, provider: &ProviderId, since: UnixMillis) -> Result<Vec<Sent>, sqlx::Error> {
         let rows = sqlx::query(
-            "SELECT sent_at AS at, model, count(*) AS calls, 0 AS tokens FROM ledger \
+            "SELECT sent_at AS at, model, count(*) AS calls, 0 AS tokens, 0 AS owed FROM ledger \
              WHERE provider = $1 AND sent_at >= $2 AND ($3 = '' OR job = $3) GROUP BY sent_at, model \
-             UNION ALL SELECT at, model, calls, tokens FROM sends \
+             UNION ALL SELECT at, model, calls, tokens, owed FROM sends \
              WHERE provider = $1 AND at >= $2 AND ($3 = '' OR job = $3) ORDER BY 1",
         )
         .bind(provider.as_str())
@@ -218,6 +218,7 @@ impl StoredLedger {
                 model: row.try_get::<&str, _>("model")?.into(),
                 calls: number(row, "calls")?,
                 tokens: number(row, "tokens")?,
+                owed: number(row, "owed")?,
             })
         });
         sent.collect()

@@ -383,6 +383,12 @@ impl Sim {
         page["providers"].as_object().unwrap().values().map(|one| one["received"].as_u64().unwrap()).sum()
     }
 
+    /// When chat calls reached a provider, in milliseconds since the simulator's start.
+    pub(crate) fn times(&self, provider: &str) -> Vec<f64> {
+        let page = self.ask("GET", &format!("/_sim/times?provider={provider}"), "");
+        page["times"].as_array().unwrap().iter().map(|at| at.as_f64().unwrap()).collect()
+    }
+
     /// What a provider billed, in millionths of a dollar.
     pub(crate) fn billed(&self, provider: &str) -> u64 {
         micros(&self.provider(provider)["billed"]["micros"])

@@ -212,12 +212,18 @@ pub struct Lane<T> {
     /// … and since when it is that one.
     loaded_since: Duration,
     binding: Option<Binding>,
+    /// When the next one of those who wait can go, unless that takes a call to end.
+    next_at: Option<Duration>,
     /// When whoever entered last can go at the earliest.
     last_promised: Duration,
     look_at: Option<Duration>,
 }
 
 impl<T> Lane<T> {
+    /// Bytes that a waiter without a deadline takes.
+    #[cfg(test)]
+    pub(super) const WAITER_BYTES: usize = Room::<Waiting<T>>::WAITER_BYTES;
+
     /// A lane that remembers what was sent in the last day.
     #[must_use]
     pub fn new(spec: Arc<ProviderSpec>, past: Vec<Sent>, now: Now) -> Lane<T> {
@@ -233,6 +239,7 @@ impl<T> Lane<T> {
             loaded: None,
             loaded_since: Duration::ZERO,
             binding: None,
+            next_at: None,
             last_promised: Duration::ZERO,
             look_at: None,
             spec,
@@ -358,6 +365,12 @@ impl<T> Lane<T> {
         of_provider.or_else(|| self.models[model].scope.breaker.tripped(now).cloned())
     }
 
+    /// What somebody who waits has left here; nothing if it waits no longer.
+    pub fn ticket_mut(&mut self, place: &Place) -> Option<&mut T> {
+        let room = self.models.get_mut(place.model)?.room(place.is_retry);
+        room.ticket_mut(place.key).map(|waiting| &mut waiting.ticket)
+    }
+
     /// Leaves the line; an old place changes nothing.
     pub fn leave(&mut self, place: &Place) {
         let Some(lane) = self.models.get_mut(place.model) else { return };
@@ -371,7 +384,7 @@ impl<T> Lane<T> {
         if let Some(turned_away) = self.turn_away(now) {
             return Some(turned_away);
         }
-        self.binding = None;
+        (self.binding, self.next_at) = (None, None);
         if self.waiting() == 0 {
             return None;
         }
@@ -418,6 +431,7 @@ impl<T> Lane<T> {
         let (Stop::Until(_, binding) | Stop::Full(binding)) = stop;
         self.binding.get_or_insert(binding);
         if let Stop::Until(until, _) = stop {
+            self.next_at = Some(self.next_at.map_or(until, |earlier| earlier.min(until)));
             self.look_by(until);
         }
     }

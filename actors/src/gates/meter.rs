@@ -158,6 +158,16 @@ pub enum Used {
 }
 
 impl Used {
+    /// The tokens that were used beyond what a call may cost.
+    pub(crate) fn beyond(self, cost: Cost) -> u64 {
+        match self {
+            Used::Counted(usage) => {
+                usage.total_input().saturating_add(usage.output).saturating_sub(cost.total())
+            }
+            Used::Nothing | Used::Unknown => 0,
+        }
+    }
+
     /// What counts against a meter; `None` if that is what was held. Where the vendor counts the
     /// requested maximum, no answer, however short, gives any of it back.
     fn of(self, meter: Binding, cost: Cost, counting: Counting) -> Option<u64> {
@@ -219,7 +229,8 @@ pub struct Gauge {
     pub learnt: bool,
     /// What counts in the window: sent, granted and owed.
     pub used: u64,
-    /// Seconds until some of it leaves the window, if any is in it.
+    /// Seconds until there is room for more; nothing if there is some now, or if that takes a
+    /// permit to be used.
     pub frees_in: Option<f64>,
 }
 
@@ -240,14 +251,16 @@ impl Meters {
         let windows = METERS.map(|meter| {
             let mut window = Window::new(length(meter), limit(limits, meter)?);
             for sent in past.clone() {
-                let amount = match meter {
-                    Binding::TokensPerMinute | Binding::TokensPerDay => sent.tokens,
+                let (amount, owed) = match meter {
+                    Binding::TokensPerMinute | Binding::TokensPerDay => (sent.tokens, sent.owed),
                     // Not known apart: the whole counts.
-                    Binding::InputTokensPerMinute | Binding::OutputTokensPerMinute => sent.tokens,
-                    _ => u64::from(sent.calls),
+                    Binding::InputTokensPerMinute | Binding::OutputTokensPerMinute => {
+                        (sent.tokens, sent.owed)
+                    }
+                    _ => (sent.calls.into(), 0),
                 };
                 let ago = (now.wall.0 - sent.at.0).max(0);
-                window.remember(at(now, meter) - ago, amount);
+                window.remember(at(now, meter) - ago, amount, owed);
             }
             Some(window)
         });
@@ -348,7 +361,7 @@ impl Meters {
                 configured: window.ceiling().filter(|_| learnt),
                 learnt,
                 used,
-                frees_in: window.next_leaves().map(|wait| wait as f64 / 1_000.0),
+                frees_in: window.room_in().map(|wait| wait as f64 / 1_000.0),
             }
         };
         self.each().map(gauge).collect()

@@ -2,7 +2,10 @@
 //! lane's room until the provider's limits let them go. All that decides is in
 //! [`lane`](super::lane); here are the tickets, the clock and the ledger.
 
+use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -12,11 +15,12 @@ use tokio::time::Instant;
 use super::call::{Call, Cleared, Funded, Request, Screened};
 pub use super::lane::LaneReading;
 pub(crate) use super::lane::News;
-use super::lane::{Ask, Lane, Pass, Place, Refused, TooLate};
+use super::lane::{Ask, Lane, Outcome, Pass, Place, Refused, TooLate};
 use super::meter::{Cost, Health, Now, Trip, Used};
 use super::room::Entry;
 use super::throttle::Throttle;
 use crate::guard::pressure::Pressure;
+use crate::kernel;
 use crate::kernel::control::{Address, Control, Down, Failure};
 use crate::kernel::supervisor::ChildSpec;
 use crate::model::{Limits, ProviderSpec};
@@ -106,15 +110,22 @@ impl Drop for LaneActor {
             state.is_up = false;
             state.lane.send_all_away()
         };
-        drop(waiting);
+        waiting.into_iter().for_each(|ticket| ticket.waker.wake());
     }
 }
 
-/// Where a waiter hears what has come of it.
-type Ticket = oneshot::Sender<Result<Permit, Refused>>;
+/// What a waiter leaves in the room: half a million may wait, so it is no more than this.
+struct Ticket {
+    number: u64,
+    waker: Waker,
+}
 
 struct State {
     lane: Lane<Ticket>,
+    /// Waiters so far.
+    tickets: u64,
+    /// What has come of those who have been woken and have not looked yet, by their tickets.
+    outcomes: HashMap<u64, Outcome>,
     /// Whether the lane knows what was sent before.
     remembers: bool,
     /// Whether there is an actor to wake those who wait.
@@ -168,7 +179,14 @@ impl RateGate {
             random,
             started: Instant::now(),
             throttle: Throttle::new(pressure),
-            state: Mutex::new(State { lane, remembers: false, is_up: false, look_at: None }),
+            state: Mutex::new(State {
+                lane,
+                tickets: 0,
+                outcomes: HashMap::new(),
+                remembers: false,
+                is_up: false,
+                look_at: None,
+            }),
         }))
     }
 
@@ -261,7 +279,7 @@ impl RateGate {
     }
 
     async fn permit(&self, ask: &Ask) -> Result<Permit, RateRefusal> {
-        let (answer, place) = {
+        let in_line = {
             let mut state = self.lane();
             if !state.is_up {
                 return Err(RateRefusal::Down(Down));
@@ -270,15 +288,15 @@ impl RateGate {
             if let Some(pass) = state.lane.go_at_once(now, ask) {
                 return Ok(self.hand_out(pass));
             }
-            let (ticket, answer) = oneshot::channel();
-            match state.lane.enter(now, ask, ticket) {
-                Ok(place) => (answer, place),
-                Err((_, refused)) => return Err(refused.into()),
-            }
+            state.tickets += 1;
+            let number = state.tickets;
+            // Who has not looked yet has left no way to be woken, and looks at once.
+            let ticket = Ticket { number, waker: Waker::noop().clone() };
+            let place = state.lane.enter(now, ask, ticket).map_err(|(_, refused)| refused)?;
+            InLine { gate: self, place, number }
         };
-        let _in_line = InLine { gate: self, place };
         self.serve();
-        Ok(answer.await.map_err(|_| Down)??)
+        in_line.await
     }
 
     /// The lane, as narrow as the machine wants it now.
@@ -294,7 +312,7 @@ impl RateGate {
 
     /// Notes what the ledger's own rows will not tell the next process.
     async fn note(&self, ask: &Ask, is_free: bool) -> Result<(), StoreError> {
-        let remembers_tokens = self.all_limits().any(Limits::limits_tokens);
+        let remembers_tokens = self.remembers_tokens();
         let remembers_calls = is_free && self.all_limits().any(Limits::remembers);
         if !remembers_tokens && !remembers_calls {
             return Ok(());
@@ -304,8 +322,28 @@ impl RateGate {
             model: ask.model.clone(),
             calls: u32::from(is_free),
             tokens: if remembers_tokens { ask.cost.total() } else { 0 },
+            owed: 0,
         };
         self.0.ledger.note_sent(&self.0.spec.id, sent).await
+    }
+
+    /// The same of what a call owes. Nobody waits for that to be durable: a process that is killed
+    /// in this moment remembers what was held for the call.
+    fn note_debt(&self, model: Arc<str>, owed: u64) {
+        if owed == 0 || !self.remembers_tokens() {
+            return;
+        }
+        let sent = Sent { at: self.0.clock.now(), model, calls: 0, tokens: 0, owed };
+        let noted = self.0.ledger.note_sent(&self.0.spec.id, sent);
+        kernel::spawn(async move {
+            if let Err(error) = noted.await {
+                tracing::warn!(%error, owed, "tokens that a vendor claims beyond what was asked for could not be noted");
+            }
+        });
+    }
+
+    fn remembers_tokens(&self) -> bool {
+        self.all_limits().any(Limits::limits_tokens)
     }
 
     /// Lets go whoever may. The lane is locked for a moment each time only, and nobody is told
@@ -318,9 +356,9 @@ impl RateGate {
                 self.look_when_due(&mut state);
                 return;
             };
+            state.outcomes.insert(ticket.number, outcome);
             drop(state);
-            // A caller that left in this moment drops the permit, which gives it back.
-            let _ = ticket.send(outcome.map(|pass| self.hand_out(pass)));
+            ticket.waker.wake();
         }
     }
 
@@ -350,11 +388,37 @@ impl RateGate {
 struct InLine<'a> {
     gate: &'a RateGate,
     place: Place,
+    number: u64,
+}
+
+impl Future for InLine<'_> {
+    type Output = Result<Permit, RateRefusal>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.gate.0.state.lock();
+        if let Some(outcome) = state.outcomes.remove(&self.number) {
+            return Poll::Ready(outcome.map(|pass| self.gate.hand_out(pass)).map_err(RateRefusal::from));
+        }
+        match state.lane.ticket_mut(&self.place) {
+            Some(ticket) => {
+                ticket.waker.clone_from(context.waker());
+                Poll::Pending
+            }
+            None => Poll::Ready(Err(RateRefusal::Down(Down))),
+        }
+    }
 }
 
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        self.gate.0.state.lock().lane.leave(&self.place);
+        let mut state = self.gate.0.state.lock();
+        match state.outcomes.remove(&self.number) {
+            Some(Ok(pass)) => state.lane.give_back(&pass),
+            Some(Err(_)) => return,
+            None => return state.lane.leave(&self.place),
+        }
+        drop(state);
+        self.gate.serve();
     }
 }
 
@@ -398,7 +462,11 @@ impl Permit {
     fn end(&mut self, news: &News) {
         self.stage = Stage::Ended;
         let (now, jitter) = (self.gate.now(), self.gate.0.random.unit());
-        self.gate.0.state.lock().lane.ended(now, &self.pass, news, jitter);
+        let (owed, model) = {
+            let lane = &mut self.gate.0.state.lock().lane;
+            (lane.ended(now, &self.pass, news, jitter), lane.model_of(&self.pass))
+        };
+        self.gate.note_debt(model, owed);
         self.gate.serve();
     }
 }
@@ -415,5 +483,15 @@ impl Drop for Permit {
             }
             Stage::Ended => {}
         }
+    }
+}
+
+#[cfg(all(test, not(empire_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_waiter_costs_tens_of_bytes() {
+        const { assert!(Lane::<Ticket>::WAITER_BYTES <= 80) }
     }
 }

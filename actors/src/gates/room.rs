@@ -143,7 +143,7 @@ impl<T> Default for Room<T> {
 impl<T> Room<T> {
     /// Bytes that a waiter without a deadline takes.
     #[cfg(test)]
-    const WAITER_BYTES: usize = Slab::<Waiter<T>>::PLACE_BYTES;
+    pub(super) const WAITER_BYTES: usize = Slab::<Waiter<T>>::PLACE_BYTES;
 
     /// How many wait.
     #[must_use]
@@ -228,6 +228,11 @@ impl<T> Room<T> {
     #[must_use]
     pub fn ticket(&self, key: Key) -> Option<&T> {
         self.waiters.get(key).map(|waiter| &waiter.ticket)
+    }
+
+    /// The same, to be changed.
+    pub fn ticket_mut(&mut self, key: Key) -> Option<&mut T> {
+        self.waiters.get_mut(key).map(|waiter| &mut waiter.ticket)
     }
 
     fn remove(&mut self, key: Key) -> Option<Waiter<T>> {

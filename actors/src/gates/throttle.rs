@@ -34,3 +34,24 @@ impl Throttle {
         }
     }
 }
+
+#[cfg(all(test, not(empire_loom)))]
+mod tests {
+    use super::*;
+    use crate::failure::FailureKind;
+
+    #[test]
+    fn only_an_emergency_excuses_only_a_server_on_this_machine() {
+        let failed = || Health::Faulty(FailureKind::TimedOut, "no answer".to_owned());
+        let silent = || Health::Unreachable("refused".to_owned());
+        let (tell, ear) = watch::channel(Pressure::default());
+        let throttle = Throttle::new(Some(ear));
+        let is_excused = |zone, health| matches!(throttle.excuse(zone, health), Health::Neutral);
+        assert!(!is_excused(Zone::Local, failed()));
+        tell.send_modify(|pressure| pressure.level = GuardLevel::Emergency);
+        assert!(is_excused(Zone::Local, failed()) && is_excused(Zone::Local, silent()));
+        assert!(!is_excused(Zone::Cloud, failed()) && !is_excused(Zone::Cloud, silent()));
+        assert!(!is_excused(Zone::Local, Health::Good));
+        assert_eq!((throttle.permits(8), Throttle::new(None).permits(8)), (0, 8));
+    }
+}

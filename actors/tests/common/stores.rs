@@ -227,6 +227,7 @@ impl Ledger for FakeLedger {
             model: settled.hold.model.as_str().into(),
             calls: 1,
             tokens: 0,
+            owed: 0,
         });
         let noted = log.noted.iter().filter(|(noted, _)| noted == provider).map(|(_, sent)| sent.clone());
         let mut sent: Vec<_> = paid.chain(noted).filter(|sent| sent.at >= since).collect();

@@ -6,9 +6,10 @@ CREATE TABLE new_sends (
     at       INTEGER NOT NULL,
     calls    INTEGER NOT NULL, -- of free calls; the others are in the ledger
     tokens   INTEGER NOT NULL,
+    owed     INTEGER NOT NULL, -- tokens that the vendor claims beyond those
     PRIMARY KEY (provider, model, job, at)
 ) STRICT;
-INSERT INTO new_sends (provider, model, job, at, calls, tokens)
-    SELECT provider, '', job, at, calls, 0 FROM sends;
+INSERT INTO new_sends (provider, model, job, at, calls, tokens, owed)
+    SELECT provider, '', job, at, calls, 0, 0 FROM sends;
 DROP TABLE sends;
 ALTER TABLE new_sends RENAME TO sends;

@@ -1,5 +1,7 @@
 //! What becomes of a permit: given, sent or not, ended; and how many of them retries may have.
 
+use std::sync::Arc;
+
 use super::super::meter::{Health, Now, Told};
 use super::super::slab::Key;
 use super::{
@@ -136,10 +138,11 @@ impl<T> Lane<T> {
         true
     }
 
-    /// A call that was sent has ended. `jitter` is from 0 up to 1.
-    pub fn ended(&mut self, now: Now, pass: &Pass, news: &News, jitter: f64) {
-        let Some(grant) = self.grants.remove(pass.key) else { return };
-        let Some((of_provider, of_model)) = grant.sent else { return };
+    /// A call that was sent has ended. `jitter` is from 0 up to 1. Gives the tokens that the vendor
+    /// claims beyond what was held for it: they are owed.
+    pub fn ended(&mut self, now: Now, pass: &Pass, news: &News, jitter: f64) -> u64 {
+        let Some(grant) = self.grants.remove(pass.key) else { return 0 };
+        let Some((of_provider, of_model)) = grant.sent else { return 0 };
         let lane = &mut self.models[grant.model];
         self.scope.in_flight -= 1;
         lane.scope.in_flight -= 1;
@@ -164,5 +167,12 @@ impl<T> Lane<T> {
         };
         self.scope.breaker.report(now, grant.epoch, to_provider, jitter);
         lane.scope.breaker.report(now, grant.model_epoch, to_model, jitter);
+        news.used.beyond(grant.cost)
+    }
+
+    /// The name of the model that a permit is for.
+    #[must_use]
+    pub fn model_of(&self, pass: &Pass) -> Arc<str> {
+        self.models[pass.model].model.clone()
     }
 }

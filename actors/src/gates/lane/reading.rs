@@ -130,7 +130,7 @@ impl<T> Lane<T> {
         }
     }
 
-    /// When the smallest call could go, by the provider's own limits.
+    /// When the one whose turn it is can go; if nobody waits, when the smallest call could.
     fn next_permit_in(&self, now: Now, gauges: &[Gauge], breaker: &BreakerReading) -> Option<f64> {
         if let Some(trip) = &breaker.tripped {
             let at = trip.retry_at?;
@@ -140,9 +140,15 @@ impl<T> Lane<T> {
         if is_full || self.machine_stop().is_some() {
             return None;
         }
+        let is_waited_for = self.waiting() > 0;
+        if is_waited_for && self.next_at.is_none() {
+            return None;
+        }
+        let next = self.next_at.filter(|_| is_waited_for).unwrap_or_default();
+        let next = next.saturating_sub(now.running).as_secs_f64();
         let full = gauges.iter().filter(|gauge| gauge.used >= gauge.limit);
         let free = full.filter_map(|gauge| gauge.frees_in).fold(0.0, f64::max);
-        Some(free.max(breaker.closed_for.unwrap_or_default()))
+        Some(free.max(next).max(breaker.closed_for.unwrap_or_default()))
     }
 }
 

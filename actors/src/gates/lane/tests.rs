@@ -131,7 +131,7 @@ proptest! {
             // A new process: its own clock starts anew, and it knows what the ledger remembers.
             let model: Arc<str> = "m".into();
             let past = sent.iter().filter(|ms| **ms + DAY_MS > from);
-            let past = past.map(|ms| Sent { at: at(*ms).wall, model: model.clone(), calls: 1, tokens: 0 });
+            let past = past.map(|ms| Sent { at: at(*ms).wall, model: model.clone(), calls: 1, tokens: 0, owed: 0 });
             let start = Now { running: Duration::from_millis(from), wall: at(from).wall };
             let mut world = World::new(Lane::new(Arc::new(spec(limits.clone())), past.collect(), start));
             world.now = from;
@@ -153,7 +153,7 @@ proptest! {
         world.run(restart, endless);
         let model: Arc<str> = "m".into();
         let past: Vec<Sent> = world.sent.iter()
-            .map(|ms| Sent { at: at(*ms).wall, model: model.clone(), calls: 1, tokens: 0 }).collect();
+            .map(|ms| Sent { at: at(*ms).wall, model: model.clone(), calls: 1, tokens: 0, owed: 0 }).collect();
         let mut later = World::new(Lane::new(Arc::new(spec(limits)), past, at(restart)));
         later.now = restart;
         (0..8).for_each(|_| later.ask(ask("j", "m")));
@@ -354,7 +354,8 @@ fn a_models_own_limits_and_failures_stop_no_other_model() {
     lane.models[1].scope.breaker = Breaker::new(20);
     let Some(mut third) = serve_ok(&mut lane, 60_300) else { panic!("held up") };
     assert!(lane.sent(at(60_300), &mut third));
-    lane.ended(at(60_301), &third, &News { health: Health::Broken(gone), ..good(Used::Unknown) }, 0.0);
+    let _ =
+        lane.ended(at(60_301), &third, &News { health: Health::Broken(gone), ..good(Used::Unknown) }, 0.0);
     assert!(lane.read(at(60_302)).meters.tripped.is_none());
 }
 

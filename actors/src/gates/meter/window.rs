@@ -213,9 +213,13 @@ impl Window {
         }
     }
 
-    /// Counts what an earlier process sent, oldest first.
-    pub(crate) fn remember(&mut self, at: i64, amount: u64) {
+    /// Counts what an earlier process sent, and what it owed from then on, oldest first.
+    pub(crate) fn remember(&mut self, at: i64, amount: u64, owed: u64) {
         self.insert(at, amount);
+        if owed > 0 {
+            self.sweep(at);
+            self.owe(owed);
+        }
     }
 
     fn insert(&mut self, at: i64, amount: u64) {
@@ -251,9 +255,13 @@ impl Window {
         self.taken()
     }
 
-    /// When the next amount leaves, in milliseconds from now.
-    pub(crate) fn next_leaves(&self) -> Option<i64> {
-        self.log.front().map(|bucket| bucket.last + self.length + self.guard + 1 - self.now)
+    /// When there is room for anything more, in milliseconds from now; nothing if there is now, or
+    /// only once a grant is used.
+    pub(crate) fn room_in(&self) -> Option<i64> {
+        match self.freed_in((self.taken() + 1).saturating_sub(self.limit)) {
+            Fit::In(wait) => Some(wait),
+            Fit::Now | Fit::WhenLeft => None,
+        }
     }
 
     #[cfg(test)]
