@@ -4,123 +4,52 @@
 
 mod common;
 
-use std::sync::Arc;
+#[path = "common/passage.rs"]
+mod passage;
 
 use common::{Sim, World};
-use empire::config::{Config, system_env};
-use empire::home::Home;
-use empire::providers;
-use empire::run::system::{SystemClock, SystemRandom};
-use empire::store::{LedgerScope, Store};
-use empire_actors::call::{Call, Draft, Funded, Request, Standing, Turn};
-use empire_actors::gates::audit::Decision;
-use empire_actors::gates::budget::BudgetGate;
-use empire_actors::gates::detect::{Detector, Rules};
-use empire_actors::gates::privacy::PrivacyGate;
-use empire_actors::gates::rate::RateGate;
-use empire_actors::kernel::policy::Policy;
+use empire::config::Config;
+use empire_actors::call::{Call, Funded};
 use empire_actors::kernel::supervisor::Root;
-use empire_actors::level::{Level, Zone};
-use empire_actors::model::{Limits, Model, ProviderId, ProviderSpec};
+use empire_actors::model::Limits;
 use empire_actors::money::Price;
-use empire_actors::ports::{Audit, Provider, StoreError};
 use futures_util::poll;
+use passage::Passage;
 use tokio::task::JoinSet;
 
 const HEAVY: usize = 100_000;
 
-/// What the privacy gate decides is of no interest here.
-struct NoRecords;
-
-impl Audit for NoRecords {
-    fn salt(&self) -> &[u8; 32] {
-        &[0; 32]
-    }
-
-    fn decided(&self, _: Decision) -> Result<(), StoreError> {
-        Ok(())
-    }
+/// One slot, and calls that cost nothing.
+async fn start(world: &World, sim: &Sim) -> (Passage, Root) {
+    let home = world.path("home");
+    let config = Config::load(&home, None, &|_| None).unwrap().simulated(&sim.url);
+    let store = passage::open(&home).await.unwrap();
+    Passage::start(&store, &config, Limits::slots(1), Some(Price::FREE), Vec::new()).await
 }
 
-/// The gates in front of kimi, and kimi as the simulator plays it.
-#[derive(Clone)]
-struct Passage {
-    privacy: PrivacyGate,
-    budget: BudgetGate,
-    rate: RateGate,
-    kimi: Arc<dyn Provider>,
-    model: Arc<Model>,
-}
-
-impl Passage {
-    async fn start(world: &World, sim: &Sim) -> (Passage, Root) {
-        let config = Config::load(&world.path("home"), None, &system_env).unwrap().simulated(&sim.url);
-        let (id, clock) = (ProviderId::from("kimi"), Arc::new(SystemClock));
-        let home = Home::resolve(Some(world.path("home")), |_| None).unwrap();
-        let store = Store::open(home.lock().unwrap(), clock.clone()).await.unwrap();
-        let ledger = store.ledger(LedgerScope::All);
-        let spec = ProviderSpec { limits: Limits::slots(1), ..config.providers[&id].spec.clone() };
-        let detector = Arc::new(Detector::new(Rules::compile(&[]).unwrap()));
-        let passage = Passage {
-            privacy: PrivacyGate::new(1, detector, Arc::new(NoRecords), clock.clone()),
-            budget: BudgetGate::new(ledger.clone(), clock.clone()),
-            rate: RateGate::new(Arc::new(spec), ledger, clock, Arc::new(SystemRandom), None),
-            kimi: providers::all(&config).unwrap()[&id].clone(),
-            model: Arc::new(Model { price: Some(Price::FREE), ..(*config.models["kimi-k2.6"]).clone() }),
-        };
-        let mut children = passage.privacy.children();
-        children.extend([passage.budget.child(Vec::new()), passage.rate.child()]);
-        let root = Root::start(Policy::default(), children, Arc::new(SystemRandom)).await.unwrap();
-        (passage, root)
-    }
-
-    fn draft(&self, job: &str) -> Call<Draft> {
-        Call::draft(Request {
-            job: job.into(),
-            item: 0,
-            model: self.model.clone(),
-            system: None,
-            turns: vec![Turn::user(format!("say hello to the {job} one"))],
-            schema: None,
-            max_tokens: 50,
-            level: Level::P0,
-            shared: None,
-            standing: Standing::default(),
-        })
-    }
-
-    async fn funded(&self, job: &str) -> Call<Funded> {
-        let screened = self.privacy.screen(self.draft(job), Zone::Cloud).await.unwrap();
-        self.budget.fund(screened).await.unwrap()
-    }
-
-    async fn send(&self, call: Call<Funded>) {
-        let cleared = self.rate.clear(call).await.unwrap();
-        self.kimi.send(cleared).await.outcome.unwrap();
-    }
-
-    async fn waiting(&self) -> usize {
-        self.rate.read().await.unwrap().waiting
-    }
+async fn funded(passage: &Passage, job: &str) -> Call<Funded> {
+    let request = passage.request(job, 0, format!("say hello to the {job} one"), 50);
+    let screened = passage.screened(request).await;
+    passage.budget.fund(screened).await.unwrap()
 }
 
 #[tokio::test]
 async fn one_call_of_another_job_starts_within_one_turn_of_a_hundred_thousand() {
     let world = World::new("");
     let sim = Sim::start(&world, "name: busy\nkimi: {latency: {fixed: 100}}");
-    let (passage, root) = Passage::start(&world, &sim).await;
+    let (passage, root) = start(&world, &sim).await;
     let mut heavy = JoinSet::new();
     for _ in 0..HEAVY {
-        let (passage, call) = (passage.clone(), passage.funded("heavy").await);
-        heavy.spawn(async move { passage.send(call).await });
+        let (passage, call) = (passage.clone(), funded(&passage, "heavy").await);
+        heavy.spawn(async move { passage.send(call).await.0.unwrap() });
     }
     // Each has been polled once when the gate is read after it.
     tokio::task::yield_now().await;
     let waiting = passage.waiting().await;
-    let light = passage.funded("light").await;
+    let light = funded(&passage, "light").await;
     let before = sim.received("kimi") as usize;
     assert!(waiting + before + 1 >= HEAVY, "{waiting} wait");
-    passage.send(light).await;
+    passage.send(light).await.0.unwrap();
     let bodies = sim.bodies("kimi");
     let place = bodies.iter().position(|body| body.to_string().contains("light")).unwrap();
     // One was on its way, and one more is the heavy job's turn.
@@ -145,13 +74,13 @@ async fn half_a_million_wait_in_bounded_memory_without_a_refusal_and_leave_in_an
     const BYTES_EACH: usize = 256;
     let world = World::new("");
     let sim = Sim::start(&world, "name: hangs\nkimi: {hang_rate: 1}");
-    let (passage, root) = Passage::start(&world, &sim).await;
-    let first = passage.funded("first").await;
+    let (passage, root) = start(&world, &sim).await;
+    let first = funded(&passage, "first").await;
     let mut in_flight = Box::pin(passage.send(first));
     assert!(poll!(&mut in_flight).is_pending());
     let mut calls = Vec::with_capacity(ALL);
     for n in 0..ALL {
-        calls.push(passage.funded(&format!("job-{}", n % 50)).await);
+        calls.push(funded(&passage, &format!("job-{}", n % 50)).await);
     }
 
     let before = own_memory();

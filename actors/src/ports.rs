@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::call::{Call, Cleared, Receipt, SharedPrefix};
 use crate::failure::{CallError, FailureKind};
 use crate::gates::audit::Decision;
+use crate::gates::budget::Bill;
 use crate::gates::calendar::Day;
 use crate::guard::pressure::Readings;
 use crate::level::{Level, Zone};
@@ -88,6 +89,15 @@ pub struct Exchange {
     pub receipt: Receipt,
     /// What came of it.
     pub outcome: Result<Reply, CallError>,
+}
+
+impl Exchange {
+    /// Settles the call by what came of it, and tells its lane about the provider's health. An
+    /// exchange that is dropped instead bills the call at its reservation.
+    pub fn settle(self) -> (Result<Reply, CallError>, Bill) {
+        let bill = self.receipt.settle(&self.outcome);
+        (self.outcome, bill)
+    }
 }
 
 /// A model vendor, or a server that speaks a vendor's dialect.

@@ -18,7 +18,7 @@ use crate::guard::pressure::GuardLevel;
 use crate::level::{Labelled, Level};
 use crate::model::{Model, ProviderId};
 use crate::money::{Micros, Usage};
-use crate::ports::{Exchange, Finish, Rendered, Reply, Try, TryOutcome, backoff};
+use crate::ports::{Finish, Rendered, Reply, Try, TryOutcome, backoff};
 use crate::route::joint::Brought;
 use crate::route::rules::{self, Crossing};
 use crate::route::shares::Share;
@@ -352,8 +352,7 @@ async fn send(
     let model = call.request().model.clone();
     let tokens = (call.request().max_tokens, question.max_tokens.min(model.max_output));
     let underway = Underway::begin(&job.meters, &call, question.items > 1, redactions, share);
-    let Exchange { receipt, outcome } = job.lane(&model).provider.send(call).await;
-    let bill = receipt.settle(&outcome);
+    let (outcome, bill) = job.lane(&model).provider.send(call).await.settle();
     let took = started.elapsed();
     if outcome.as_ref().is_err_and(|error| error.kind == FailureKind::NotSent) {
         underway.held_back();
