@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Sim, World, csv_rows, kimi_job, micros, wait_for};
+use common::{Running, Sim, World, csv_rows, kimi_job, micros, wait_for};
 use serde_json::Value;
 
 const ITEMS: u32 = 10_000;
@@ -70,36 +70,52 @@ fn ten_thousand_calls_at_once_use_a_cap_worth_twenty_up_and_no_cent_more() {
 }
 
 #[test]
-fn runs_killed_at_any_moment_share_one_cap_and_use_it_up() {
+fn eight_runs_at_once_killed_at_random_share_one_cap_and_use_it_up() {
+    const ROUNDS: u64 = 6;
+    const SLOTS: u64 = 2;
     let seed = fastrand::u32(..);
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed.into());
     let slow = QUICK.replace("fixed: 10", "fixed: 60");
-    let (world, sim, job) = set_up(&slow, ITEMS, &with_slots(100), "budget: 2.00");
-    let mut args = vec!["swarm", "run", &job, "--sim", &sim.url, "--yes"];
-    let mut refused = 0;
-    for round in 0..3 {
-        // One of those that start together gets the data folder; the others are refused before
-        // they spend anything.
-        let mut first = world.start(&args);
-        wait_for("the first call", || (first.has_ended() || sim.received("kimi") > round * 4).then_some(()));
-        let others: Vec<_> = (0..7).map(|_| world.start(&args)).collect();
-        for other in others {
-            let ended = other.end();
-            refused += u32::from(ended.code() == Some(2));
-            assert!(ended.code() == Some(2) || first.has_ended(), "{}", ended.stderr);
+    let (world, sim, job) = set_up(&slow, ITEMS, &with_slots(SLOTS as u32), "budget: 2.00");
+    let args = ["swarm", "run", &job, "--sim", &sim.url, "--yes"];
+    let (mut refused, mut at_work) = (0, 0);
+    for _ in 0..ROUNDS {
+        // One of the eight gets the data folder; the others are refused before they spend anything.
+        let before = sim.received("kimi");
+        let mut all: Vec<_> = (0..8).map(|_| world.start(&args)).collect();
+        random.shuffle(&mut all);
+        // Some die before they have got so far.
+        all.drain(..random.usize(0..4)).for_each(Running::kill);
+        let moment = before + random.u64(1..4);
+        wait_for("some calls, or that all have ended", || {
+            let all_ended = all.iter_mut().all(Running::has_ended);
+            (all_ended || sim.received("kimi") >= moment).then_some(())
+        });
+        for mut run in all {
+            if run.has_ended() {
+                let ended = run.end();
+                assert!(matches!(ended.code(), Some(2 | 4)), "{:?}: {}", ended.code(), ended.stderr);
+                refused += u32::from(ended.code() == Some(2) && ended.stderr.contains("in use"));
+            } else {
+                run.kill();
+                at_work += u64::from(sim.received("kimi") > before);
+            }
         }
-        let moment = sim.received("kimi") + random.u64(1..6);
-        wait_for("some calls", || (first.has_ended() || sim.received("kimi") >= moment).then_some(()));
-        first.kill();
-        args = vec!["swarm", "resume", "job"];
+        let total = scope(&world, "total");
+        assert!(micros(&total["spent_micros"]) + micros(&total["reserved_micros"]) <= CAP, "{total}");
+        assert!(sim.billed("kimi") <= CAP);
     }
-    assert!(refused > 0, "no two of them met");
+    assert!(refused > 0 && at_work > 0, "{refused} refused, {at_work} killed at work");
     world.run(&args).exits(4);
     let (spent, unknown) = world.account("job").ledger("kimi");
-    println!("spent {spent}, of it {unknown} unknown; billed {}", sim.billed("kimi"));
+    let billed = sim.billed("kimi");
+    println!(
+        "spent {spent}, of it {unknown} unknown; billed {billed}; {refused} refused, {at_work} killed at work"
+    );
     is_used_up(spent);
-    assert!(sim.billed("kimi") <= spent && sim.billed("kimi") >= spent - unknown);
+    assert!(billed <= spent && billed >= spent - unknown);
+    assert!(unknown <= ROUNDS * SLOTS * 100_000, "more is unknown than can have been under way: {unknown}");
 }
 
 #[test]
