@@ -221,7 +221,7 @@ pub struct Lane<T> {
 
 impl<T> Lane<T> {
     /// Bytes that a waiter without a deadline takes.
-    #[cfg(test)]
+    #[cfg(all(test, not(empire_loom)))]
     pub(super) const WAITER_BYTES: usize = Room::<Waiting<T>>::WAITER_BYTES;
 
     /// A lane that remembers what was sent in the last day.

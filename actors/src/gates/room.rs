@@ -140,11 +140,23 @@ impl<T> Default for Room<T> {
     }
 }
 
+#[cfg(all(test, not(empire_loom)))]
 impl<T> Room<T> {
     /// Bytes that a waiter without a deadline takes.
-    #[cfg(test)]
     pub(super) const WAITER_BYTES: usize = Slab::<Waiter<T>>::PLACE_BYTES;
 
+    /// Bytes that are reserved for those who wait, in use or not.
+    pub(super) fn bytes(&self) -> usize {
+        self.waiters.bytes() + self.deadlines.capacity() * size_of::<Reverse<(u64, Key)>>()
+    }
+
+    /// Waiters and jobs that were looked at so far.
+    pub(super) fn looks(&self) -> u64 {
+        self.waiters.looks() + self.flows.looks()
+    }
+}
+
+impl<T> Room<T> {
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {

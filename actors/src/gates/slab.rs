@@ -19,18 +19,49 @@ struct Slot<T> {
 pub(super) struct Slab<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
+    /// Places that were looked at so far: what something costs, whatever the machine.
+    #[cfg(all(test, not(empire_loom)))]
+    looks: std::cell::Cell<u64>,
 }
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Slab { slots: Vec::new(), free: Vec::new() }
+        Slab {
+            slots: Vec::new(),
+            free: Vec::new(),
+            #[cfg(all(test, not(empire_loom)))]
+            looks: std::cell::Cell::default(),
+        }
+    }
+}
+
+#[cfg(all(test, not(empire_loom)))]
+impl<T> Slab<T> {
+    /// Bytes that one place takes, its share of the list of free ones included.
+    pub(super) const PLACE_BYTES: usize = size_of::<Slot<T>>() + size_of::<u32>();
+
+    /// Bytes that are reserved, in use or not.
+    pub(super) fn bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot<T>>() + self.free.capacity() * size_of::<u32>()
+    }
+
+    pub(super) fn looks(&self) -> u64 {
+        self.looks.get()
     }
 }
 
 impl<T> Slab<T> {
-    /// Bytes that one place takes, its share of the list of free ones included.
-    #[cfg(test)]
-    pub(super) const PLACE_BYTES: usize = size_of::<Slot<T>>() + size_of::<u32>();
+    fn slot(&self, index: u32) -> Option<&Slot<T>> {
+        #[cfg(all(test, not(empire_loom)))]
+        self.looks.set(self.looks.get() + 1);
+        self.slots.get(index as usize)
+    }
+
+    fn slot_mut(&mut self, index: u32) -> Option<&mut Slot<T>> {
+        #[cfg(all(test, not(empire_loom)))]
+        self.looks.set(self.looks.get() + 1);
+        self.slots.get_mut(index as usize)
+    }
 
     pub(super) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
@@ -54,7 +85,7 @@ impl<T> Slab<T> {
     }
 
     pub(super) fn remove(&mut self, key: Key) -> Option<T> {
-        let slot = self.slots.get_mut(key.index as usize)?;
+        let slot = self.slot_mut(key.index)?;
         if slot.generation != key.generation {
             return None;
         }
@@ -65,25 +96,25 @@ impl<T> Slab<T> {
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&T> {
-        self.slots.get(key.index as usize).filter(|slot| slot.generation == key.generation)?.value.as_ref()
+        self.slot(key.index).filter(|slot| slot.generation == key.generation)?.value.as_ref()
     }
 
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        let slot = self.slots.get_mut(key.index as usize)?;
+        let slot = self.slot_mut(key.index)?;
         if slot.generation == key.generation { slot.value.as_mut() } else { None }
     }
 
     /// The key of a place that is in use.
     pub(super) fn key_at(&self, index: u32) -> Option<Key> {
-        let slot = self.slots.get(index as usize)?;
+        let slot = self.slot(index)?;
         slot.value.as_ref().map(|_| Key { index, generation: slot.generation })
     }
 
     pub(super) fn at(&self, index: u32) -> Option<&T> {
-        self.slots.get(index as usize)?.value.as_ref()
+        self.slot(index)?.value.as_ref()
     }
 
     pub(super) fn at_mut(&mut self, index: u32) -> Option<&mut T> {
-        self.slots.get_mut(index as usize)?.value.as_mut()
+        self.slot_mut(index)?.value.as_mut()
     }
 }

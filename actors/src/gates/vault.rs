@@ -104,7 +104,27 @@ pub(super) struct Vault {
     next_hold: u64,
     pub(super) loaded: bool,
     /// By the account that lacks the money.
-    lines: HashMap<u32, VecDeque<Waiter>>,
+    lines: HashMap<u32, Queue>,
+}
+
+/// Who waits at one account.
+#[derive(Default)]
+struct Queue {
+    waiters: VecDeque<Waiter>,
+    /// How many there were when those who had gone were last let out.
+    stayed: usize,
+}
+
+impl Queue {
+    fn push(&mut self, waiter: Waiter) {
+        // Who leaves says so to nobody: before the line gets twice as long, they are let out. So it
+        // holds no more than twice those who wait, and that costs each of them two looks at most.
+        if self.waiters.len() >= 2 * self.stayed + 64 {
+            self.waiters.retain(|waiter| !waiter.reply.is_closed());
+            self.stayed = self.waiters.len();
+        }
+        self.waiters.push_back(waiter);
+    }
 }
 
 impl Vault {
@@ -159,7 +179,7 @@ impl Vault {
     pub(super) fn serve_waiters(&mut self, now: UnixMillis) -> Answers {
         let mut answers = Vec::new();
         for place in self.lines.keys().copied().collect::<Vec<_>>() {
-            while let Some(waiter) = self.lines.get_mut(&place).and_then(VecDeque::pop_front) {
+            while let Some(waiter) = self.lines.get_mut(&place).and_then(|line| line.waiters.pop_front()) {
                 if waiter.reply.is_closed() {
                     continue;
                 }
@@ -167,7 +187,7 @@ impl Vault {
                     Err(Denied::Short(shortage)) if shortage.waiting_may_help() => {
                         let lacks = self.book.place(shortage.scope.clone());
                         if lacks == place {
-                            self.lines.entry(place).or_default().push_front(waiter);
+                            self.lines.entry(place).or_default().waiters.push_front(waiter);
                             break;
                         }
                         self.wait(&shortage.scope, waiter);
@@ -176,13 +196,13 @@ impl Vault {
                 }
             }
         }
-        self.lines.retain(|_, line| !line.is_empty());
+        self.lines.retain(|_, line| !line.waiters.is_empty());
         answers
     }
 
     fn wait(&mut self, scope: &Scope, waiter: Waiter) {
         let place = self.book.place(scope.clone());
-        self.lines.entry(place).or_default().push_back(waiter);
+        self.lines.entry(place).or_default().push(waiter);
     }
 
     /// Sets money aside. Who comes new does not overtake those in line.
@@ -245,5 +265,40 @@ impl Vault {
             Some(most) => Ok((least, full.min(most.max(least)))),
             None => Ok((least, full)),
         }
+    }
+}
+
+#[cfg(all(test, not(empire_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_left_the_line_takes_no_room_for_long() {
+        let mut vault = Vault::default();
+        let job = Scope::Job("j".into());
+        vault.book.set_cap(job.clone(), Some(Micros(10)));
+        let want = |amount| Request {
+            job: "j".into(),
+            child: None,
+            provider: None,
+            want: Want::Fixed(Micros(amount)),
+        };
+        let held = vault.serve(&want(6), UnixMillis(0), true).unwrap();
+        let ask = |vault: &mut Vault| {
+            let (reply, answer) = oneshot::channel();
+            assert!(vault.ask(want(5), reply, UnixMillis(0)).is_empty(), "it waits");
+            answer
+        };
+        let mut stay: Vec<_> = (0..100).map(|_| ask(&mut vault)).collect();
+        for _ in 0..100_000 {
+            drop(ask(&mut vault));
+            let line = vault.lines.values().map(|line| line.waiters.len()).sum::<usize>();
+            assert!(line <= 2 * stay.len() + 64, "{line} in line");
+        }
+        // None of those who stayed was let out, and they are served in their order.
+        stay.truncate(2);
+        vault.book.settle(&held.line, Micros(6), Micros(0));
+        let answers = vault.serve_waiters(UnixMillis(0));
+        assert_eq!(answers.iter().filter(|(_, answer)| answer.is_ok()).count(), 2);
     }
 }

@@ -232,35 +232,19 @@ fn after_a_storm_everybody_is_served() {
 
 #[test]
 fn one_call_of_another_job_goes_within_one_turn_of_100_000() {
-    let mut world = World::new(lane(Limits { requests_per_minute: Some(60), ..Limits::slots(10) }));
+    let mut world = World::new(lane(Limits { requests_per_minute: Some(60), ..Limits::slots(1) }));
     (0..100_000).for_each(|_| world.ask(ask("heavy", "m")));
     world.run(600_000, |_, _| (good(Used::Unknown), None));
     world.ask(ask("light", "m"));
-    let (before, mut place) = (world.sent.len(), None);
+    let mut order = Vec::new();
     world.run(800_000, |_, ask| {
-        if &*ask.entry.job == "light" {
-            place = Some(());
-        }
+        order.push(ask.entry.job.to_string());
         (good(Used::Unknown), None)
     });
-    assert!(place.is_some());
-    let window = &world.sent[before..];
-    assert!(!window.is_empty());
     assert!(world.lane.models[0].fresh.len() > 99_000);
-    // It was among the first two that went.
-    let mut lane: Lane<&str> = lane(Limits::slots(1));
-    let first = lane.go_at_once(at(0), &ask("heavy", "m")).unwrap();
-    for _ in 0..100 {
-        lane.enter(at(0), &ask("heavy", "m"), "heavy").unwrap();
-    }
-    lane.enter(at(0), &ask("light", "m"), "light").unwrap();
-    lane.give_back(&first);
-    let mut order = Vec::new();
-    while let Some((job, Ok(pass))) = lane.serve(at(1)) {
-        order.push(job);
-        lane.give_back(&pass);
-    }
-    assert!(order[..2].contains(&"light"), "{:?}", &order[..4]);
+    // One may have been on its way, and one more is the heavy job's turn.
+    let place = order.iter().position(|job| job == "light");
+    assert!(place.is_some_and(|place| place <= 2), "{place:?}");
 }
 
 #[test]

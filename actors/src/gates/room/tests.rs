@@ -107,25 +107,54 @@ fn who_cannot_make_it_in_time_is_found_without_a_search() {
 }
 
 #[test]
-fn half_a_million_wait_in_tens_of_bytes_each_and_leave_at_once() {
+fn half_a_million_wait_in_tens_of_bytes_each_and_leave_in_a_bounded_number_of_steps() {
+    const ALL: u64 = 500_000;
+    /// A place, and as much again at worst, since places are added by doubling.
+    const MOST_BYTES: usize = 2 * 56 * ALL as usize;
     const { assert!(Room::<u64>::WAITER_BYTES <= 56) }
     let mut room = Room::default();
     let jobs: Vec<Entry> = (0..50).map(|n| entry(&format!("job-{n}"), Class::Batch)).collect();
-    let keys: Vec<Key> =
-        (0..500_000_u64).map(|n| room.enter(seconds(0), &jobs[n as usize % jobs.len()], n)).collect();
-    assert_eq!(room.len(), 500_000);
-    assert!(room.deadlines.is_empty());
-    // From the middle, in an order that no list likes.
-    for step in 0..500_000 {
-        let n = step * 7_919 % 500_000;
-        if n % 10 != 0 {
-            assert_eq!(room.leave(keys[n]), Some(n as u64));
+    let enter = |room: &mut Room<u64>, n: u64| room.enter(seconds(0), &jobs[n as usize % jobs.len()], n);
+    let mut keys: Vec<Key> = (0..ALL).map(|n| enter(&mut room, n)).collect();
+    assert_eq!(room.len(), ALL as usize);
+    // From the middle, in an order that no list likes; each comes again at the end of its line.
+    let most_looks = |room: &mut Room<u64>, keys: &mut [Key], again: bool| {
+        let mut most = 0;
+        for step in 0..ALL {
+            let n = step * 7_919 % ALL;
+            if n % 10 != 0 {
+                let before = room.looks();
+                assert_eq!(room.leave(keys[n as usize]), Some(n));
+                most = most.max(room.looks() - before);
+                if again {
+                    keys[n as usize] = enter(room, n);
+                }
+            }
         }
-    }
+        most
+    };
+    // Its place, its two neighbours and its job.
+    assert!(most_looks(&mut room, &mut keys, true) <= 4);
+    assert_eq!((room.len(), room.waiters.places()), (ALL as usize, ALL as u32), "places are used again");
+    assert!(most_looks(&mut room, &mut keys, false) <= 4);
+    assert!(room.bytes() <= MOST_BYTES, "{} bytes", room.bytes());
     let mut left: Vec<u64> = all(&mut room, 0);
     left.sort_unstable();
     assert_eq!(left.len(), 50_000);
     assert!(left.iter().all(|n| n % 10 == 0));
+}
+
+#[test]
+fn deadlines_of_those_who_left_take_no_room() {
+    let mut room = Room::default();
+    let due = |at| Entry { deadline: Some(seconds(at)), ..entry("a", Class::Normal) };
+    room.enter(seconds(0), &due(1_000), 0);
+    for n in 1..100_000_u64 {
+        let key = room.enter(seconds(0), &due(n), n);
+        assert_eq!(room.leave(key), Some(n));
+        assert!(room.deadlines.len() <= 2 * room.len() + 66, "{}", room.deadlines.len());
+    }
+    assert!(room.bytes() <= 8_192, "{} bytes", room.bytes());
 }
 
 proptest! {
