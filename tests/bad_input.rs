@@ -97,7 +97,7 @@ fn unknown_field() {
         JOB.replace("prompt:", "promt:"),
         "job.yaml:4:1: unknown field `promt`, perhaps `prompt`: the fields are name, goal, role, privacy, input, \
          prompt, system, answer, route, policy, difficulty, fallback, cache, budget, deadline, priority, max_tokens, \
-          pack, retries, clamp, failure_rule, reduce, out",
+          pack, retries, allow, clamp, failure_rule, reduce, out",
     );
     line("max_tokens: 9", "job.yaml:6:1: the field `max_tokens` comes twice: remove one");
 }

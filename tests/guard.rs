@@ -6,6 +6,7 @@
 mod support;
 
 use std::fs;
+use std::io::Read;
 use std::process::Child;
 
 use empire::sampler::{Folders, SystemSampler};
@@ -83,8 +84,13 @@ impl Bench {
     }
 
     /// Waits until the running job says this of itself.
-    fn wait_for_reason(&self, words: &str) {
+    fn wait_for_reason(&self, running: &mut Child, words: &str) {
         loop {
+            if running.try_wait().unwrap().is_some() {
+                let mut said = String::new();
+                running.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+                panic!("it ended before it said {words:?}: {said}");
+            }
             // There is no job before its input is read in.
             let status = self.empire(&["--json", "swarm", "status", "steady"]);
             if status.code == Some(0) {
@@ -109,8 +115,8 @@ impl Bench {
 #[test]
 fn a_run_above_its_memory_ceiling_waits_and_goes_on_under_a_higher_one() {
     let mut bench = Bench::new("own_memory_ceiling = \"4 MiB\"");
-    let running = bench.start(&bench.run_args());
-    bench.wait_for_reason("own memory at");
+    let mut running = bench.start(&bench.run_args());
+    bench.wait_for_reason(&mut running, "own memory at");
     assert_eq!(bench.sim.received(), 0, "the guard looks before anybody calls");
     let waits = bench.status();
     assert_eq!(waits["state"], "running", "{waits}");
@@ -149,8 +155,8 @@ fn a_run_waits_while_the_machines_memory_is_taken_and_goes_on_by_itself() {
     ));
     // Written to, or the system would not count it.
     let taken = vec![1_u8; usize::try_from(total / 20).unwrap()];
-    let running = bench.start(&bench.run_args());
-    bench.wait_for_reason("(emergency from");
+    let mut running = bench.start(&bench.run_args());
+    bench.wait_for_reason(&mut running, "(emergency from");
     assert!(bench.sim.received() < u64::from(ROWS), "it went on without room");
     drop(std::hint::black_box(taken));
     let ran = bench.sandbox.end(running);

@@ -341,3 +341,25 @@ fn every_decision_is_told_without_the_content() {
     world.run(&["privacy", "explain", "99", "--sim"]).exits(2).says("there is no call 99");
     world.run(&["privacy", "explain", "told/3", "--sim"]).exits(2);
 }
+
+#[test]
+fn a_job_lets_values_through_with_a_reason_but_never_the_owners_secrets() {
+    let mut random = fastrand::Rng::with_seed(11);
+    let secret: String = (0..18).map(|_| random.lowercase()).collect();
+    let world = World::new("[privacy]\nown_secrets = [\"file:~/keys.env\"]");
+    world.write("keys.env", &secret);
+    let sim = Sim::start(&world, "steady");
+    let text = format!("ask help@example.com or jane@example.com about {secret}");
+    world.write("rows.jsonl", &format!("{}\n", json!({"name": text})));
+    let run = |name: &str, allow: &str, exit: i32| {
+        let spec = kimi_job(name, "rows.jsonl", &format!("budget: 1\nallow: {allow}")).replace("P0", "P1");
+        let job = world.write("job.yaml", &spec).display().to_string();
+        world.run(&["swarm", "run", &job, "--sim", &sim.url, "--yes"]).exits(exit)
+    };
+    run("open", &json!({"help@example.com": "our public address", &secret: "a mistake"}).to_string(), 0);
+    let asked = all(&sim.bodies("kimi"));
+    assert!(asked.contains("help@example.com") && !asked.contains("jane@example.com"), "{asked}");
+    assert!(!asked.contains(&secret), "{asked}");
+    run("reasonless", "{\"help@example.com\": \"\"}", 2).says("`allow` gives no reason");
+    run("wrong", "[help@example.com]", 2).says("`allow` is");
+}

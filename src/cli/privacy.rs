@@ -94,7 +94,7 @@ pub(super) async fn privacy(context: Context, command: Privacy) -> Result<Exit, 
 }
 
 fn texts(context: &Context, command: &Texts) -> Result<Exit, CommandError> {
-    let rules = context.place.rules(&context.place.load_config()?)?;
+    let rules = context.place.rules(&context.place.load_config()?, None)?;
     let detector = rules.detector();
     match command {
         Texts::Scan(args) if args.lines.jsonl => {

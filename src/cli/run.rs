@@ -116,7 +116,7 @@ pub(super) async fn resume(context: &Context, args: ResumeArgs, dead: bool) -> R
     };
     let config = context.place.load_unlocked()?;
     let budget = args.budget.or(job.setup.budget);
-    let rules = context.place.rules(&config)?;
+    let rules = context.place.rules(&config, Some(&spec))?;
     let places = Places::kept(&store, &job.id)?;
     let origin = Origin::Stored(&places);
     let mut loaded = Loaded::new(spec, config, rules, origin, sim.as_deref(), budget).await?;
@@ -249,7 +249,7 @@ impl Opened {
         let config: Config = context.place.load_unlocked()?;
         let spec = read_spec(&args.job)?;
         let home = context.place.home_of(args.sim.is_some())?;
-        let rules = context.place.rules(&config)?;
+        let rules = context.place.rules(&config, Some(&spec))?;
         let (origin, sim) = (Origin::Input(args.input.as_deref()), args.sim.as_deref());
         let mut loaded = Loaded::new(spec, config, rules, origin, sim, args.budget).await?;
         let store = Store::open(home.lock()?, Arc::new(SystemClock)).await?;

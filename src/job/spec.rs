@@ -3,6 +3,7 @@
 mod fields;
 mod raw;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub struct JobSpec {
     pub cache: CacheMode,
     /// The most it may spend; above zero.
     pub budget: Option<Micros>,
+    /// Values that its calls may hold although a rule finds them, and why.
+    pub allow: BTreeMap<String, String>,
     /// How long it may take; above zero.
     pub deadline: Option<Duration>,
     /// How urgent its calls are.
@@ -405,6 +408,7 @@ impl JobSpec {
                 .unwrap_or_default(),
             cache: reader.optional(raw.cache.as_ref(), "cache", fields::cache)?.unwrap_or_default(),
             budget: reader.optional(raw.budget.as_ref(), "budget", fields::budget)?,
+            allow: reader.optional(raw.allow.as_ref(), "allow", fields::allow)?.unwrap_or_default(),
             deadline: reader.optional(raw.deadline.as_ref(), "deadline", fields::deadline)?,
             priority: reader
                 .optional(raw.priority.as_ref(), "priority", fields::priority)?

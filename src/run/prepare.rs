@@ -64,10 +64,12 @@ impl Place {
         Ok(config)
     }
 
-    /// The rules of the privacy gate, the owner's own secrets among them.
-    pub fn rules(&self, config: &Config) -> Result<RulesInForce, CommandError> {
+    /// The rules of the privacy gate, the owner's own secrets among them. A job may let values
+    /// through beside those of the configuration.
+    pub fn rules(&self, config: &Config, job: Option<&JobSpec>) -> Result<RulesInForce, CommandError> {
         let own = config.own_secrets(&system_env, &Keychain::system()).map_err(CommandError::bad_input)?;
-        let allowed = config.privacy.allow.keys().cloned();
+        let of_job = job.into_iter().flat_map(|job| job.allow.keys());
+        let allowed: Vec<String> = config.privacy.allow.keys().chain(of_job).cloned().collect();
         let detector = |rules| Detector::new(rules).with_own(own).with_allowed(allowed);
         Ok(RulesInForce::new(self.home.dir(), detector)?)
     }

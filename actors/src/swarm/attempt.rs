@@ -351,7 +351,7 @@ async fn send(
     let started = Instant::now();
     let model = call.request().model.clone();
     let tokens = (call.request().max_tokens, question.max_tokens.min(model.max_output));
-    let underway = Underway::begin(&job.meters, &call, question.items > 1, redactions, share);
+    let underway = Underway::begin(&job.meters, &call, (question.items > 1, redactions), share);
     let (outcome, bill) = job.lane(&model).provider.send(call).await.settle();
     let took = started.elapsed();
     if outcome.as_ref().is_err_and(|error| error.kind == FailureKind::NotSent) {
@@ -361,6 +361,7 @@ async fn send(
     let usage = outcome.as_ref().ok().and_then(|reply| reply.usage).unwrap_or_default();
     underway.end(place, outcome.is_ok(), &usage, bill.billed);
     log.calls += 1;
+    log.redactions += redactions;
     log.cost += bill.billed;
     log.usage += usage;
     Back { outcome, tokens, took, source: Source::Own }
@@ -432,6 +433,8 @@ async fn after_failure<T>(
 /// A call under way, as meters count it; dropped when its agent is cancelled or panics.
 struct Underway<'a> {
     meters: &'a JobMeters,
+    /// Whether it carries several items, and how many values were cut out of it.
+    content: (bool, u32),
     reserved: Option<Micros>,
     share: Option<Share>,
 }
@@ -440,15 +443,14 @@ impl<'a> Underway<'a> {
     fn begin(
         meters: &'a JobMeters,
         call: &Call<Cleared>,
-        packed: bool,
-        redactions: u32,
+        content: (bool, u32),
         mut share: Option<Share>,
     ) -> Underway<'a> {
-        meters.call_started(packed, redactions);
+        meters.call_started();
         if let Some(share) = &mut share {
             share.sent(call.reserved());
         }
-        Underway { meters, reserved: Some(call.reserved()), share }
+        Underway { meters, content, reserved: Some(call.reserved()), share }
     }
 
     fn end(mut self, place: usize, answered: bool, usage: &Usage, billed: Micros) {
@@ -456,7 +458,7 @@ impl<'a> Underway<'a> {
         if let Some(share) = self.share.take() {
             share.settle(billed);
         }
-        self.meters.call_ended(place, answered, usage, billed);
+        self.meters.call_ended(self.content, place, answered, usage, billed);
     }
 
     /// It never left.
@@ -472,7 +474,7 @@ impl<'a> Underway<'a> {
 impl Drop for Underway<'_> {
     fn drop(&mut self) {
         if let Some(reserved) = self.reserved {
-            self.meters.call_lost(reserved);
+            self.meters.call_lost(self.content, reserved);
         }
     }
 }

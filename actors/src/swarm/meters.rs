@@ -44,7 +44,7 @@ pub struct MeterReading {
     pub parked: u64,
     /// Agents that live.
     pub agents: u64,
-    /// Model calls sent.
+    /// Model calls that were sent and have ended, or were lost.
     pub calls: u64,
     /// Those of them that carried several items.
     pub packed_calls: u64,
@@ -142,15 +142,28 @@ impl JobMeters {
         self.parked.fetch_sub(parked, Ordering::Relaxed);
     }
 
-    pub(crate) fn call_started(&self, packed: bool, redactions: u32) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        self.packed_calls.fetch_add(u64::from(packed), Ordering::Relaxed);
-        self.redactions.fetch_add(u64::from(redactions), Ordering::Relaxed);
+    pub(crate) fn call_started(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn call_ended(&self, model: usize, answered: bool, usage: &Usage, billed: Micros) {
+    /// Counts a call only now, since one that is held back in the end is none, and no counter ever
+    /// goes back.
+    fn count_call(&self, packed: bool, redactions: u32) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.packed_calls.fetch_add(u64::from(packed), Ordering::Relaxed);
+        self.redactions.fetch_add(u64::from(redactions), Ordering::Relaxed);
+    }
+
+    pub(crate) fn call_ended(
+        &self,
+        (packed, redactions): (bool, u32),
+        model: usize,
+        answered: bool,
+        usage: &Usage,
+        billed: Micros,
+    ) {
+        self.count_call(packed, redactions);
         self.spent.fetch_add(billed.0, Ordering::Relaxed);
         self.input.fetch_add(usage.total_input(), Ordering::Relaxed);
         self.output.fetch_add(usage.output, Ordering::Relaxed);
@@ -164,12 +177,11 @@ impl JobMeters {
     /// A call was held back in the end: it was none.
     pub(crate) fn call_held_back(&self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.calls.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// A call was dropped on its way: it counts as paid.
-    pub(crate) fn call_lost(&self, reserved: Micros) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn call_lost(&self, (packed, redactions): (bool, u32), reserved: Micros) {
+        self.count_call(packed, redactions);
         self.spent.fetch_add(reserved.0, Ordering::Relaxed);
         self.failed_calls.fetch_add(1, Ordering::Relaxed);
     }

@@ -71,12 +71,7 @@ pub(super) async fn pass_gates(
             return Err(GateEnd::Stopped);
         };
         let refusal = match passed {
-            Ok(passed) => {
-                if let Way::Cleared(..) = &passed.way {
-                    log.redactions += passed.cut.values();
-                }
-                return Ok(passed);
-            }
+            Ok(passed) => return Ok(passed),
             Err(refusal) => refusal,
         };
         match refusal {

@@ -1,6 +1,6 @@
 //! What each field of a spec may hold. Every error says what to write instead.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ pub(super) const MOST_TOKENS: u32 = 32_768;
 pub(super) const MOST_PACKED: u32 = 100;
 pub(super) const MOST_RETRIES: u32 = 20;
 pub(super) const MOST_GROUPED: u32 = 1000;
+pub(super) const MOST_ALLOWED: usize = 1000;
 pub(super) const FORMATS: [&str; 4] = ["csv", "jsonl", "json", "lines"];
 const MOST_MODELS: usize = 16;
 pub(super) const POLICIES: [(&str, Policy); 3] =
@@ -164,6 +165,21 @@ pub(super) fn pack(value: &Value) -> Read<Pack> {
     }
     let fixed = whole(value, 1, MOST_PACKED).map_err(|problem| format!("{problem}; or write auto"))?;
     Ok(Pack::Fixed(fixed as u16))
+}
+
+/// Values that may leave, and why.
+pub(super) fn allow(value: &Value) -> Read<BTreeMap<String, String>> {
+    let advice =
+        "write each value with the reason why it may leave, like {\"help@example.com\": our public address}";
+    let map = value.as_object().ok_or_else(|| format!("is {}: {advice}", shown(value)))?;
+    if map.len() > MOST_ALLOWED {
+        return Err(format!("has {} values, and {MOST_ALLOWED} at most are allowed", map.len()));
+    }
+    let reasoned = |(allowed, reason): (&String, &Value)| match reason.as_str().map(str::trim) {
+        Some(reason) if !reason.is_empty() => Ok((allowed.clone(), reason.to_owned())),
+        _ => Err(format!("gives no reason for a value: {advice}")),
+    };
+    map.iter().map(reasoned).collect()
 }
 
 pub(super) fn clamp(value: &Value) -> Read<bool> {

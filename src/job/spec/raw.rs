@@ -103,6 +103,11 @@ pub(super) struct RawSpec {
     #[serde(default)]
     #[schemars(schema_with = "retries")]
     pub(super) retries: Field,
+    /// Values that the job's calls may hold although a privacy rule finds them, each with the reason.
+    /// They must be written exactly as found. The owner's own secrets are never let out.
+    #[serde(default)]
+    #[schemars(schema_with = "allow")]
+    pub(super) allow: Field,
     /// Whether a call may ask for less output than `max_tokens`, where what is left of a budget
     /// does not cover the whole: no less than 64 tokens and a quarter of it. True if not given.
     #[serde(default)]
@@ -222,6 +227,10 @@ fn max_tokens(_: &mut SchemaGenerator) -> Schema {
 
 fn pack(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"oneOf": [{"type": "integer", "minimum": 1, "maximum": fields::MOST_PACKED}, {"const": "auto"}]})
+}
+
+fn allow(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "additionalProperties": {"type": "string", "minLength": 1}, "maxProperties": fields::MOST_ALLOWED})
 }
 
 fn clamp(_: &mut SchemaGenerator) -> Schema {

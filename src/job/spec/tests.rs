@@ -74,7 +74,7 @@ fn what_is_no_spec_is_refused_with_its_place() {
         "name: a\nprivcy: P0\nprompt: x\n",
         "job.yaml:2:1: unknown field `privcy`, perhaps `privacy`: the fields are name, goal, role, privacy, input, \
          prompt, system, answer, route, policy, difficulty, fallback, cache, budget, deadline, priority, max_tokens, \
-          pack, retries, clamp, failure_rule, reduce, out",
+          pack, retries, allow, clamp, failure_rule, reduce, out",
     );
     refused("name: a\nname: b\n", "job.yaml:2:1: the field `name` comes twice: remove one");
     refused("", "job.yaml:1:1: missing `name`: give the job a name, such as `name: leads`");

@@ -1,4 +1,5 @@
--- What the privacy gate decided, without the content. Rows refer to no table: they outlive jobs.
+-- What the privacy gate decided, without the content. Rows refer to no table: they outlive jobs. No
+-- index: a row is written with every call to a cloud, and looked for when a person asks.
 CREATE TABLE decisions (
     id       INTEGER NOT NULL PRIMARY KEY,
     at       INTEGER NOT NULL,
@@ -13,7 +14,6 @@ CREATE TABLE decisions (
     found    TEXT    NOT NULL, -- JSON: how often each rule found something
     content  BLOB    NOT NULL  -- 32 bytes: the keyed hash of what was asked
 ) STRICT;
-CREATE INDEX decisions_by_item ON decisions (job, item);
 
 -- What contents are hashed with.
 INSERT INTO meta (name, value) VALUES ('salt', lower(hex(randomblob(32))));
