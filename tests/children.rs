@@ -23,7 +23,7 @@ use empire_actors::kernel::supervisor::Root;
 use empire_actors::model::Limits;
 use empire_actors::money::Micros;
 use futures_util::future::join_all;
-use passage::Passage;
+use passage::{NoRecords, Passage};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
@@ -56,7 +56,8 @@ impl Tree {
     /// Its job's cap is worth twenty calls at their worst.
     async fn start(store: &Store, config: &Config, slots: u32) -> (Tree, Root) {
         let job = Scope::Job(JOB.into());
-        let (passage, root) = Passage::start(store, config, Limits::slots(slots), None, Vec::new()).await;
+        let (passage, root) =
+            Passage::start(store, config, Limits::slots(slots), None, Arc::new(NoRecords)).await;
         let tree =
             Tree { cap: worth_of(&passage, 20), passage, asked: Arc::default(), billed: Arc::default() };
         tree.passage.budget.enroll(JOB.into(), Terms { clamp: true, ..Terms::default() });

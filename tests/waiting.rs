@@ -7,6 +7,8 @@ mod common;
 #[path = "common/passage.rs"]
 mod passage;
 
+use std::sync::Arc;
+
 use common::{Sim, World};
 use empire::config::Config;
 use empire_actors::call::{Call, Funded};
@@ -14,7 +16,7 @@ use empire_actors::kernel::supervisor::Root;
 use empire_actors::model::Limits;
 use empire_actors::money::Price;
 use futures_util::poll;
-use passage::Passage;
+use passage::{NoRecords, Passage};
 use tokio::task::JoinSet;
 
 const HEAVY: usize = 100_000;
@@ -24,7 +26,7 @@ async fn start(world: &World, sim: &Sim) -> (Passage, Root) {
     let home = world.path("home");
     let config = Config::load(&home, None, &|_| None).unwrap().simulated(&sim.url);
     let store = passage::open(&home).await.unwrap();
-    Passage::start(&store, &config, Limits::slots(1), Some(Price::FREE), Vec::new()).await
+    Passage::start(&store, &config, Limits::slots(1), Some(Price::FREE), Arc::new(NoRecords)).await
 }
 
 async fn funded(passage: &Passage, job: &str) -> Call<Funded> {

@@ -13,7 +13,7 @@ use empire::store::{LedgerScope, Store};
 use empire_actors::call::{Call, Funded, Request, Screened, Standing, Turn};
 use empire_actors::failure::CallError;
 use empire_actors::gates::audit::Decision;
-use empire_actors::gates::budget::{Bill, BudgetGate, Cap};
+use empire_actors::gates::budget::{Bill, BudgetGate};
 use empire_actors::gates::detect::{Detector, Rules};
 use empire_actors::gates::privacy::PrivacyGate;
 use empire_actors::gates::rate::RateGate;
@@ -25,7 +25,7 @@ use empire_actors::money::Price;
 use empire_actors::ports::{Audit, Provider, Reply, StoreError};
 
 /// What the privacy gate decides is of no interest here.
-struct NoRecords;
+pub(crate) struct NoRecords;
 
 impl Audit for NoRecords {
     fn salt(&self) -> &[u8; 32] {
@@ -46,7 +46,7 @@ pub(crate) async fn open(home: &Path) -> Result<Store, HomeError> {
 /// The gates in front of kimi. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Passage {
-    privacy: PrivacyGate,
+    pub(crate) privacy: PrivacyGate,
     pub(crate) budget: BudgetGate,
     pub(crate) rate: RateGate,
     kimi: Arc<dyn Provider>,
@@ -54,13 +54,13 @@ pub(crate) struct Passage {
 }
 
 impl Passage {
-    /// Starts the gates. A `price` replaces the configured one.
+    /// Starts the gates, without caps. A `price` replaces the configured one.
     pub(crate) async fn start(
         store: &Store,
         config: &Config,
         limits: Limits,
         price: Option<Price>,
-        caps: Vec<Cap>,
+        audit: Arc<dyn Audit>,
     ) -> (Passage, Root) {
         let (id, clock) = (ProviderId::from("kimi"), Arc::new(SystemClock));
         let ledger = store.ledger(LedgerScope::All);
@@ -68,14 +68,14 @@ impl Passage {
         let detector = Arc::new(Detector::new(Rules::compile(&[]).unwrap()));
         let model = Model::clone(&config.models["kimi-k2.6"]);
         let passage = Passage {
-            privacy: PrivacyGate::new(1, detector, Arc::new(NoRecords), clock.clone()),
+            privacy: PrivacyGate::new(1, detector, audit, clock.clone()),
             budget: BudgetGate::new(ledger.clone(), clock.clone()),
             rate: RateGate::new(Arc::new(spec), ledger, clock, Arc::new(SystemRandom), None),
             kimi: providers::all(config).unwrap()[&id].clone(),
             model: Arc::new(Model { price: price.or(model.price), ..model }),
         };
         let mut children = passage.privacy.children();
-        children.extend([passage.budget.child(caps), passage.rate.child()]);
+        children.extend([passage.budget.child(Vec::new()), passage.rate.child()]);
         let root = Root::start(Policy::default(), children, Arc::new(SystemRandom)).await.unwrap();
         (passage, root)
     }
