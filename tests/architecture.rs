@@ -262,6 +262,30 @@ fn every_dependency_is_used() {
 }
 
 #[test]
+fn every_promise_names_a_test_that_is_there() {
+    let page = std::fs::read_to_string(root().join("docs/promises.md")).unwrap();
+    let is_there = |file: &str, test: &str| {
+        let text = std::fs::read_to_string(root().join(file)).unwrap_or_default();
+        text.lines().any(|line| line.contains(&format!("fn {test}(")))
+    };
+    let (mut faults, mut named) = (Vec::new(), 0);
+    let rows = page.lines().enumerate().filter(|(_, line)| line.starts_with('|'));
+    for (index, line) in rows.filter(|(_, line)| !line.contains("| promise |") && !line.starts_with("|---")) {
+        let quoted = line.split('`').skip(1).step_by(2);
+        let tests: Vec<_> = quoted.filter_map(|quoted| quoted.split_once("::")).collect();
+        named += tests.len();
+        if tests.is_empty() {
+            faults.push(format!("docs/promises.md:{} names no test", index + 1));
+        }
+        for (file, test) in tests.into_iter().filter(|(file, test)| !is_there(file, test)) {
+            faults.push(format!("docs/promises.md:{}: there is no {test} in {file}", index + 1));
+        }
+    }
+    assert!(named >= 50, "the page was not understood");
+    fail_on(&faults);
+}
+
+#[test]
 fn shipped_jobs_can_be_read() {
     let jobs = files_below("config/jobs");
     let jobs: Vec<&String> = jobs.iter().filter(|path| path.ends_with(".yaml")).collect();
