@@ -7,7 +7,7 @@ mod common;
 #[path = "common/passage.rs"]
 mod passage;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -144,15 +144,15 @@ fn is_used_up(spent: u64, cap: Micros) {
     assert!(spent >= cap.0 / 100 * 95, "the last of it was of no use: {spent} of {cap}");
 }
 
-fn config_of(home: PathBuf, file: PathBuf, url: &str) -> Config {
-    Config::load(&home, Some(&file), &|_| None).unwrap().simulated(url)
+fn config_of(home: &Path, file: &Path, url: &str) -> Config {
+    Config::load(home, Some(file), &|_| None).unwrap().simulated(url)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_thousand_children_of_ten_calls_at_once_use_a_cap_worth_twenty_up_and_no_cent_more() {
     let world = World::new(PRICE);
     let sim = Sim::start(&world, &scenario(10));
-    let config = config_of(world.path("home"), world.path("config.toml"), &sim.url);
+    let config = config_of(&world.path("home"), &world.path("config.toml"), &sim.url);
     let store = passage::open(&world.path("home")).await.unwrap();
     let (tree, root) = Tree::start(&store, &config, 500).await;
     tree.grow().await;
@@ -186,7 +186,7 @@ const SLOTS: u32 = 2;
 async fn one_of_eight_processes() {
     let Some(home) = std::env::var_os(HOME).map(PathBuf::from) else { return };
     let (file, url) = (std::env::var_os(CONFIG).unwrap(), std::env::var(URL).unwrap());
-    let config = config_of(home.clone(), file.into(), &url);
+    let config = config_of(&home, Path::new(&file), &url);
     let store = loop {
         match passage::open(&home).await {
             Ok(store) => break store,
@@ -207,7 +207,6 @@ struct Processes<'a> {
 }
 
 impl Processes<'_> {
-    #[expect(clippy::disallowed_methods, reason = "the test program starts itself")]
     fn start_missing(&mut self) {
         while self.all.len() < PROCESSES {
             let mut command = Command::new(std::env::current_exe().unwrap());
@@ -262,7 +261,7 @@ async fn eight_processes_killed_at_random_grow_one_tree_within_its_cap_and_use_i
     let world = World::new(PRICE);
     let sim = Sim::start(&world, &scenario(60));
     let home = Home::resolve(Some(world.path("home")), |_| None).unwrap();
-    let config = config_of(world.path("home"), world.path("config.toml"), &sim.url);
+    let config = config_of(&world.path("home"), &world.path("config.toml"), &sim.url);
     // The data folder is made before anybody looks into it.
     let store = passage::open(home.dir()).await.unwrap();
     let (tree, root) = Tree::start(&store, &config, SLOTS).await;

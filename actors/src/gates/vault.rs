@@ -275,8 +275,7 @@ mod tests {
     #[test]
     fn who_left_the_line_takes_no_room_for_long() {
         let mut vault = Vault::default();
-        let job = Scope::Job("j".into());
-        vault.book.set_cap(job.clone(), Some(Micros(10)));
+        vault.book.set_cap(Scope::Job("j".into()), Some(Micros(10)));
         let want = |amount| Request {
             job: "j".into(),
             child: None,

@@ -122,7 +122,7 @@ fn half_a_million_wait_in_tens_of_bytes_each_and_leave_in_a_bounded_number_of_st
         let mut most = 0;
         for step in 0..ALL {
             let n = step * 7_919 % ALL;
-            if n % 10 != 0 {
+            if !n.is_multiple_of(10) {
                 let before = room.looks();
                 assert_eq!(room.leave(keys[n as usize]), Some(n));
                 most = most.max(room.looks() - before);
