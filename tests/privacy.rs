@@ -158,6 +158,28 @@ fn planted_secrets_and_addresses_are_in_no_body_that_a_cloud_received() {
 }
 
 #[test]
+fn a_repair_turn_holds_no_part_of_what_was_cut_out() {
+    let mut random = fastrand::Rng::new();
+    // Spelled so that an answer that quotes it is too long, and so is the reason that quotes that.
+    let spelled = |token: &str| token.bytes().map(|byte| format!("&#{byte};")).collect::<String>();
+    let rows: String = (0..20)
+        .map(|n| json!({"name": format!("row {n} {}", spelled(&format!("ghp_{}", made(&mut random, WORD, 36))))}))
+        .map(|row| format!("{row}\n"))
+        .collect();
+    let world = World::new("");
+    let sim = Sim::start(&world, "name: broken\nkeep_bodies: 1000\nkimi: {schema_break_rate: 0.3}");
+    world.write("rows.jsonl", &rows);
+    let spec = kimi_job("repair", "rows.jsonl", "budget: 100\nfailure_rule: off").replace("P0", "P1");
+    let job = world.write("job.yaml", &spec).display().to_string();
+    world.run(&["swarm", "run", &job, "--sim", &sim.url, "--yes"]);
+    let bodies: Vec<String> = sim.bodies("kimi").iter().map(Value::to_string).collect();
+    let repairs = bodies.iter().filter(|body| body.contains("did not pass its check")).count();
+    assert!(repairs > 0 && bodies.iter().all(|body| body.contains("<SECRET_1>")), "{repairs}");
+    let told = bodies.iter().find(|body| body.contains("&#"));
+    assert!(told.is_none(), "{told:?}");
+}
+
+#[test]
 fn a_row_labelled_p2_stays_at_home_when_its_model_there_fails() {
     let world = World::new("");
     let scenario = "name: sick\nollama: {errors: [{shape: server_error}]}";

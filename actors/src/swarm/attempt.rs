@@ -294,7 +294,7 @@ async fn ask_model<T: Checked>(
         }
         repaired = true;
         standing.is_retry = false;
-        turns.extend(repair(&text, &why));
+        turns.extend(repair(&reply, check));
     }
 }
 
@@ -382,9 +382,14 @@ fn cut_short(
     })
 }
 
-/// The turns that ask for a better answer.
-fn repair(answer: &str, why: &str) -> [Turn; 2] {
-    let answer = if answer.is_empty() { "(no answer)" } else { answer };
+/// The turns that ask for a better answer. They quote it as the model wrote it, placeholders and
+/// all: put back, what was cut out could stand in an answer so escaped, and in a reason so cut
+/// short, that no gate would know it again.
+fn repair<T>(reply: &Reply, check: &impl Fn(&str) -> Result<T, String>) -> [Turn; 2] {
+    let why = judge(reply.finish, &reply.text, check).err().unwrap_or_else(|| {
+        "it does not fit any more once its placeholders are what they stand for".to_owned()
+    });
+    let answer = if reply.text.is_empty() { "(no answer)" } else { &reply.text };
     let wish =
         format!("That answer did not pass its check: {why}. Answer again, in full, and mend exactly that.");
     [Turn::assistant(answer), Turn::user(wish)]
