@@ -162,12 +162,14 @@ fn a_repair_turn_holds_no_part_of_what_was_cut_out() {
     let mut random = fastrand::Rng::new();
     // Spelled so that an answer that quotes it is too long, and so is the reason that quotes that.
     let spelled = |token: &str| token.bytes().map(|byte| format!("&#{byte};")).collect::<String>();
-    let rows: String = (0..20)
-        .map(|n| json!({"name": format!("row {n} {}", spelled(&format!("ghp_{}", made(&mut random, WORD, 36))))}))
-        .map(|row| format!("{row}\n"))
-        .collect();
+    // On a line of its own after a word, since the simulator quotes that.
+    let row = |n: usize| {
+        let token = format!("ghp_{}", made(&mut random, WORD, 36));
+        format!("{}\n", json!({"name": format!("row {n}\n\nhere it is: {}\n\nSee you", spelled(&token))}))
+    };
+    let rows: String = (0..40).map(row).collect();
     let world = World::new("");
-    let sim = Sim::start(&world, "name: broken\nkeep_bodies: 1000\nkimi: {schema_break_rate: 0.3}");
+    let sim = Sim::start(&world, "name: broken\nkeep_bodies: 1000\nkimi: {}");
     world.write("rows.jsonl", &rows);
     let spec = kimi_job("repair", "rows.jsonl", "budget: 100\nfailure_rule: off").replace("P0", "P1");
     let job = world.write("job.yaml", &spec).display().to_string();
