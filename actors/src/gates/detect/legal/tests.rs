@@ -16,8 +16,21 @@ const KEPT_OUT: [&str; 2] = [
     include_str!("../../../../tests/corpus/kept_out_near_misses.txt"),
 ];
 
+/// Texts of many kinds, in two languages by turns: of every four, two were tuned on and two were
+/// looked at once, when the words and weights stood.
+const BROAD: [&str; 2] = [
+    include_str!("../../../../tests/corpus/broad_legal.txt"),
+    include_str!("../../../../tests/corpus/broad_clean.txt"),
+];
+
 fn texts(corpus: &'static str) -> Vec<&'static str> {
     corpus.split("\n%%\n").map(str::trim_end).collect()
+}
+
+/// One half of a corpus in two languages by turns.
+fn half(corpus: &'static str, second: bool) -> Vec<&'static str> {
+    let pairs = texts(corpus).into_iter().enumerate();
+    pairs.filter(|(index, _)| (index / 2 % 2 == 1) == second).map(|(_, text)| text).collect()
 }
 
 /// 0 to 100, also where nothing is reported.
@@ -30,8 +43,7 @@ fn head(text: &str) -> String {
 }
 
 /// How many of the legal texts are found, and how many of the others are, each of how many.
-fn rates([legal, near]: [&'static str; 2]) -> [(usize, usize); 2] {
-    let (legal, near) = (texts(legal), texts(near));
+fn rates([legal, near]: [Vec<&'static str>; 2]) -> [(usize, usize); 2] {
     for text in legal.iter().filter(|text| passages(text).is_empty()) {
         println!("  missed ({}): {}", score(text), head(text));
     }
@@ -43,13 +55,18 @@ fn rates([legal, near]: [&'static str; 2]) -> [(usize, usize); 2] {
 
 #[test]
 fn legal_texts_are_found_and_near_misses_are_not() {
-    for (name, corpus, recall) in [("tuned on", TUNED, 95), ("kept out", KEPT_OUT, 0)] {
+    for (name, corpus, recall) in [
+        ("tuned on", TUNED.map(texts), 95),
+        ("kept out", KEPT_OUT.map(texts), 90),
+        ("broad, tuned on", BROAD.map(|corpus| half(corpus, false)), 90),
+    ] {
         let [(found, legal), (alarms, near)] = rates(corpus);
         println!(
             "{name}: recall {found}/{legal} = {} %, false alarms {alarms}/{near} = {} %",
             100 * found / legal,
             100 * alarms / near
         );
+        if std::env::var("LOOK").is_ok() { continue; }
         assert!(100 * found >= recall * legal, "{name}: {found} of {legal}");
         assert!(20 * alarms <= near, "{name}: {alarms} of {near}");
     }
