@@ -14,6 +14,7 @@ const TERM: &str = "defined term";
 const MEANING: &str = "meaning of a term";
 const DUTY: &str = "duty of a party";
 const STRONG_DUTY: &str = "what a party shall do";
+const ROLE: &str = "party without an article";
 const SIGNATURE: &str = "signature line";
 const REQUIREMENT: &str = "requirement in capitals";
 const QUESTION: &str = "question";
@@ -47,6 +48,16 @@ const ANCHORS: &[(Group, i32, &str, Bound, &[&str])] = &[
     ),
     (
         Group::Structure,
+        8,
+        ROLE,
+        Word,
+        &[
+            "shall", "must", "may", "will", "warrants", "represents", "waives", "agrees", "grants", "assigns",
+            "acknowledges", "undertakes", "covenants", "accepts", "retains", "has",
+        ],
+    ),
+    (
+        Group::Structure,
         10,
         SIGNATURE,
         Part,
@@ -60,6 +71,19 @@ const ANCHORS: &[(Group, i32, &str, Bound, &[&str])] = &[
         &["must", "should", "may", "required", "recommended", "optional"],
     ),
     (Group::Against, 6, QUESTION, Part, &["?"]),
+];
+
+/// Who contracts call so, without an article, and hardly anybody else.
+#[rustfmt::skip]
+const ROLES: &[&str] = &[
+    "Tenant", "Landlord", "Lessee", "Lessor", "Licensee", "Licensor", "Borrower", "Lender", "Guarantor", "Buyer",
+    "Seller", "Purchaser", "Vendor", "Supplier", "Contractor", "Subcontractor", "Consultant", "Customer", "Company",
+    "Employee", "Employer", "Executive", "Franchisee", "Franchisor", "Distributor", "Manufacturer", "Principal",
+    "Insurer", "Insured", "Owner", "Owners", "Charterer", "Charterers", "Carrier", "Shipper", "Assignor", "Assignee",
+    "Grantor", "Grantee", "Trustee", "Recipient", "Discloser", "Provider", "Publisher", "Artist", "Producer",
+    "Investor", "Issuer", "Shareholder", "Plaintiff", "Plaintiffs", "Defendant", "Defendants", "Claimant",
+    "Respondent", "Petitioner", "Appellant", "Appellee", "Husband", "Wife", "Mortgagor", "Mortgagee", "Pledgor",
+    "Releasor", "Releasee", "Indemnitor", "Depositor", "Settlor", "Obligor", "Debtor", "Creditor", "Agency",
 ];
 
 /// What stands before a term in quotes that is being defined.
@@ -96,7 +120,7 @@ pub(super) fn entries() -> Vec<(Entry, String)> {
         let entry = Entry { group: *group, weight: *weight, bound: *bound, word: name };
         words.iter().map(move |word| (entry, (*word).to_owned()))
     });
-    let term = Entry { group: Group::Structure, weight: 12, bound: Part, word: TERM };
+    let term = Entry { group: Group::Structure, weight: 10, bound: Part, word: TERM };
     let terms = OPENINGS
         .iter()
         .flat_map(|opening| QUOTES.iter().map(move |quote| (term, format!("{opening}{quote}"))));
@@ -112,6 +136,8 @@ pub(super) fn holds(text: &str, name: &str, place: &Range<usize>) -> bool {
         MEANING => text[..place.start].ends_with(['"', '“', '”', '«', '»']),
         STRONG_DUTY => role(text, place.start).is_some(),
         DUTY => role(text, place.start).is_some_and(|at| !begins_sentence(text, at)),
+        ROLE => role(text, place.start)
+            .is_some_and(|at| begins_sentence(text, at) && ROLES.contains(&&text[at..place.start - 1])),
         SIGNATURE => !text[..place.start].ends_with('_'),
         _ => true,
     }
@@ -156,6 +182,7 @@ fn role(text: &str, at: usize) -> Option<usize> {
     is_role.then_some(head.len() - length)
 }
 
+/// Whether no word of the same sentence stands before `at`.
 fn begins_sentence(text: &str, at: usize) -> bool {
     !text[..at].trim_end_matches(' ').ends_with(|c: char| c.is_alphanumeric() || c == ',')
 }
@@ -191,4 +218,53 @@ fn is_clause(line: &str) -> bool {
     let is_number = inner.starts_with(|c: char| c.is_ascii_digit());
     let closes = inner[..number].contains('.') || after == Some(')');
     is_number && closes && matches!(after, Some(' ' | ')' | '\t' | '\u{a0}'))
+}
+
+/// Shorter quotations are names and terms.
+const LEAST_QUOTATION: usize = 40;
+/// A window has no more quotations that count.
+const MOST_QUOTATIONS: usize = 32;
+
+/// What stands in quotes, and lines that are marked as quoted or as a table; on character
+/// boundaries.
+pub(super) fn quotations(part: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut open: Option<(usize, char)> = None;
+    for (at, sign) in part.char_indices() {
+        match open {
+            Some((start, first)) if closes(first, sign) => {
+                found.push(start..at);
+                open = None;
+            }
+            None if matches!(sign, '"' | '“' | '„' | '«' | '»') => open = Some((at + sign.len_utf8(), sign)),
+            _ => {}
+        }
+    }
+    let (mut at, mut start) = (0, None);
+    for line in part.split_inclusive('\n') {
+        let is_marked = line.trim_start().starts_with(['>', '|']);
+        match start {
+            None if is_marked => start = Some(at),
+            Some(from) if !is_marked => {
+                found.push(from..at);
+                start = None;
+            }
+            _ => {}
+        }
+        at += line.len();
+    }
+    found.extend(start.map(|from| from..at));
+    found.retain(|quote| quote.len() >= LEAST_QUOTATION);
+    found.truncate(MOST_QUOTATIONS);
+    found
+}
+
+const fn closes(open: char, sign: char) -> bool {
+    match open {
+        '„' => matches!(sign, '“' | '”' | '"'),
+        '“' => matches!(sign, '”' | '"'),
+        '«' => sign == '»',
+        '»' => sign == '«',
+        _ => sign == '"',
+    }
 }

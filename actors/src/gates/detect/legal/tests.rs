@@ -149,3 +149,26 @@ proptest! {
         prop_assert!(read <= 4 * text.len());
     }
 }
+
+#[test]
+fn tmp_big() {
+    let Ok(list) = std::env::var("FILES") else { return };
+    let (mut n, mut bad) = (0, 0);
+    for file in list.lines() {
+        let Ok(text) = std::fs::read_to_string(file) else { continue };
+        let mut chunk = String::new();
+        for par in text.split("\n\n").chain(["END"]) {
+            if par == "END" || chunk.len() > std::env::var("CH").unwrap().parse().unwrap() {
+                n += 1;
+                for (range, _, reason) in explain(&chunk).into_iter().take(1) {
+                    bad += 1;
+                    println!("{file}: {reason}\n     {}", chunk[range].chars().take(150).collect::<String>().replace('\n', " "));
+                }
+                chunk.clear();
+            }
+            chunk.push_str(par);
+            chunk.push_str("\n\n");
+        }
+    }
+    println!("{bad} of {n}");
+}

@@ -14,6 +14,8 @@ pub(super) enum Group {
     Structure,
     /// It is a report, a lesson, an advertisement, a manual.
     Against,
+    /// It is a licence that everybody may read.
+    Public,
 }
 
 /// A word and how far one occurrence moves a passage.
@@ -55,6 +57,7 @@ fn heading(line: &str) -> Option<(Group, i32, Bound)> {
         "letter" => Group::Letter,
         "privileged" => Group::Privileged,
         "against" => Group::Against,
+        "public" => Group::Public,
         _ => return None,
     };
     let weight = parts.next()?.parse().ok()?;
