@@ -44,7 +44,7 @@ const MOST_AGAINST: i32 = 60;
 /// Features with this weight are formulas; those with less are what the news write, too.
 const FORMULA: i32 = 10;
 /// What the other features may count together, beside as much again as the formulas do.
-const MOST_TOPICAL: i32 = 15;
+const MOST_TOPICAL: i32 = 20;
 /// The sum that makes a passage; it becomes a score of [`REPORTED`].
 const ENOUGH: i32 = 18;
 

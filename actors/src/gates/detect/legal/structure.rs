@@ -15,6 +15,7 @@ const MEANING: &str = "meaning of a term";
 const DUTY: &str = "duty of a party";
 const STRONG_DUTY: &str = "what a party shall do";
 const ROLE: &str = "party without an article";
+const TITLE: &str = "title of a document";
 const SIGNATURE: &str = "signature line";
 const REQUIREMENT: &str = "requirement in capitals";
 const QUESTION: &str = "question";
@@ -54,6 +55,19 @@ const ANCHORS: &[(Group, i32, &str, Bound, &[&str])] = &[
         &[
             "shall", "must", "may", "will", "warrants", "represents", "waives", "agrees", "grants", "assigns",
             "acknowledges", "undertakes", "covenants", "accepts", "retains", "has",
+        ],
+    ),
+    (
+        Group::Structure,
+        7,
+        TITLE,
+        Part,
+        &[
+            "vertrag", "vereinbarung", "vollmacht", "bescheid", "beschluss", "verfügung", "urteil", "klage",
+            "kündigung", "abmahnung", "mahnung", "satzung", "testament", "bedingungen", "erklärung", "verlangen",
+            "klausel", "mahnbescheid", "agreement", "contract", "deed", "notice", "order", "lease", "amendment",
+            "addendum", "judgment", "complaint", "affidavit", "stipulation", "subpoena", "summons", "warrant",
+            "decree", "motion", "covenant", "assignment", "release", "conditions", "attorney",
         ],
     ),
     (
@@ -138,6 +152,7 @@ pub(super) fn holds(text: &str, name: &str, place: &Range<usize>) -> bool {
         DUTY => role(text, place.start).is_some_and(|at| !begins_sentence(text, at)),
         ROLE => role(text, place.start)
             .is_some_and(|at| begins_sentence(text, at) && ROLES.contains(&&text[at..place.start - 1])),
+        TITLE => is_title(text, place),
         SIGNATURE => !text[..place.start].ends_with('_'),
         _ => true,
     }
@@ -163,6 +178,33 @@ fn is_heading(text: &str, place: &Range<usize>) -> bool {
     let is_first = text[..place.start].trim_end_matches(' ').ends_with('\n') || place.start == 0;
     let rest = behind(text, place.end).trim_start_matches(|c: char| c.is_ascii_digit() || c == 'a');
     is_first && rest.trim_start_matches([' ', '.', ':', '-', '–']).starts_with(char::is_uppercase)
+}
+
+/// Whether a line that begins with few words names a document: `Schenkungsvertrag:`, `NOTICE TO
+/// QUIT.`, `Nachtrag zum Pachtvertrag`. English ones are in capitals, or all of their line.
+fn is_title(text: &str, place: &Range<usize>) -> bool {
+    const MOST_BEFORE: usize = 48;
+    let head = &text[..place.start];
+    let before: usize = head.chars().rev().take(MOST_BEFORE).take_while(|c| *c != '\n').map(char::len_utf8).sum();
+    let is_first = before == head.len() || head[..head.len() - before].ends_with('\n');
+    let line = head[head.len() - before..].trim_start_matches([' ', '#', '*', '>', '|', '\t']);
+    let is_plain = line.chars().all(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '.' | '/' | '’' | '\''));
+    let word = &text[place.clone()];
+    let begins = if line.is_empty() { word } else { line };
+    if !is_first || !is_plain || !begins.starts_with(char::is_uppercase) {
+        return false;
+    }
+    let after = behind(text, place.end).trim_end().trim_end_matches('*');
+    if after.is_empty() {
+        return line.split(' ').count() <= 5 && text[..place.end].len() < text.len();
+    }
+    let is_capitals = !word.bytes().any(|byte| byte.is_ascii_lowercase());
+    if is_capitals {
+        return true;
+    }
+    let is_compound = line.ends_with(char::is_alphabetic);
+    let goes_on = [":", ". ", " über", " zwischen", " gemäß", " vom ", " Nr", " zum ", " zur ", " betreffend", " ("];
+    is_compound && goes_on.iter().any(|sign| after.starts_with(sign))
 }
 
 /// Where the word before `at` begins, if it is a role in capitals: `the Tenant shall`. At the
