@@ -29,7 +29,7 @@ const QUOTED: u8 = 60;
 /// Bytes that a window has at least, where the text has as many.
 const WINDOW: usize = 1_600;
 /// Weight of single words that a text needs before its structure is looked at.
-const WORTH_A_LOOK: i32 = 18;
+const WORTH_A_LOOK: i32 = 14;
 /// Lines that begin with the number of a clause before they count.
 const LEAST_CLAUSES: usize = 2;
 /// Features of public licences with this weight are titles and formulas; the others are words that
@@ -47,6 +47,8 @@ const FORMULA: i32 = 10;
 const MOST_TOPICAL: i32 = 20;
 /// The sum that makes a passage; it becomes a score of [`REPORTED`].
 const ENOUGH: i32 = 18;
+/// What counts for a text in which nothing speaks against it.
+const SOBER: i32 = 3;
 
 /// The list of words, and the automaton that finds them.
 struct Words {
@@ -411,8 +413,9 @@ impl Sums {
             speaks.filter(|feature| feature.is_formula() == is_formula).map(|feature| feature.counts).sum()
         };
         let (formulas, topical) = (sum(true), sum(false));
-        let sum =
-            formulas + topical.min(MOST_TOPICAL + formulas) - self.group(Group::Against).min(MOST_AGAINST) - self.licence();
+        // Nobody talks, reports or teaches here.
+        let is_sober = self.group(Group::Against) == 0;
+        let sum = if is_sober { SOBER } else { 0 } + formulas + topical.min(MOST_TOPICAL + formulas) - self.group(Group::Against).min(MOST_AGAINST) - self.licence();
         (sum * i32::from(REPORTED) / ENOUGH).clamp(0, 100)
     }
 

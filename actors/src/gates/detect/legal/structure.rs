@@ -134,7 +134,7 @@ pub(super) fn entries() -> Vec<(Entry, String)> {
         let entry = Entry { group: *group, weight: *weight, bound: *bound, word: name };
         words.iter().map(move |word| (entry, (*word).to_owned()))
     });
-    let term = Entry { group: Group::Structure, weight: 10, bound: Part, word: TERM };
+    let term = Entry { group: Group::Structure, weight: 8, bound: Part, word: TERM };
     let terms = OPENINGS
         .iter()
         .flat_map(|opening| QUOTES.iter().map(move |quote| (term, format!("{opening}{quote}"))));
