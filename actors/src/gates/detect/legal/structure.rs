@@ -15,6 +15,7 @@ const MEANING: &str = "meaning of a term";
 const DUTY: &str = "duty of a party";
 const STRONG_DUTY: &str = "what a party shall do";
 const ROLE: &str = "party without an article";
+const GERMAN_ROLE: &str = "party and its duty";
 const TITLE: &str = "title of a document";
 const SIGNATURE: &str = "signature line";
 const REQUIREMENT: &str = "requirement in capitals";
@@ -60,6 +61,17 @@ const ANCHORS: &[(Group, i32, &str, Bound, &[&str])] = &[
     (
         Group::Structure,
         7,
+        GERMAN_ROLE,
+        Word,
+        &[
+            "darf", "hat", "muss", "kann", "haftet", "trägt", "zahlt", "erhält", "schuldet", "verzichtet",
+            "übernimmt", "gewährt", "überlässt", "stellt", "liefert", "leistet", "verpflichtet", "verwahrt",
+            "benennt", "ersetzt", "erstattet", "duldet", "bestätigt", "versichert", "bewilligt", "beantragt",
+        ],
+    ),
+    (
+        Group::Structure,
+        7,
         TITLE,
         Part,
         &[
@@ -98,6 +110,17 @@ const ROLES: &[&str] = &[
     "Investor", "Issuer", "Shareholder", "Plaintiff", "Plaintiffs", "Defendant", "Defendants", "Claimant",
     "Respondent", "Petitioner", "Appellant", "Appellee", "Husband", "Wife", "Mortgagor", "Mortgagee", "Pledgor",
     "Releasor", "Releasee", "Indemnitor", "Depositor", "Settlor", "Obligor", "Debtor", "Creditor", "Agency",
+];
+
+/// Who German contracts and courts call so; ends of words. There are also those that give and take
+/// (`-geber`, `-nehmer`).
+#[rustfmt::skip]
+const GERMAN_ROLES: &[&str] = &[
+    "Käufer", "verkäufer", "Verkäufer", "Mieter", "mieter", "Pächter", "pächter", "Besteller", "Lieferant", "Bürge", "Bürgin",
+    "Gesellschafter", "gesellschafter", "Versicherer", "Versicherte", "Herausgeber", "Schuldner", "schuldner", "Gläubiger",
+    "Kläger", "Klägerin", "Beklagte", "Antragsteller", "Antragstellerin", "Antragsgegner", "Antragsgegnerin", "Schenker", "Beschenkte",
+    "Eigentümer", "eigentümer", "Makler", "Vertragspartner", "Vertragspartei", "Partei", "Sponsor", "Treuhänder", "Erwerber",
+    "Veräußerer", "Bevollmächtigte", "Berechtigte", "berechtigte", "Verpflichtete", "Handelsvertreter", "Anbieter",
 ];
 
 /// What stands before a term in quotes that is being defined.
@@ -152,6 +175,10 @@ pub(super) fn holds(text: &str, name: &str, place: &Range<usize>) -> bool {
         DUTY => role(text, place.start).is_some_and(|at| !begins_sentence(text, at)),
         ROLE => role(text, place.start)
             .is_some_and(|at| begins_sentence(text, at) && ROLES.contains(&&text[at..place.start - 1])),
+        GERMAN_ROLE => role(text, place.start).is_some_and(|at| {
+            let name = &text[at..place.start - 1];
+            GERMAN_ROLES.iter().any(|role| name.ends_with(role)) || name.ends_with("geber") || name.ends_with("nehmer") && name != "Teilnehmer"
+        }),
         TITLE => is_title(text, place),
         SIGNATURE => !text[..place.start].ends_with('_'),
         _ => true,

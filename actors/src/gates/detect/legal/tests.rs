@@ -28,6 +28,10 @@ const FRESH: [&str; 2] = [
     include_str!("../../../../tests/corpus/fresh_legal.txt"),
     include_str!("../../../../tests/corpus/fresh_clean.txt"),
 ];
+const LAST: [&str; 2] = [
+    include_str!("../../../../tests/corpus/last_legal.txt"),
+    include_str!("../../../../tests/corpus/last_clean.txt"),
+];
 const LATE: [&str; 2] = [
     include_str!("../../../../tests/corpus/late_legal.txt"),
     include_str!("../../../../tests/corpus/late_clean.txt"),
@@ -69,6 +73,7 @@ fn legal_texts_are_found_and_near_misses_are_not() {
         ("tuned on", TUNED.map(texts), 95),
         ("kept out", KEPT_OUT.map(texts), 90),
         ("broad, tuned on", BROAD.map(|corpus| half(corpus, false)), 90),
+        ("last", LAST.map(texts), 90),
         ("late", LATE.map(texts), 90),
         ("fresh", FRESH.map(texts), 90),
         ("broad, looked at once", BROAD.map(|corpus| half(corpus, true)), 90),
