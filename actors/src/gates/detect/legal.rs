@@ -211,8 +211,7 @@ fn marks(text: &str) -> Vec<Mark> {
         if mark.entry().group == Group::Structure {
             return true;
         }
-        let is_part =
-            last.is_some_and(|last| mark.end() <= last.end() && mark.side() == last.side());
+        let is_part = last.is_some_and(|last| mark.end() <= last.end() && mark.side() == last.side());
         if !is_part {
             last = Some(*mark);
         }
@@ -228,7 +227,8 @@ fn public_titles(text: &str, marks: &[Mark]) -> Vec<usize> {
         let before = text[..mark.start].trim_end_matches(is_sign);
         before.is_empty() || before.ends_with('\n')
     };
-    let titles = marks.iter().filter(|mark| mark.entry().group == Group::Public && mark.entry().weight >= TITLE);
+    let titles =
+        marks.iter().filter(|mark| mark.entry().group == Group::Public && mark.entry().weight >= TITLE);
     titles.filter(begins_line).map(|mark| mark.start).collect()
 }
 
@@ -239,10 +239,7 @@ fn is_licence(marks: &[Mark]) -> bool {
 
 /// What the features count that speak for a legal text, each as often as it occurs.
 fn weight(marks: &[Mark]) -> i32 {
-    marks
-        .iter()
-        .filter(|mark| mark.speaks())
-        .fold(0, |sum, mark| sum.saturating_add(mark.entry().weight))
+    marks.iter().filter(|mark| mark.speaks()).fold(0, |sum, mark| sum.saturating_add(mark.entry().weight))
 }
 
 /// Windows of whole paragraphs. Each begins half a window after the one before, so that no passage
@@ -415,7 +412,9 @@ impl Sums {
         let (formulas, topical) = (sum(true), sum(false));
         // Nobody talks, reports or teaches here.
         let is_sober = self.group(Group::Against) == 0;
-        let sum = if is_sober { SOBER } else { 0 } + formulas + topical.min(MOST_TOPICAL + formulas) - self.group(Group::Against).min(MOST_AGAINST) - self.licence();
+        let sum = if is_sober { SOBER } else { 0 } + formulas + topical.min(MOST_TOPICAL + formulas)
+            - self.group(Group::Against).min(MOST_AGAINST)
+            - self.licence();
         (sum * i32::from(REPORTED) / ENOUGH).clamp(0, 100)
     }
 

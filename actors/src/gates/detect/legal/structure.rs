@@ -54,8 +54,22 @@ const ANCHORS: &[(Group, i32, &str, Bound, &[&str])] = &[
         ROLE,
         Word,
         &[
-            "shall", "must", "may", "will", "warrants", "represents", "waives", "agrees", "grants", "assigns",
-            "acknowledges", "undertakes", "covenants", "accepts", "retains", "has",
+            "shall",
+            "must",
+            "may",
+            "will",
+            "warrants",
+            "represents",
+            "waives",
+            "agrees",
+            "grants",
+            "assigns",
+            "acknowledges",
+            "undertakes",
+            "covenants",
+            "accepts",
+            "retains",
+            "has",
         ],
     ),
     (
@@ -64,9 +78,32 @@ const ANCHORS: &[(Group, i32, &str, Bound, &[&str])] = &[
         GERMAN_ROLE,
         Word,
         &[
-            "darf", "hat", "muss", "kann", "haftet", "trägt", "zahlt", "erhält", "schuldet", "verzichtet",
-            "übernimmt", "gewährt", "überlässt", "stellt", "liefert", "leistet", "verpflichtet", "verwahrt",
-            "benennt", "ersetzt", "erstattet", "duldet", "bestätigt", "versichert", "bewilligt", "beantragt",
+            "darf",
+            "hat",
+            "muss",
+            "kann",
+            "haftet",
+            "trägt",
+            "zahlt",
+            "erhält",
+            "schuldet",
+            "verzichtet",
+            "übernimmt",
+            "gewährt",
+            "überlässt",
+            "stellt",
+            "liefert",
+            "leistet",
+            "verpflichtet",
+            "verwahrt",
+            "benennt",
+            "ersetzt",
+            "erstattet",
+            "duldet",
+            "bestätigt",
+            "versichert",
+            "bewilligt",
+            "beantragt",
         ],
     ),
     (
@@ -75,11 +112,46 @@ const ANCHORS: &[(Group, i32, &str, Bound, &[&str])] = &[
         TITLE,
         Part,
         &[
-            "vertrag", "vereinbarung", "vollmacht", "bescheid", "beschluss", "verfügung", "urteil", "klage",
-            "kündigung", "abmahnung", "mahnung", "satzung", "testament", "bedingungen", "erklärung", "verlangen",
-            "klausel", "mahnbescheid", "agreement", "contract", "deed", "notice", "order", "lease", "amendment",
-            "addendum", "judgment", "complaint", "affidavit", "stipulation", "subpoena", "summons", "warrant",
-            "decree", "motion", "covenant", "assignment", "release", "conditions", "attorney",
+            "vertrag",
+            "vereinbarung",
+            "vollmacht",
+            "bescheid",
+            "beschluss",
+            "verfügung",
+            "urteil",
+            "klage",
+            "kündigung",
+            "abmahnung",
+            "mahnung",
+            "satzung",
+            "testament",
+            "bedingungen",
+            "erklärung",
+            "verlangen",
+            "klausel",
+            "mahnbescheid",
+            "agreement",
+            "contract",
+            "deed",
+            "notice",
+            "order",
+            "lease",
+            "amendment",
+            "addendum",
+            "judgment",
+            "complaint",
+            "affidavit",
+            "stipulation",
+            "subpoena",
+            "summons",
+            "warrant",
+            "decree",
+            "motion",
+            "covenant",
+            "assignment",
+            "release",
+            "conditions",
+            "attorney",
         ],
     ),
     (
@@ -177,7 +249,9 @@ pub(super) fn holds(text: &str, name: &str, place: &Range<usize>) -> bool {
             .is_some_and(|at| begins_sentence(text, at) && ROLES.contains(&&text[at..place.start - 1])),
         GERMAN_ROLE => role(text, place.start).is_some_and(|at| {
             let name = &text[at..place.start - 1];
-            GERMAN_ROLES.iter().any(|role| name.ends_with(role)) || name.ends_with("geber") || name.ends_with("nehmer") && name != "Teilnehmer"
+            GERMAN_ROLES.iter().any(|role| name.ends_with(role))
+                || name.ends_with("geber")
+                || name.ends_with("nehmer") && name != "Teilnehmer"
         }),
         TITLE => is_title(text, place),
         SIGNATURE => !text[..place.start].ends_with('_'),
@@ -212,10 +286,12 @@ fn is_heading(text: &str, place: &Range<usize>) -> bool {
 fn is_title(text: &str, place: &Range<usize>) -> bool {
     const MOST_BEFORE: usize = 48;
     let head = &text[..place.start];
-    let before: usize = head.chars().rev().take(MOST_BEFORE).take_while(|c| *c != '\n').map(char::len_utf8).sum();
+    let before: usize =
+        head.chars().rev().take(MOST_BEFORE).take_while(|c| *c != '\n').map(char::len_utf8).sum();
     let is_first = before == head.len() || head[..head.len() - before].ends_with('\n');
     let line = head[head.len() - before..].trim_start_matches([' ', '#', '*', '>', '|', '\t']);
-    let is_plain = line.chars().all(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '.' | '/' | '’' | '\''));
+    let is_plain =
+        line.chars().all(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '.' | '/' | '’' | '\''));
     let word = &text[place.clone()];
     let begins = if line.is_empty() { word } else { line };
     if !is_first || !is_plain || !begins.starts_with(char::is_uppercase) {
@@ -230,7 +306,8 @@ fn is_title(text: &str, place: &Range<usize>) -> bool {
         return true;
     }
     let is_compound = line.ends_with(char::is_alphabetic);
-    let goes_on = [":", ". ", " über", " zwischen", " gemäß", " vom ", " Nr", " zum ", " zur ", " betreffend", " ("];
+    let goes_on =
+        [":", ". ", " über", " zwischen", " gemäß", " vom ", " Nr", " zum ", " zur ", " betreffend", " ("];
     is_compound && goes_on.iter().any(|sign| after.starts_with(sign))
 }
 
@@ -305,7 +382,9 @@ pub(super) fn quotations(part: &str) -> Vec<Range<usize>> {
                 found.push(start..at);
                 open = None;
             }
-            None if matches!(sign, '"' | '“' | '„' | '«' | '»') => open = Some((at + sign.len_utf8(), sign)),
+            None if matches!(sign, '"' | '“' | '„' | '«' | '»') => {
+                open = Some((at + sign.len_utf8(), sign))
+            }
             _ => {}
         }
     }

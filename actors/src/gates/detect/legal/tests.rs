@@ -9,13 +9,11 @@ const TUNED: [&str; 2] = [
     include_str!("../../../../tests/corpus/legal.txt"),
     include_str!("../../../../tests/corpus/near_misses.txt"),
 ];
-/// Texts that were written afterwards. The threshold was settled with their scores in sight, so
-/// they are no true hold-out.
-const KEPT_OUT: [&str; 2] = [
-    include_str!("../../../../tests/corpus/kept_out_legal.txt"),
-    include_str!("../../../../tests/corpus/kept_out_near_misses.txt"),
+/// Texts that were written afterwards, in four rounds; each was looked at, and then tuned on.
+const LATER: [&str; 2] = [
+    include_str!("../../../../tests/corpus/later_legal.txt"),
+    include_str!("../../../../tests/corpus/later_clean.txt"),
 ];
-
 /// Texts of many kinds, in two languages by turns: of every four, two were tuned on and two were
 /// looked at once, when the words and weights stood.
 const BROAD: [&str; 2] = [
@@ -23,18 +21,10 @@ const BROAD: [&str; 2] = [
     include_str!("../../../../tests/corpus/broad_clean.txt"),
 ];
 
-/// Texts that were written when the words and weights stood, and looked at once.
-const FRESH: [&str; 2] = [
-    include_str!("../../../../tests/corpus/fresh_legal.txt"),
-    include_str!("../../../../tests/corpus/fresh_clean.txt"),
-];
-const LAST: [&str; 2] = [
-    include_str!("../../../../tests/corpus/last_legal.txt"),
-    include_str!("../../../../tests/corpus/last_clean.txt"),
-];
-const LATE: [&str; 2] = [
-    include_str!("../../../../tests/corpus/late_legal.txt"),
-    include_str!("../../../../tests/corpus/late_clean.txt"),
+/// Texts that were written when the words and weights stood. Nothing was tuned on them.
+const HELD_OUT: [&str; 2] = [
+    include_str!("../../../../tests/corpus/held_out_legal.txt"),
+    include_str!("../../../../tests/corpus/held_out_clean.txt"),
 ];
 
 fn texts(corpus: &'static str) -> Vec<&'static str> {
@@ -69,14 +59,12 @@ fn rates([legal, near]: [Vec<&'static str>; 2]) -> [(usize, usize); 2] {
 
 #[test]
 fn legal_texts_are_found_and_near_misses_are_not() {
-    for (name, corpus, recall) in [
-        ("tuned on", TUNED.map(texts), 95),
-        ("kept out", KEPT_OUT.map(texts), 90),
-        ("broad, tuned on", BROAD.map(|corpus| half(corpus, false)), 90),
-        ("last", LAST.map(texts), 90),
-        ("late", LATE.map(texts), 90),
-        ("fresh", FRESH.map(texts), 90),
-        ("broad, looked at once", BROAD.map(|corpus| half(corpus, true)), 90),
+    for (name, corpus, recall, most_alarms) in [
+        ("tuned on", TUNED.map(texts), 95, 5),
+        ("later, tuned on", LATER.map(texts), 95, 5),
+        ("broad, tuned on", BROAD.map(|corpus| half(corpus, false)), 95, 5),
+        ("broad, looked at once", BROAD.map(|corpus| half(corpus, true)), 95, 5),
+        ("held out", HELD_OUT.map(texts), 80, 6),
     ] {
         let [(found, legal), (alarms, near)] = rates(corpus);
         println!(
@@ -84,9 +72,8 @@ fn legal_texts_are_found_and_near_misses_are_not() {
             100 * found / legal,
             100 * alarms / near
         );
-        if std::env::var("LOOK").is_ok() { continue; }
         assert!(100 * found >= recall * legal, "{name}: {found} of {legal}");
-        assert!(20 * alarms <= near, "{name}: {alarms} of {near}");
+        assert!(100 * alarms <= most_alarms * near, "{name}: {alarms} of {near}");
     }
 }
 
@@ -166,27 +153,4 @@ proptest! {
         let read: usize = windows.iter().map(ExactSizeIterator::len).sum();
         prop_assert!(read <= 4 * text.len());
     }
-}
-
-#[test]
-fn tmp_big() {
-    let Ok(list) = std::env::var("FILES") else { return };
-    let (mut n, mut bad) = (0, 0);
-    for file in list.lines() {
-        let Ok(text) = std::fs::read_to_string(file) else { continue };
-        let mut chunk = String::new();
-        for par in text.split("\n\n").chain(["END"]) {
-            if par == "END" || chunk.len() > std::env::var("CH").unwrap().parse().unwrap() {
-                n += 1;
-                for (range, _, reason) in explain(&chunk).into_iter().take(1) {
-                    bad += 1;
-                    println!("{file}: {reason}\n     {}", chunk[range].chars().take(150).collect::<String>().replace('\n', " "));
-                }
-                chunk.clear();
-            }
-            chunk.push_str(par);
-            chunk.push_str("\n\n");
-        }
-    }
-    println!("{bad} of {n}");
 }

@@ -39,7 +39,10 @@ const WORDS: [&str; 4] = [
 pub(super) fn entries() -> Result<Vec<Entry>, &'static str> {
     let mut entries = Vec::new();
     let mut block = None;
-    let lines = WORDS.into_iter().flat_map(str::lines).filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    let lines = WORDS
+        .into_iter()
+        .flat_map(str::lines)
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
     for line in lines {
         if !line.starts_with(' ') {
             block = Some(heading(line).ok_or(line)?);
