@@ -11,6 +11,7 @@ mod alphabet;
 mod builtin;
 mod decode;
 mod email;
+pub(super) mod encode;
 mod fold;
 mod found;
 mod joints;
@@ -42,7 +43,6 @@ pub use rules::{Checksum, Misfire, RuleError, RuleFile, RuleSpec, Rules};
 pub use shape::ShapeError;
 pub use walk::{Unread, unread};
 
-use fold::{Folded, MOST_FOLDS, fold};
 use meter::Meter;
 use pass::Pass;
 
@@ -130,9 +130,11 @@ impl Detector {
         let rules = self.rules();
         let mut meter = Meter::new(text.len(), is_over);
         let mut search = Search { rules: &rules, own: &self.own, meter: &mut meter, passages: Vec::new() };
-        let mut hits = search.text(text, 0);
+        let (mut hits, is_folded) = search.text(text, 0);
         // As written too: folding may read an odd value as something else.
-        hits.extend(own(&self.own, text));
+        if is_folded {
+            hits.extend(own(&self.own, text));
+        }
         let passages = merge(search.passages);
         hits.retain(|hit| hit.class == Class::Own || !self.allowed.contains(&text[hit.range.clone()]));
         let hits = merge(hits);
@@ -142,19 +144,13 @@ impl Detector {
     /// The samples of all rules that do not do what they should.
     #[must_use]
     pub fn misfires(&self) -> Vec<Misfire> {
-        let rules = self.rules();
         let fires = |misfire: &Misfire, text: &str| {
-            let mut meter = Meter::new(text.len(), &|| false);
-            let mut search =
-                Search { rules: &rules, own: &self.own, meter: &mut meter, passages: Vec::new() };
-            let hits = search.text(text, 0);
+            let hits = self.scan(text).hits;
             if misfire.is_near { !hits.is_empty() } else { hits.iter().any(|hit| hit.rule == *misfire.rule) }
         };
-        rules
-            .samples()
-            .filter(|(misfire, text)| fires(misfire, text) == misfire.is_near)
-            .map(|(misfire, _)| misfire)
-            .collect()
+        let rules = self.rules();
+        let misfires = rules.samples().filter(|(misfire, text)| fires(misfire, text) == misfire.is_near);
+        misfires.map(|(misfire, _)| misfire).collect()
     }
 }
 
@@ -167,15 +163,10 @@ struct Search<'a, 'm> {
 }
 
 impl Search<'_, '_> {
-    /// What is in `text`, which was written `depth` encodings deep.
-    fn text(&mut self, text: &str, depth: usize) -> Vec<Hit> {
-        let mut folds: Vec<Folded> = Vec::new();
-        while folds.len() < MOST_FOLDS {
-            let read = folds.last().map_or(text, |folded| folded.text.as_str());
-            self.meter.spend(read.len());
-            let Some(folded) = fold(read) else { break };
-            folds.push(folded);
-        }
+    /// What is in `text`, which was written `depth` encodings deep, and whether it read differently.
+    fn text(&mut self, text: &str, depth: usize) -> (Vec<Hit>, bool) {
+        let folds = fold::all(text);
+        self.meter.spend(text.len() + folds.iter().map(|folded| folded.text.len()).sum::<usize>());
         let read = folds.last().map_or(text, |folded| folded.text.as_str());
         let mut hits = self.folded(read, depth);
         let back = |hit: &mut Hit| {
@@ -185,7 +176,7 @@ impl Search<'_, '_> {
         if depth == 0 {
             self.passages.iter_mut().for_each(back);
         }
-        hits
+        (hits, !folds.is_empty())
     }
 
     fn folded(&mut self, text: &str, depth: usize) -> Vec<Hit> {
@@ -222,7 +213,7 @@ impl Search<'_, '_> {
             }
             // Which letters spell a part of it is not plain: all of it goes.
             let before = self.passages.len();
-            let found = self.text(&decoded, depth + 1).into_iter().max_by_key(|hit| hit.score);
+            let found = self.text(&decoded, depth + 1).0.into_iter().max_by_key(|hit| hit.score);
             let passage = self.passages.drain(before..).max_by_key(|hit| hit.score);
             self.passages.extend(passage.map(|hit| Hit { range: run.clone(), ..hit }));
             hits.extend(found.map(|hit| Hit { range: run, ..hit }));
@@ -232,6 +223,7 @@ impl Search<'_, '_> {
     fn joints(&mut self, text: &str, hits: &mut Vec<Hit>) {
         let mut joined = joints::lines(text, self.meter);
         joined.extend(joints::spaced(text, self.meter));
+        joined.extend(joints::arrays(text, self.meter));
         for place in &joined {
             let found = Pass::new(&place.folded.text, self.rules, self.meter).run();
             for hit in found {

@@ -85,6 +85,16 @@ impl Folded {
     }
 }
 
+/// Every fold of the text, each of the one before; none if it reads as it is written.
+pub(crate) fn all(text: &str) -> Vec<Folded> {
+    let mut folds: Vec<Folded> = Vec::new();
+    while folds.len() < MOST_FOLDS {
+        let Some(folded) = fold(folds.last().map_or(text, |folded| folded.text.as_str())) else { break };
+        folds.push(folded);
+    }
+    folds
+}
+
 /// How a place of the text reads.
 enum Unit {
     /// As it is written.

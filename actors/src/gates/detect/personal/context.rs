@@ -16,6 +16,7 @@ const REACH: usize = 96;
 pub(super) enum Kind {
     Phone,
     Card,
+    Iban,
     TaxId,
     TaxNumber,
     Vat,
@@ -101,6 +102,7 @@ const WORDS: &[(Kind, Bound, &[&str])] = &[
         ],
     ),
     (Kind::Phone, Part, &["telefon", "rufnummer", "handynummer", "diensthandy", "mobilnummer"]),
+    (Kind::Iban, Part, &["iban", "bankverbindung", "kontonummer", "bank account"]),
     (Kind::Card, Part, &["card", "karte"]),
     (Kind::Card, Word, &["visa", "amex", "cvv", "cvc", "maestro"]),
     (
