@@ -133,8 +133,16 @@ const LOGINS: &[&str] = &[
     "logge dich mit",
 ];
 
-const LOGINS_BEHIND: &[&str] =
-    &["to log in", "to login", "to sign in", "to log on", "zum einloggen", "zum anmelden", "zum login", "beim login"];
+const LOGINS_BEHIND: &[&str] = &[
+    "to log in",
+    "to login",
+    "to sign in",
+    "to log on",
+    "zum einloggen",
+    "zum anmelden",
+    "zum login",
+    "beim login",
+];
 
 const AT_WORDS: &[&str] =
     &["(at)", "[at]", "{at}", "<at>", " at ", "(ät)", "[ät]", " ät ", "(@)", "[@]", "_at_", "-at-"];

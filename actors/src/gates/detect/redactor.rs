@@ -214,8 +214,7 @@ impl Needles {
             return;
         }
         self.search = None;
-        let read =
-            all(value).into_iter().next_back().map_or_else(|| value.to_owned(), |folded| folded.text);
+        let read = all(value).into_iter().next_back().map_or_else(|| value.to_owned(), |folded| folded.text);
         let is_word = value.len() < LEAST_INSIDE || value.bytes().all(|byte| byte.is_ascii_digit());
         if value.len() >= LEAST_ENCODED {
             let encoded = (0..3)

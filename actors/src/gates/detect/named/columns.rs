@@ -27,7 +27,8 @@ pub(super) fn find(pass: &mut Pass<'_, '_>, name: &Range<usize>) -> bool {
     let is_around = |byte: &&u8| !matches!(byte, b' ' | b'"' | b'`' | b'*');
     let after = bytes[name.end..].iter().take(4).find(is_around);
     let before = bytes[..name.start].iter().rev().take(4).find(is_around);
-    if !after.is_some_and(is_edge) || !(before.is_none_or(is_edge) || after.is_some_and(|byte| *byte == b'|')) {
+    if !after.is_some_and(is_edge) || !(before.is_none_or(is_edge) || after.is_some_and(|byte| *byte == b'|'))
+    {
         return false;
     }
     let from = name.start.saturating_sub(MOST_HEAD);
@@ -45,7 +46,9 @@ pub(super) fn find(pass: &mut Pass<'_, '_>, name: &Range<usize>) -> bool {
         let cell = &text[cell.clone()];
         !cell.is_empty()
             && cell.len() <= MOST_NAME
-            && cell.chars().all(|c| c.is_alphanumeric() || matches!(c, ' ' | '_' | '-' | '.' | '/' | '(' | ')'))
+            && cell
+                .chars()
+                .all(|c| c.is_alphanumeric() || matches!(c, ' ' | '_' | '-' | '.' | '/' | '(' | ')'))
             && cell.starts_with(char::is_alphabetic)
             && cell.split(' ').count() <= 4
     };

@@ -70,12 +70,16 @@ fn is_label(line: &str, name: &str) -> bool {
     let head = line.split(name).next().unwrap_or_default();
     !name.is_empty()
         && is_name(name)
-        && matches!(head.trim(), ":" | "is" | "ist" | "lautet" | "is:" | "ist:" | "lautet:" | "=" | "sind" | "are")
+        && matches!(
+            head.trim(),
+            ":" | "is" | "ist" | "lautet" | "is:" | "ist:" | "lautet:" | "=" | "sind" | "are"
+        )
 }
 
 /// The word without its quotes and stops, if it can be no word of the language.
 fn alone(word: &str) -> Option<&str> {
-    let bare = word.trim_matches(|c: char| matches!(c, '"' | '\'' | '`' | ',' | '„' | '“' | '”' | '(' | ')' | '*'));
+    let bare =
+        word.trim_matches(|c: char| matches!(c, '"' | '\'' | '`' | ',' | '„' | '“' | '”' | '(' | ')' | '*'));
     let bare = bare.trim_end_matches(['.', ';', ':', '?', ',']);
     let is_value = is_strong(bare)
         && bare.len() >= 6

@@ -239,7 +239,13 @@ fn bare_counts(text: &str, range: &Range<usize>, look: &Look) -> bool {
             _ => value.len() >= 6 && !is_plain_word(value) && !value.contains('/') | is_token(value),
         },
         Kind::Password => match look.style {
-            Style::Beside => is_strong(value) && value.len() >= 6,
+            // `f(password, limit=8)`: the next one of a list has a name of its own.
+            Style::Beside => {
+                let is_named = value
+                    .split_once('=')
+                    .is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+                is_strong(value) && value.len() >= 6 && !is_named
+            }
             Style::Said => is_strong(value) || says_word(text, range),
             _ => value.len() >= 4 && !is_word_of_prose(value),
         },

@@ -123,7 +123,8 @@ fn vat(scan: &Scan<'_>, start: usize, letters: usize) -> Option<Hit> {
         let digits: Vec<u8> = vat.chars()[2..].iter().map(|c| c - b'0').collect();
         let valid = digits[0] != 0 && mod_11_10(&digits[..8]) == digits[8];
         let score = if valid && scan.context.near(Kind::Vat, 48) { 95 } else { 75 };
-        return (valid || scan.context.nearest(Kind::Vat, LABEL)).then(|| hit(vat.range(), Class::TaxId, "vat-id", score));
+        return (valid || scan.context.nearest(Kind::Vat, LABEL))
+            .then(|| hit(vat.range(), Class::TaxId, "vat-id", score));
     }
     if !scan.context.near(Kind::Vat, 48) {
         return None;
