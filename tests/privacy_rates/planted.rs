@@ -188,7 +188,7 @@ fn personal(random: &mut fastrand::Rng) -> Vec<Planted> {
     add(
         "identity paper",
         "Personalausweisnummer ",
-        format!("L{}C{}T", digits(random, 3), digits(random, 4)),
+        format!("L{}C{}T{}", digits(random, 2), digits(random, 2), digits(random, 2)),
         "",
     );
     planted

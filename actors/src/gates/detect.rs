@@ -225,10 +225,20 @@ impl Search<'_, '_> {
         joined.extend(joints::spaced(text, self.meter));
         joined.extend(joints::arrays(text, self.meter));
         for place in &joined {
-            let found = Pass::new(&place.folded.text, self.rules, self.meter).run();
+            let read = &place.folded.text;
+            let mut found = Pass::new(read, self.rules, self.meter).run();
+            for run in runs::find(read.as_bytes(), self.meter) {
+                runs::told_by_context(read, &run, self.rules, self.meter, &mut found);
+            }
+            self.meter.spend(read.len());
+            personal::find(read, &mut found);
             for hit in found {
-                let crosses =
-                    place.first.is_none_or(|first| hit.range.start < first && hit.range.end > first);
+                // A name before it holds its own line's value alone.
+                let is_told =
+                    place.context > 0 && hit.range.start == place.context && hit.rule.starts_with("named");
+                let crosses = place
+                    .first
+                    .is_none_or(|first| hit.range.start < first && hit.range.end > first && !is_told);
                 let range = place.folded.back(&hit.range);
                 // The first piece may be all of it, and the next line a word.
                 let is_known = || {

@@ -383,7 +383,7 @@ pub(super) fn quotations(part: &str) -> Vec<Range<usize>> {
                 open = None;
             }
             None if matches!(sign, '"' | '“' | '„' | '«' | '»') => {
-                open = Some((at + sign.len_utf8(), sign))
+                open = Some((at + sign.len_utf8(), sign));
             }
             _ => {}
         }

@@ -38,7 +38,9 @@ fn tax_id(scan: &Scan<'_>, run: &Run) -> Option<Hit> {
     let range = run.start..run.end(groups);
     let is_printed = groups == 1 || run.is_shaped(&[2, 3, 3, 3]) || (0..groups).all(|g| run.length(g) == 1);
     if !is_tax_id(run.digits(groups)) {
-        let is_labelled = is_printed && scan.context.nearest(Kind::TaxId, LABEL);
+        // `12345678901` is what examples write.
+        let is_series = run.digits(groups).windows(2).all(|two| (two[0] + 1) % 10 == two[1]);
+        let is_labelled = is_printed && !is_series && scan.context.nearest(Kind::TaxId, LABEL);
         return is_labelled.then(|| hit(range, Class::TaxId, "de-tax-id", 75));
     }
     let other = scan.context.is_other() || scan.context.nearest(Kind::Phone, 32);
