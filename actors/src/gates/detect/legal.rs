@@ -197,7 +197,7 @@ fn judged(text: &str) -> Vec<Verdict> {
 fn marks(text: &str) -> Vec<Mark> {
     let Words { entries, lexicon } = &*WORDS;
     let mut marks: Vec<Mark> = Vec::new();
-    lexicon.read(text.as_bytes(), 0, text.len(), lexicon.start(), |index, start, end| {
+    lexicon.read_all(text.as_bytes(), |index, start, end| {
         let name = entries[usize::from(index)].word;
         if structure::holds(text, name, &(start..end)) {
             let length = u16::try_from(end - start).unwrap_or(u16::MAX);

@@ -323,7 +323,7 @@ impl Context {
         };
         let last = &mut self.last;
         let state = LEXICON
-            .read(bytes, self.read, at.max(self.read), state, |kind, _, end| last[kind as usize] = end);
+            .read(bytes, self.read..at.max(self.read), state, |kind, _, end| last[kind as usize] = end);
         self.read = self.read.max(at);
         self.state = Some(state);
         self.at = at;
