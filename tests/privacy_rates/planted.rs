@@ -21,7 +21,7 @@ pub(crate) fn all(rules: &Rules) -> Vec<Planted> {
     planted
 }
 
-/// The first sample of every rule that is its value and nothing else, or ends with it.
+/// The first sample of every rule.
 fn of_rules(rules: &Rules) -> Vec<Planted> {
     // Where the value stands in its sample, the search itself tells; that it goes at all, in the
     // plain column, is what the rules' own samples promise.
@@ -29,8 +29,8 @@ fn of_rules(rules: &Rules) -> Vec<Planted> {
         Detector::new(empire::privacy::rules::load(&Default::default()).expect("the rules that ship"));
     let samples = rules.samples().filter(|(sample, _)| !sample.is_near && sample.number == 0);
     samples
-        .filter_map(|(sample, text)| {
-            let hit = search.scan(&text).hits.into_iter().find(|hit| *hit.rule == *sample.rule)?;
+        .filter_map(|(_, text)| {
+            let hit = search.scan(&text).hits.into_iter().max_by_key(|hit| hit.score)?;
             let (before, after) = (text[..hit.range.start].to_owned(), text[hit.range.end..].to_owned());
             let value = text[hit.range].to_owned();
             Some(Planted { class: "tokens and keys", before, value, after, is_whole: false })

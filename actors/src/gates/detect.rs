@@ -127,28 +127,33 @@ impl Detector {
     /// Everything that is in `text`; blocked once `is_over` says that the time is up.
     #[must_use]
     pub fn scan_until(&self, text: &str, is_over: &dyn Fn() -> bool) -> Scan {
-        let rules = self.rules();
         let mut meter = Meter::new(text.len(), is_over);
-        let mut search = Search { rules: &rules, own: &self.own, meter: &mut meter, passages: Vec::new() };
-        let (mut hits, is_folded) = search.text(text, 0);
-        // As written too: folding may read an odd value as something else.
-        if is_folded {
-            hits.extend(own(&self.own, text));
-        }
-        let passages = merge(search.passages);
+        let (mut hits, passages) = self.search(&self.rules(), text, &mut meter);
+        let passages = merge(passages);
         hits.retain(|hit| hit.class == Class::Own || !self.allowed.contains(&text[hit.range.clone()]));
         let hits = merge(hits);
         Scan { hits, passages, blocked: meter.end(), steps: meter.steps() }
     }
 
+    /// Every hit as each rule has it, and the passages of every window.
+    fn search(&self, rules: &Rules, text: &str, meter: &mut Meter<'_>) -> (Vec<Hit>, Vec<Hit>) {
+        let mut search = Search { rules, own: &self.own, meter, passages: Vec::new() };
+        let (mut hits, is_folded) = search.text(text, 0);
+        // As written too: folding may read an odd value as something else.
+        if is_folded {
+            hits.extend(own(&self.own, text));
+        }
+        (hits, search.passages)
+    }
+
     /// The samples of all rules that do not do what they should.
     #[must_use]
     pub fn misfires(&self) -> Vec<Misfire> {
+        let rules = self.rules();
         let fires = |misfire: &Misfire, text: &str| {
-            let hits = self.scan(text).hits;
+            let (hits, _) = self.search(&rules, text, &mut Meter::new(text.len(), &|| false));
             if misfire.is_near { !hits.is_empty() } else { hits.iter().any(|hit| hit.rule == *misfire.rule) }
         };
-        let rules = self.rules();
         let misfires = rules.samples().filter(|(misfire, text)| fires(misfire, text) == misfire.is_near);
         misfires.map(|(misfire, _)| misfire).collect()
     }
