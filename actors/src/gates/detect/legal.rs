@@ -316,6 +316,10 @@ fn judge(text: &str, window: &Range<usize>, marks: &[Mark]) -> Option<Verdict> {
 /// The surest of the quotations in a window: a clause that somebody quotes stays one, whatever is
 /// said around it.
 fn quoted(text: &str, window: &Range<usize>, marks: &[Mark]) -> Option<Verdict> {
+    // Not even all of them together would do.
+    if weight(marks) + SOBER < i32::from(QUOTED) * ENOUGH / i32::from(REPORTED) {
+        return None;
+    }
     let verdict = |quote: Range<usize>| {
         let from = marks.partition_point(|mark| mark.start < quote.start);
         let inside = marks[from..].iter().take_while(|mark| mark.end() <= quote.end);

@@ -376,7 +376,12 @@ const MOST_QUOTATIONS: usize = 32;
 pub(super) fn quotations(part: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut open: Option<(usize, char)> = None;
-    for (at, sign) in part.char_indices() {
+    for (at, byte) in part.bytes().enumerate() {
+        // The first bytes of all quotes.
+        if !matches!(byte, b'"' | 0xC2 | 0xE2) {
+            continue;
+        }
+        let Some(sign) = part[at..].chars().next() else { break };
         match open {
             Some((start, first)) if closes(first, sign) => {
                 found.push(start..at);
