@@ -12,8 +12,10 @@ pub const HOME_VARIABLE: &str = "EMPIRE_HOME";
 const LOCK_FILE: &str = "lock";
 const SIMULATED_FOLDER: &str = "sim";
 
-/// How often and how long to wait for a lock that somebody is only looking at.
-const LOCK_TRIES: u32 = 5;
+/// How often to wait for a lock whose holder says who it is, and for one that somebody has for a
+/// moment, and how long each time.
+const SIGNED_PAUSES: u32 = 5;
+const UNSIGNED_PAUSES: u32 = 500;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why the data folder cannot be used.
@@ -133,25 +135,43 @@ impl Home {
     ///
     /// # Errors
     /// [`HomeError::InUse`] with the process that holds it, or why there is no telling.
-    #[expect(clippy::disallowed_methods, reason = "taken before anything runs; at most a tenth of a second")]
     pub fn lock(&self) -> Result<HomeLock, HomeError> {
+        let mut lock = self.lock_unsigned()?;
+        let file = &mut lock.file;
+        let signed = file.rewind().and_then(|()| writeln!(file, "{}", std::process::id()));
+        signed.map_err(|source| HomeError::from_io(&self.dir, source))?;
+        Ok(lock)
+    }
+
+    /// As [`lock`](Self::lock), for a moment's work: whoever wants the folder meanwhile waits.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    #[expect(clippy::disallowed_methods, reason = "taken before anything runs; mostly at once")]
+    pub(crate) fn lock_unsigned(&self) -> Result<HomeLock, HomeError> {
+        let failed = |source| HomeError::from_io(&self.dir, source);
         let mut file = self.lock_file()?;
-        for _ in 1..LOCK_TRIES {
+        let mut pauses = 0;
+        loop {
             match file.try_lock() {
-                Ok(()) => return self.sign(file),
-                Err(TryLockError::Error(source)) => return Err(HomeError::from_io(&self.dir, source)),
-                // `is_locked` of another process holds it for a moment.
-                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+                Ok(()) => {
+                    // A process that was killed has left its number.
+                    file.set_len(0).map_err(failed)?;
+                    return Ok(HomeLock { file, dir: self.dir.clone() });
+                }
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+                Err(TryLockError::WouldBlock) => {}
             }
-        }
-        match file.try_lock() {
-            Ok(()) => self.sign(file),
-            Err(TryLockError::Error(source)) => Err(HomeError::from_io(&self.dir, source)),
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-                Err(HomeError::InUse { path: self.dir.clone(), pid })
+            let mut text = String::new();
+            let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
+            let pid = read.ok().and_then(|_| text.trim().parse().ok());
+            // Who holds it without a name looks at it or prepares it, and is done soon.
+            let most = if pid.is_some() { SIGNED_PAUSES } else { UNSIGNED_PAUSES };
+            if pauses >= most {
+                return Err(HomeError::InUse { path: self.dir.clone(), pid });
             }
+            pauses += 1;
+            std::thread::sleep(LOCK_PAUSE);
         }
     }
 
@@ -189,15 +209,6 @@ impl Home {
             ErrorKind::IsADirectory => HomeError::Io { path, source },
             _ => HomeError::from_io(&self.dir, source),
         })
-    }
-
-    fn sign(&self, mut file: File) -> Result<HomeLock, HomeError> {
-        let signed = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", std::process::id()));
-        signed.map_err(|source| HomeError::from_io(&self.dir, source))?;
-        Ok(HomeLock { file, dir: self.dir.clone() })
     }
 }
 

@@ -79,7 +79,7 @@ impl Store {
     pub async fn watch(home: &Home, clock: Arc<dyn WallClock>) -> Result<Store, OpenError> {
         let dir = home.dir().to_owned();
         if !open::is_current(&dir).await? {
-            Store::open(home.lock()?, clock.clone()).await?.close().await.map_err(|error| {
+            Store::open(home.lock_unsigned()?, clock.clone()).await?.close().await.map_err(|error| {
                 OpenError::Failed { path: dir.join(open::DATABASE), why: error.to_string() }
             })?;
         }

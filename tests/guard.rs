@@ -83,20 +83,20 @@ impl Bench {
         self.empire(&["--json", "swarm", "status", "steady"]).json()
     }
 
-    /// Waits until the running job says this of itself.
-    fn wait_for_reason(&self, running: &mut Child, words: &str) {
+    /// Waits until the running job says this of itself; what else it said, if it ends before.
+    fn wait_for_reason(&self, running: &mut Child, words: &str) -> Result<(), String> {
         loop {
             if running.try_wait().unwrap().is_some() {
                 let mut said = String::new();
                 running.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-                panic!("it ended before it said {words:?}: {said}");
+                return Err(said);
             }
             // There is no job before its input is read in.
             let status = self.empire(&["--json", "swarm", "status", "steady"]);
             if status.code == Some(0) {
                 let status = status.json();
                 if status["reason"].as_str().is_some_and(|reason| reason.contains(words)) {
-                    return;
+                    return Ok(());
                 }
                 assert!(
                     matches!(status["state"].as_str(), Some("running" | "paused" | "admitting")),
@@ -116,7 +116,7 @@ impl Bench {
 fn a_run_above_its_memory_ceiling_waits_and_goes_on_under_a_higher_one() {
     let mut bench = Bench::new("own_memory_ceiling = \"4 MiB\"");
     let mut running = bench.start(&bench.run_args());
-    bench.wait_for_reason(&mut running, "own memory at");
+    bench.wait_for_reason(&mut running, "own memory at").unwrap();
     assert_eq!(bench.sim.received(), 0, "the guard looks before anybody calls");
     let waits = bench.status();
     assert_eq!(waits["state"], "running", "{waits}");
@@ -146,7 +146,7 @@ fn a_run_waits_while_the_machines_memory_is_taken_and_goes_on_by_itself() {
         return skip("this system tells nothing of its memory");
     };
     let total = limit.amount;
-    let threshold = before + 3.0;
+    let threshold = before + 4.0;
     if threshold > 85.0 || total > 64 << 30 {
         return skip("this machine has too little or too much memory for the test to take some");
     }
@@ -154,9 +154,12 @@ fn a_run_waits_while_the_machines_memory_is_taken_and_goes_on_by_itself() {
         "memory = {{ throttle = {threshold:.2}, alert = {threshold:.2}, emergency = {threshold:.2} }}\nmargin = 1"
     ));
     // Written to, or the system would not count it.
-    let taken = vec![1_u8; usize::try_from(total / 20).unwrap()];
+    let taken = vec![1_u8; usize::try_from(total / 12).unwrap()];
     let mut running = bench.start(&bench.run_args());
-    bench.wait_for_reason(&mut running, "(emergency from");
+    if let Err(said) = bench.wait_for_reason(&mut running, "(emergency from") {
+        assert!(machine.read().memory.is_none_or(|now| now < threshold), "it went on without room: {said}");
+        return skip("somebody else has given back memory meanwhile");
+    }
     assert!(bench.sim.received() < u64::from(ROWS), "it went on without room");
     drop(std::hint::black_box(taken));
     let ran = bench.sandbox.end(running);

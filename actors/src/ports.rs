@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -26,20 +27,10 @@ pub struct UnixMillis(pub i64);
 /// Date and time, to the second, as RFC 3339 has it.
 impl fmt::Display for UnixMillis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.div_euclid(1_000);
-        let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-        // Days are counted in eras of 400 years that begin on the first of March, so that the day
-        // that some years have comes last.
-        let shifted = day + 719_468;
-        let (era, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-        let day = day - (365 * year + year / 4 - year / 100);
-        let month = (5 * day + 2) / 153;
-        let date = day - (153 * month + 2) / 5 + 1;
-        let (month, year) = (if month < 10 { month + 3 } else { month - 9 }, year + era * 400);
-        let year = year + i64::from(month <= 2);
-        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-        write!(f, "{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}Z")
+        match Timestamp::from_millisecond(self.0) {
+            Ok(at) => write!(f, "{at:.0}"),
+            Err(_) => f.write_str("beyond the calendar"),
+        }
     }
 }
 

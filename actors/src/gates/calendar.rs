@@ -2,16 +2,15 @@
 
 use std::fmt;
 
+use jiff::Span;
+use jiff::civil::{Date, date};
 use serde::{Deserialize, Serialize};
 
 use crate::ports::UnixMillis;
 
 /// Milliseconds of a day. UTC as computers count it has no leap seconds.
 pub const DAY_MILLIS: i64 = 86_400_000;
-/// Days of 400 years of the Gregorian calendar, after which it repeats.
-const CYCLE_DAYS: i64 = 146_097;
-/// Days from 0000-03-01, where the years below begin, to 1970-01-01.
-const DAYS_TO_1970: i64 = 719_468;
+const EPOCH: Date = date(1970, 1, 1);
 
 /// A UTC day, counted from 1970-01-01.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -39,21 +38,15 @@ impl Day {
     /// Its month.
     #[must_use]
     pub fn month(self) -> Month {
-        let (year, month, _) = self.civil();
-        Month((year - 1970) * 12 + month - 1)
+        let date = self.date();
+        Month((i64::from(date.year()) - 1970) * 12 + i64::from(date.month()) - 1)
     }
 
-    /// Year, month and day of the month. Years are taken to begin in March, so that the leap day
-    /// is a year's last, and the months from March on have 153 days in every five.
-    fn civil(self) -> (i64, i64, i64) {
-        let day = self.0 + DAYS_TO_1970;
-        let (cycle, day) = (day.div_euclid(CYCLE_DAYS), day.rem_euclid(CYCLE_DAYS));
-        let year = (day - day / 1_460 + day / 36_524 - day / (CYCLE_DAYS - 1)) / 365;
-        let day_of_year = day - (365 * year + year / 4 - year / 100);
-        let from_march = (5 * day_of_year + 2) / 153;
-        let day_of_month = day_of_year - (153 * from_march + 2) / 5 + 1;
-        let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-        (cycle * 400 + year + i64::from(month <= 2), month, day_of_month)
+    /// As a date; days beyond what a calendar holds are its first or last.
+    fn date(self) -> Date {
+        let beyond = if self.0 < 0 { Date::MIN } else { Date::MAX };
+        let since = Span::new().try_days(self.0);
+        since.and_then(|days| EPOCH.checked_add(days)).unwrap_or(beyond)
     }
 }
 
@@ -62,11 +55,12 @@ impl Month {
     #[must_use]
     pub fn first_day(self) -> Day {
         let (year, month) = (1970 + self.0.div_euclid(12), self.0.rem_euclid(12) + 1);
-        let year = year - i64::from(month <= 2);
-        let from_march = (month + 9) % 12;
-        let (cycle, year) = (year.div_euclid(400), year.rem_euclid(400));
-        let day = 365 * year + year / 4 - year / 100 + (153 * from_march + 2) / 5;
-        Day(cycle * CYCLE_DAYS + day - DAYS_TO_1970)
+        let beyond = if self.0 < 0 { Date::MIN } else { Date::MAX };
+        let date = match (i16::try_from(year), i8::try_from(month)) {
+            (Ok(year), Ok(month)) => Date::new(year, month, 1).unwrap_or(beyond),
+            _ => beyond,
+        };
+        Day(date.duration_since(EPOCH).as_secs() / (DAY_MILLIS / 1_000))
     }
 
     /// The first day of the next one.
@@ -78,15 +72,14 @@ impl Month {
 
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = self.civil();
-        write!(f, "{year:04}-{month:02}-{day:02}")
+        self.date().fmt(f)
     }
 }
 
 impl fmt::Display for Month {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, _) = self.first_day().civil();
-        write!(f, "{year:04}-{month:02}")
+        let first = self.first_day().date();
+        write!(f, "{:04}-{:02}", first.year(), first.month())
     }
 }
 

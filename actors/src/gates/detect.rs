@@ -11,6 +11,7 @@ mod alphabet;
 mod builtin;
 mod decode;
 mod email;
+pub(super) mod encode;
 mod fold;
 mod found;
 mod joints;
@@ -42,7 +43,6 @@ pub use rules::{Checksum, Misfire, RuleError, RuleFile, RuleSpec, Rules};
 pub use shape::ShapeError;
 pub use walk::{Unread, unread};
 
-use fold::{Folded, MOST_FOLDS, fold};
 use meter::Meter;
 use pass::Pass;
 
@@ -130,16 +130,23 @@ impl Detector {
     /// Everything that is in `text`; blocked once `is_over` says that the time is up.
     #[must_use]
     pub fn scan_until(&self, text: &str, is_over: &dyn Fn() -> bool) -> Scan {
-        let rules = self.rules();
         let mut meter = Meter::new(text.len(), is_over);
-        let mut search = Search { rules: &rules, own: &self.own, meter: &mut meter, passages: Vec::new() };
-        let mut hits = search.text(text, 0);
-        // As written too: folding may read an odd value as something else.
-        hits.extend(own(&self.own, text));
-        let passages = merge(search.passages);
+        let (mut hits, passages) = self.search(&self.rules(), text, &mut meter);
+        let passages = merge(passages);
         hits.retain(|hit| hit.class == Class::Own || !self.allowed.contains(&text[hit.range.clone()]));
         let hits = merge(hits);
         Scan { hits, passages, blocked: meter.end(), steps: meter.steps() }
+    }
+
+    /// Every hit as each rule has it, and the passages of every window.
+    fn search(&self, rules: &Rules, text: &str, meter: &mut Meter<'_>) -> (Vec<Hit>, Vec<Hit>) {
+        let mut search = Search { rules, own: &self.own, meter, passages: Vec::new() };
+        let (mut hits, is_folded) = search.text(text, 0);
+        // As written too: folding may read an odd value as something else.
+        if is_folded {
+            hits.extend(own(&self.own, text));
+        }
+        (hits, search.passages)
     }
 
     /// The samples of all rules that do not do what they should.
@@ -147,17 +154,11 @@ impl Detector {
     pub fn misfires(&self) -> Vec<Misfire> {
         let rules = self.rules();
         let fires = |misfire: &Misfire, text: &str| {
-            let mut meter = Meter::new(text.len(), &|| false);
-            let mut search =
-                Search { rules: &rules, own: &self.own, meter: &mut meter, passages: Vec::new() };
-            let hits = search.text(text, 0);
+            let (hits, _) = self.search(&rules, text, &mut Meter::new(text.len(), &|| false));
             if misfire.is_near { !hits.is_empty() } else { hits.iter().any(|hit| hit.rule == *misfire.rule) }
         };
-        rules
-            .samples()
-            .filter(|(misfire, text)| fires(misfire, text) == misfire.is_near)
-            .map(|(misfire, _)| misfire)
-            .collect()
+        let misfires = rules.samples().filter(|(misfire, text)| fires(misfire, text) == misfire.is_near);
+        misfires.map(|(misfire, _)| misfire).collect()
     }
 }
 
@@ -170,15 +171,10 @@ struct Search<'a, 'm> {
 }
 
 impl Search<'_, '_> {
-    /// What is in `text`, which was written `depth` encodings deep.
-    fn text(&mut self, text: &str, depth: usize) -> Vec<Hit> {
-        let mut folds: Vec<Folded> = Vec::new();
-        while folds.len() < MOST_FOLDS {
-            let read = folds.last().map_or(text, |folded| folded.text.as_str());
-            self.meter.spend(read.len());
-            let Some(folded) = fold(read) else { break };
-            folds.push(folded);
-        }
+    /// What is in `text`, which was written `depth` encodings deep, and whether it read differently.
+    fn text(&mut self, text: &str, depth: usize) -> (Vec<Hit>, bool) {
+        let folds = fold::all(text);
+        self.meter.spend(text.len() + folds.iter().map(|folded| folded.text.len()).sum::<usize>());
         let read = folds.last().map_or(text, |folded| folded.text.as_str());
         let mut hits = self.folded(read, depth);
         let back = |hit: &mut Hit| {
@@ -188,7 +184,7 @@ impl Search<'_, '_> {
         if depth == 0 {
             self.passages.iter_mut().for_each(back);
         }
-        hits
+        (hits, !folds.is_empty())
     }
 
     fn folded(&mut self, text: &str, depth: usize) -> Vec<Hit> {
@@ -225,7 +221,7 @@ impl Search<'_, '_> {
             }
             // Which letters spell a part of it is not plain: all of it goes.
             let before = self.passages.len();
-            let found = self.text(&decoded, depth + 1).into_iter().max_by_key(|hit| hit.score);
+            let found = self.text(&decoded, depth + 1).0.into_iter().max_by_key(|hit| hit.score);
             let passage = self.passages.drain(before..).max_by_key(|hit| hit.score);
             self.passages.extend(passage.map(|hit| Hit { range: run.clone(), ..hit }));
             hits.extend(found.map(|hit| Hit { range: run, ..hit }));
@@ -235,11 +231,22 @@ impl Search<'_, '_> {
     fn joints(&mut self, text: &str, hits: &mut Vec<Hit>) {
         let mut joined = joints::lines(text, self.meter);
         joined.extend(joints::spaced(text, self.meter));
+        joined.extend(joints::arrays(text, self.meter));
         for place in &joined {
-            let found = Pass::new(&place.folded.text, self.rules, self.meter).run();
+            let read = &place.folded.text;
+            let mut found = Pass::new(read, self.rules, self.meter).run();
+            for run in runs::find(read.as_bytes(), self.meter) {
+                runs::told_by_context(read, &run, self.rules, self.meter, &mut found);
+            }
+            self.meter.spend(read.len());
+            personal::find(read, &mut found);
             for hit in found {
-                let crosses =
-                    place.first.is_none_or(|first| hit.range.start < first && hit.range.end > first);
+                // A name before it holds its own line's value alone.
+                let is_told =
+                    place.context > 0 && hit.range.start == place.context && hit.rule.starts_with("named");
+                let crosses = place
+                    .first
+                    .is_none_or(|first| hit.range.start < first && hit.range.end > first && !is_told);
                 let range = place.folded.back(&hit.range);
                 // The first piece may be all of it, and the next line a word.
                 let is_known = || {

@@ -7,15 +7,14 @@ use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
+use super::detect::encode::{STANDARD, URL_SAFE, base64_inside, hex};
+
 /// A shorter value would be found in harmless text.
 const MIN_BYTES: usize = 6;
 /// A longer one is a document; its level protects it, not its bytes.
 const MAX_BYTES: usize = 16 << 10;
 /// All spellings of all values together.
 const MAX_PATTERN_BYTES: usize = 64 << 20;
-
-const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// Why a value cannot be registered. The value itself is never shown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -144,13 +143,6 @@ fn percent(bytes: &[u8], every: bool, upper: bool) -> String {
     text
 }
 
-fn hex(bytes: &[u8], upper: bool) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = if upper { write!(text, "{byte:02X}") } else { write!(text, "{byte:02x}") };
-        text
-    })
-}
-
 fn html(value: &str) -> String {
     value
         .replace('&', "&amp;")
@@ -158,21 +150,6 @@ fn html(value: &str) -> String {
         .replace('>', "&gt;")
         .replace('"', "&quot;")
         .replace('\'', "&#39;")
-}
-
-/// The characters of a base64 text that only the value decides, if it starts `shift` bytes after
-/// a multiple of three.
-fn base64_inside(bytes: &[u8], shift: usize, alphabet: &[u8; 64]) -> String {
-    let bits = |bit: usize| -> usize {
-        (bit..bit + 6).fold(0, |six, at| six << 1 | usize::from(bytes[at / 8] >> (7 - at % 8) & 1))
-    };
-    // The first whole character starts at the first multiple of six bits within the value.
-    let first = (6 - shift * 8 % 6) % 6;
-    (first..)
-        .step_by(6)
-        .take_while(|bit| bit + 6 <= bytes.len() * 8)
-        .map(|bit| char::from(alphabet[bits(bit)]))
-        .collect()
 }
 
 #[cfg(all(test, not(empire_loom)))]

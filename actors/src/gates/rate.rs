@@ -159,7 +159,7 @@ impl std::fmt::Debug for RateGate {
 
 impl RateGate {
     /// The lane of one provider; its actor starts with [`child`](Self::child). With a guard's
-    /// `pressure` it is narrower while the machine is pressed: [`look`](Self::look) tells it of a
+    /// `pressure` it is narrower while the machine is pressed: `look` tells it of a
     /// change.
     #[must_use]
     pub fn new(

@@ -9,6 +9,8 @@ pub(crate) enum Built {
     Name,
     /// A word before a name and a password.
     Login,
+    /// Words behind a password: "… to log in".
+    LoginBehind,
     /// Columns and values of a database.
     Insert,
     /// A program that takes a password; its number in the table.
@@ -46,6 +48,7 @@ pub(crate) fn anchors() -> impl Iterator<Item = (&'static str, Built)> {
     ];
     let names = NAMES.iter().map(|name| (*name, Built::Name));
     let logins = LOGINS.iter().map(|word| (*word, Built::Login));
+    let logins = logins.chain(LOGINS_BEHIND.iter().map(|word| (*word, Built::LoginBehind)));
     let at = AT_WORDS.iter().map(|word| (*word, Built::AtWord));
     let commands = COMMANDS.iter().enumerate().map(|(index, command)| (command.name, Built::Command(index)));
     fixed.into_iter().chain(names).chain(logins).chain(at).chain(commands)
@@ -123,6 +126,22 @@ const LOGINS: &[&str] = &[
     "creds",
     "log in with",
     "sign in with",
+    "melde dich mit",
+    "melden sie sich mit",
+    "einloggen mit",
+    "anmelden mit",
+    "logge dich mit",
+];
+
+const LOGINS_BEHIND: &[&str] = &[
+    "to log in",
+    "to login",
+    "to sign in",
+    "to log on",
+    "zum einloggen",
+    "zum anmelden",
+    "zum login",
+    "beim login",
 ];
 
 const AT_WORDS: &[&str] =

@@ -94,7 +94,15 @@ fn looks_like_text(bytes: &[u8]) -> bool {
             && bytes.iter().filter(|byte| byte.is_ascii()).count() * 4 >= bytes.len() * 3
 }
 
-fn as_text(bytes: Vec<u8>) -> Option<String> {
+fn as_text(mut bytes: Vec<u8>) -> Option<String> {
+    // A letter of the next word may have been read as the last digits.
+    const MOST_STRAY: usize = 3;
+    let is_stray =
+        |byte: &&u8| (**byte < 0x20 && !matches!(byte, b'\n' | b'\t' | b'\r' | 0)) || **byte == 0x7F;
+    let tail = bytes.len().saturating_sub(MOST_STRAY);
+    if let Some(first) = bytes[tail..].iter().position(|byte| is_stray(&byte)) {
+        bytes.truncate(tail + first);
+    }
     if !looks_like_text(&bytes) {
         return None;
     }

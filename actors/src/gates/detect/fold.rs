@@ -85,6 +85,16 @@ impl Folded {
     }
 }
 
+/// Every fold of the text, each of the one before; none if it reads as it is written.
+pub(crate) fn all(text: &str) -> Vec<Folded> {
+    let mut folds: Vec<Folded> = Vec::new();
+    while folds.len() < MOST_FOLDS {
+        let Some(folded) = fold(folds.last().map_or(text, |folded| folded.text.as_str())) else { break };
+        folds.push(folded);
+    }
+    folds
+}
+
 /// How a place of the text reads.
 enum Unit {
     /// As it is written.
@@ -171,6 +181,16 @@ fn is_between_token_bytes(bytes: &[u8], start: usize, end: usize) -> bool {
     start > 0 && is_token(bytes.get(start - 1)) && is_token(bytes.get(end))
 }
 
+/// Between letters, digits and the signs that values are made of.
+fn is_between_signs(bytes: &[u8], start: usize, end: usize) -> bool {
+    let is_part = |byte: Option<&u8>| {
+        byte.is_some_and(|byte| {
+            *byte == b' ' || byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'`' | b'(' | b')')
+        })
+    };
+    start > 0 && is_part(bytes.get(start - 1)) && is_part(bytes.get(end))
+}
+
 /// `**` or `~~` inside a word.
 fn emphasis(bytes: &[u8], at: usize, mark: u8) -> Unit {
     let is_pair = bytes.get(at + 1) == Some(&mark) && is_between_token_bytes(bytes, at, at + 2);
@@ -199,9 +219,6 @@ fn joint(bytes: &[u8], at: usize) -> Unit {
     }
     // Without a sign, only what stands side by side or in the next line is one text.
     let is_joint = to < end && bytes[to] == quote && (has_sign || has_break || to == at + 1 || to == at + 2);
-    if is_joint && is_between_token_bytes(bytes, at, to + 1) {
-        Unit::Nothing(to + 1 - at)
-    } else {
-        Unit::Same
-    }
+    let is_between = if has_sign { is_between_signs } else { is_between_token_bytes };
+    if is_joint && is_between(bytes, at, to + 1) { Unit::Nothing(to + 1 - at) } else { Unit::Same }
 }

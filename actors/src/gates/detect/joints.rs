@@ -12,6 +12,11 @@ const LEAST: usize = 16;
 const MOST_PIECE: usize = 512;
 const MOST_PIECES: usize = 64;
 const MOST_INDENT: usize = 24;
+/// What a first piece is made of: tokens, and what names them in a URL or before a colon.
+const PIECE: Alphabet =
+    Alphabet::of(&[b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._~+/=-:!?&@%$"]);
+/// So much of what stands before a list of pieces may name it.
+const MOST_CONTEXT: usize = 96;
 
 /// A place where a value may go on behind a break.
 pub(crate) struct Joined {
@@ -20,6 +25,8 @@ pub(crate) struct Joined {
     pub(crate) first: Option<usize>,
     /// Whether what follows the first piece looks like more of a token.
     pub(crate) goes_on: bool,
+    /// Bytes before the first piece that may say what it is.
+    pub(crate) context: usize,
 }
 
 /// Every place where a line ends inside something like a token.
@@ -35,14 +42,16 @@ pub(crate) fn lines(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
         if end == 0 || !Alphabet::BEARER.has(bytes[end - 1]) {
             continue;
         }
-        let start = Alphabet::BEARER.run_back(bytes, end, MOST_PIECE).max(done);
+        let start = PIECE.run_back(bytes, end, MOST_PIECE).max(done);
         meter.spend(end - start + MOST_INDENT);
         let mut pieces: Vec<Range<usize>> = std::iter::once(start..end).collect();
         let mut line_end = at;
         while let Some(piece) = next_piece(bytes, line_end) {
             meter.spend(piece.len());
             line_end = piece.end;
-            let is_whole = is_line_end(bytes, piece.end);
+            // What was wrapped ends with the first line that is shorter than the one before.
+            let is_whole =
+                is_line_end(bytes, piece.end) && pieces.last().is_none_or(|last| piece.len() >= last.len());
             pieces.push(piece);
             if !is_whole || pieces.len() > MOST_PIECES {
                 break;
@@ -58,13 +67,25 @@ pub(crate) fn lines(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
         if length < LEAST || !pieces.iter().any(|piece| is_token(&bytes[piece.clone()])) {
             continue;
         }
+        let context = if goes_on { context_of(text, start) } else { start..start };
+        let (length, first) = (context.len(), context.len() + pieces[0].len());
+        pieces.insert(0, context);
         joined.push(Joined {
-            first: Some(pieces[0].len()),
+            first: Some(first),
             folded: Folded::of_pieces(text, &pieces),
             goes_on,
+            context: length,
         });
     }
     joined
+}
+
+/// What stands before `at` in its line and may say what follows.
+fn context_of(text: &str, at: usize) -> Range<usize> {
+    let from = at.saturating_sub(MOST_CONTEXT);
+    let from = (from..=at).find(|from| text.is_char_boundary(*from)).unwrap_or(at);
+    let line = text[from..at].rfind('\n').map_or(from, |line| from + line + 1);
+    line..at
 }
 
 /// Whether it has letters or digits, as no word has them.
@@ -92,7 +113,7 @@ fn next_piece(bytes: &[u8], at: usize) -> Option<Range<usize>> {
     let most = bytes.len().min(at + 1 + MOST_INDENT);
     let is_sign = |byte: &u8| matches!(byte, b' ' | b'\t' | b'>' | b'|' | b'#' | b'*');
     let start = at + 1 + bytes[at + 1..most].iter().take_while(|byte| is_sign(byte)).count();
-    let end = Alphabet::BEARER.run(bytes, start, MOST_PIECE);
+    let end = PIECE.run(bytes, start, MOST_PIECE);
     (end > start).then_some(start..end)
 }
 
@@ -140,10 +161,66 @@ pub(crate) fn spaced(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
         }
         let is_whole = pieces.iter().all(|piece| bytes[piece.clone()].is_ascii());
         if pieces.len() >= LEAST && is_whole {
-            joined.push(Joined { first: None, folded: Folded::of_pieces(text, &pieces), goes_on: true });
+            let folded = Folded::of_pieces(text, &pieces);
+            joined.push(Joined { first: None, folded, goes_on: true, context: 0 });
         }
         last = end;
         at = end.max(at) + STRIDE;
     }
     joined
+}
+
+/// Every list of texts in quotes that is put together to one: `["ab", "cd"].join("")`.
+pub(crate) fn arrays(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
+    const MOST: usize = 1_024;
+    let bytes = text.as_bytes();
+    let mut joined = Vec::new();
+    let mut done = 0;
+    meter.spend(bytes.len() / 8);
+    for (at, word) in text.match_indices("join(") {
+        let (before, after) = (&bytes[..at], &bytes[at + word.len()..]);
+        let is_empty = |two: &[u8]| matches!(two, b"\"\"" | b"''" | b"``");
+        // JavaScript, Ruby: the list stands before; Python: behind.
+        let list = if after.get(..2).is_some_and(is_empty) {
+            let from = at.saturating_sub(MOST).max(done);
+            let open = bytes[from..at].iter().rposition(|byte| *byte == b'[');
+            open.map(|open| from + open..at)
+        } else if before.ends_with(b".") && before.len() >= 3 && is_empty(&before[at - 3..at - 1]) {
+            let from = at + word.len();
+            let to = bytes.len().min(from + MOST);
+            let close = bytes[from..to].iter().position(|byte| matches!(byte, b']' | b')'));
+            close.map(|close| from..from + close)
+        } else {
+            None
+        };
+        let Some(list) = list else { continue };
+        meter.spend(list.len());
+        done = list.end;
+        let context = context_of(text, list.start.min(at));
+        let length = context.len();
+        let mut pieces = quoted(bytes, list);
+        pieces.insert(0, context);
+        let is_whole = pieces.iter().all(|piece| text.get(piece.clone()).is_some());
+        if pieces.len() >= 3 && is_whole && pieces.len() <= MOST_PIECE {
+            let folded = Folded::of_pieces(text, &pieces);
+            joined.push(Joined { first: None, folded, goes_on: true, context: length });
+        }
+    }
+    joined
+}
+
+/// What stands in quotes within `range`.
+fn quoted(bytes: &[u8], range: Range<usize>) -> Vec<Range<usize>> {
+    let (mut pieces, mut open) = (Vec::new(), None);
+    for at in range {
+        match open {
+            None if matches!(bytes[at], b'"' | b'\'' | b'`') => open = Some((at + 1, bytes[at])),
+            Some((from, quote)) if bytes[at] == quote => {
+                pieces.push(from..at);
+                open = None;
+            }
+            _ => {}
+        }
+    }
+    pieces
 }

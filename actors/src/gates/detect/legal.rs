@@ -12,6 +12,7 @@ mod tests;
 mod words;
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -22,20 +23,32 @@ use words::{Entry, Group};
 /// A window with this score is a legal passage.
 pub const REPORTED: u8 = 50;
 
+/// A quotation alone needs this score.
+const QUOTED: u8 = 60;
+
 /// Bytes that a window has at least, where the text has as many.
 const WINDOW: usize = 1_600;
 /// Weight of single words that a text needs before its structure is looked at.
-const WORTH_A_LOOK: i32 = 18;
+const WORTH_A_LOOK: i32 = 14;
 /// Lines that begin with the number of a clause before they count.
 const LEAST_CLAUSES: usize = 2;
+/// Features of public licences with this weight are titles and formulas; the others are words that
+/// licences are made of.
+const TITLE: i32 = 60;
+/// Bytes after the title of a public licence in which its text may stand; the longest are as long.
+const LICENCE: usize = 36_000;
+/// So many words of licences in a window, behind such a title, make it a part of the licence.
+const LEAST_LICENCE_WORDS: usize = 2;
 /// What speaks against a passage counts up to here, so that a contract about software stays one.
 const MOST_AGAINST: i32 = 60;
 /// Features with this weight are formulas; those with less are what the news write, too.
 const FORMULA: i32 = 10;
 /// What the other features may count together, beside as much again as the formulas do.
-const MOST_TOPICAL: i32 = 15;
+const MOST_TOPICAL: i32 = 20;
 /// The sum that makes a passage; it becomes a score of [`REPORTED`].
 const ENOUGH: i32 = 18;
+/// What counts for a text in which nothing speaks against it.
+const SOBER: i32 = 3;
 
 /// The list of words, and the automaton that finds them.
 struct Words {
@@ -51,11 +64,24 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| {
     let (anchors, places): (Vec<_>, Vec<_>) = structure::entries().into_iter().unzip();
     entries.extend(anchors);
     texts.extend(places);
-    let words = (0_u16..).zip(entries.iter().zip(&texts));
-    let words: Vec<_> = words.map(|(index, (entry, text))| (index, entry.bound, text.as_str())).collect();
+    // ASCII letters match in both cases; the capitals of others are words of their own.
+    let capitals: Vec<Option<String>> = texts.iter().map(|text| capitalised(text)).collect();
+    let spellings = texts.iter().map(Some).zip(capitals.iter().map(Option::as_ref));
+    let words: Vec<_> = (0_u16..)
+        .zip(entries.iter().zip(spellings))
+        .flat_map(|(index, (entry, (text, capital)))| {
+            text.into_iter().chain(capital).map(move |text| (index, entry.bound, text.as_str()))
+        })
+        .collect();
     let lexicon = Lexicon::new(&words).expect("some hundred short words make a small automaton");
     Words { entries, lexicon }
 });
+
+/// The text with its first letter in capitals, where that is none of ASCII.
+fn capitalised(text: &str) -> Option<String> {
+    let first = text.chars().next().filter(|first| !first.is_ascii() && first.is_lowercase())?;
+    Some(first.to_uppercase().chain(text.chars().skip(1)).collect())
+}
 
 /// A feature at a place.
 #[derive(Debug, Clone, Copy)]
@@ -76,9 +102,25 @@ impl Mark {
         self.start + usize::from(self.length)
     }
 
-    fn is_against(&self) -> bool {
-        self.entry().group == Group::Against
+    fn side(&self) -> Side {
+        match self.entry().group {
+            Group::Against => Side::Against,
+            Group::Public => Side::Public,
+            _ => Side::For,
+        }
     }
+
+    fn speaks(&self) -> bool {
+        self.side() == Side::For
+    }
+}
+
+/// What a feature says of a passage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    For,
+    Against,
+    Public,
 }
 
 /// A window, its score and what counted.
@@ -116,7 +158,7 @@ const fn rule(kind: Group) -> &'static str {
         Group::Court => "legal-court",
         Group::Letter => "legal-letter",
         Group::Privileged => "legal-privileged",
-        Group::Contract | Group::Structure | Group::Against => "legal-contract",
+        Group::Contract | Group::Structure | Group::Against | Group::Public => "legal-contract",
     }
 }
 
@@ -127,11 +169,17 @@ fn judged(text: &str) -> Vec<Verdict> {
     if weight(&marks) < WORTH_A_LOOK {
         return passages;
     }
+    let titles = public_titles(text, &marks);
     let mut first = 0;
     for window in windows(text) {
         first += marks[first..].iter().take_while(|mark| mark.start < window.start).count();
         let inside = marks[first..].iter().take_while(|mark| mark.start < window.end).count();
-        let Some(verdict) = judge(text, &window, &marks[first..first + inside]) else { continue };
+        let marks = &marks[first..first + inside];
+        let follows = titles.iter().any(|title| *title < window.end && window.start < *title + LICENCE);
+        if follows && is_licence(marks) {
+            continue;
+        }
+        let Some(verdict) = judge(text, &window, marks) else { continue };
         match passages.last_mut() {
             Some(last) if verdict.range.start <= last.range.end => {
                 last.range.end = last.range.end.max(verdict.range.end);
@@ -149,23 +197,49 @@ fn judged(text: &str) -> Vec<Verdict> {
 fn marks(text: &str) -> Vec<Mark> {
     let Words { entries, lexicon } = &*WORDS;
     let mut marks: Vec<Mark> = Vec::new();
-    lexicon.read(text.as_bytes(), 0, text.len(), lexicon.start(), |index, start, end| {
+    lexicon.read_all(text.as_bytes(), |index, start, end| {
         let name = entries[usize::from(index)].word;
         if structure::holds(text, name, &(start..end)) {
             let length = u16::try_from(end - start).unwrap_or(u16::MAX);
             marks.push(Mark { start, length, entry: index });
         }
     });
-    marks.sort_unstable_by_key(|mark| mark.start);
+    marks.sort_unstable_by_key(|mark| (mark.start, Reverse(mark.length), Reverse(mark.entry().weight)));
+    let mut last: Option<Mark> = None;
+    // What is a part of another word says nothing more. Where both are equally long, the heavier.
+    marks.retain(|mark| {
+        if mark.entry().group == Group::Structure {
+            return true;
+        }
+        let is_part = last.is_some_and(|last| mark.end() <= last.end() && mark.side() == last.side());
+        if !is_part {
+            last = Some(*mark);
+        }
+        !is_part
+    });
     marks
+}
+
+/// Where lines begin with the title of a public licence: a clause that only names one does not.
+fn public_titles(text: &str, marks: &[Mark]) -> Vec<usize> {
+    let is_sign = |c: char| c.is_ascii_whitespace() && c != '\n' || matches!(c, '#' | '*' | '/' | ';' | '-');
+    let begins_line = |mark: &&Mark| {
+        let before = text[..mark.start].trim_end_matches(is_sign);
+        before.is_empty() || before.ends_with('\n')
+    };
+    let titles =
+        marks.iter().filter(|mark| mark.entry().group == Group::Public && mark.entry().weight >= TITLE);
+    titles.filter(begins_line).map(|mark| mark.start).collect()
+}
+
+/// Whether a window behind the title of a public licence is a part of it.
+fn is_licence(marks: &[Mark]) -> bool {
+    marks.iter().filter(|mark| mark.side() == Side::Public).count() >= LEAST_LICENCE_WORDS
 }
 
 /// What the features count that speak for a legal text, each as often as it occurs.
 fn weight(marks: &[Mark]) -> i32 {
-    marks
-        .iter()
-        .filter(|mark| !mark.is_against())
-        .fold(0, |sum, mark| sum.saturating_add(mark.entry().weight))
+    marks.iter().filter(|mark| mark.speaks()).fold(0, |sum, mark| sum.saturating_add(mark.entry().weight))
 }
 
 /// Windows of whole paragraphs. Each begins half a window after the one before, so that no passage
@@ -219,9 +293,9 @@ fn judge(text: &str, window: &Range<usize>, marks: &[Mark]) -> Option<Verdict> {
     let sums = Sums::of(marks, clauses);
     let score = sums.score();
     if score < i32::from(REPORTED) {
-        return None;
+        return quoted(text, window, marks);
     }
-    let speaking = || marks.iter().filter(|mark| !mark.is_against());
+    let speaking = || marks.iter().filter(|mark| mark.speaks());
     let (mut first, mut last) = (speaking().map(|mark| mark.start).min()?, speaking().map(Mark::end).max()?);
     if clauses >= LEAST_CLAUSES {
         first = first.min(window.start + clause_range.start);
@@ -237,6 +311,33 @@ fn judge(text: &str, window: &Range<usize>, marks: &[Mark]) -> Option<Verdict> {
         kind: sums.kind(),
         reason: sums.reason(score),
     })
+}
+
+/// The surest of the quotations in a window: a clause that somebody quotes stays one, whatever is
+/// said around it.
+fn quoted(text: &str, window: &Range<usize>, marks: &[Mark]) -> Option<Verdict> {
+    // Not even all of them together would do.
+    if weight(marks) + SOBER < i32::from(QUOTED) * ENOUGH / i32::from(REPORTED) {
+        return None;
+    }
+    let verdict = |quote: Range<usize>| {
+        let from = marks.partition_point(|mark| mark.start < quote.start);
+        let inside = marks[from..].iter().take_while(|mark| mark.end() <= quote.end);
+        let inside: Vec<Mark> = inside.copied().collect();
+        let sums = Sums::of(&inside, 0);
+        let score = sums.score();
+        (score >= i32::from(QUOTED)).then(|| Verdict {
+            range: quote,
+            score: u8::try_from(score).unwrap_or(100),
+            kind: sums.kind(),
+            reason: sums.reason(score),
+        })
+    };
+    let quotes = structure::quotations(&text[window.clone()]).into_iter();
+    quotes
+        .map(|quote| window.start + quote.start..window.start + quote.end)
+        .filter_map(verdict)
+        .max_by_key(|verdict| verdict.score)
 }
 
 /// What the features of a window add up to.
@@ -264,6 +365,10 @@ struct Feature {
 }
 
 impl Feature {
+    fn is_against(&self) -> bool {
+        matches!(self.group, Group::Against | Group::Public)
+    }
+
     fn is_formula(&self) -> bool {
         self.weight >= FORMULA || self.group == Group::Structure
     }
@@ -296,15 +401,24 @@ impl Sums {
         self.features.iter().filter(|feature| feature.group == group).map(|feature| feature.counts).sum()
     }
 
+    /// What titles and formulas of public licences count.
+    fn licence(&self) -> i32 {
+        let titles = self.features.iter().filter(|feature| feature.group == Group::Public);
+        titles.filter(|feature| feature.weight >= TITLE).map(|feature| feature.counts).sum()
+    }
+
     /// 0 to 100.
     fn score(&self) -> i32 {
         let sum = |is_formula: bool| -> i32 {
-            let speaks = self.features.iter().filter(|feature| feature.group != Group::Against);
+            let speaks = self.features.iter().filter(|feature| !feature.is_against());
             speaks.filter(|feature| feature.is_formula() == is_formula).map(|feature| feature.counts).sum()
         };
         let (formulas, topical) = (sum(true), sum(false));
-        let sum =
-            formulas + topical.min(MOST_TOPICAL + formulas) - self.group(Group::Against).min(MOST_AGAINST);
+        // Nobody talks, reports or teaches here.
+        let is_sober = self.group(Group::Against) == 0;
+        let sum = if is_sober { SOBER } else { 0 } + formulas + topical.min(MOST_TOPICAL + formulas)
+            - self.group(Group::Against).min(MOST_AGAINST)
+            - self.licence();
         (sum * i32::from(REPORTED) / ENOUGH).clamp(0, 100)
     }
 
@@ -320,10 +434,9 @@ impl Sums {
 
     fn reason(&self, score: i32) -> String {
         let mut features: Vec<_> = self.features.iter().collect();
-        features.sort_by_key(|feature| std::cmp::Reverse(feature.counts));
+        features.sort_by_key(|feature| Reverse(feature.counts));
         let list = |against: bool, most: usize| {
-            let chosen =
-                features.iter().filter(|feature| (feature.group == Group::Against) == against).take(most);
+            let chosen = features.iter().filter(|feature| feature.is_against() == against).take(most);
             let named = chosen.map(|Feature { name, times, counts, .. }| {
                 let name = name.trim();
                 if *times > 1 { format!("{name} ×{times} ({counts})") } else { format!("{name} ({counts})") }

@@ -1,6 +1,7 @@
 //! Values that only their name gives away: `password: …`, `"api_key" = …`, `--token …`,
 //! `<password>…</password>`, "das Passwort lautet …", "… is the password".
 
+mod columns;
 pub(crate) mod command;
 pub(crate) mod insert;
 pub(crate) mod login;
@@ -39,6 +40,9 @@ pub(crate) fn find(pass: &mut Pass<'_, '_>, at: usize, end: usize) {
     }
     let Some(name) = pass.text.get(start..to) else { return };
     let Some(kind) = classify(name) else { return };
+    if columns::find(pass, &(start..to)) {
+        return;
+    }
     let place = Place { start, end: to, kind, is_flag: name.starts_with('-') };
     let found = after(pass, &place).or_else(|| before(pass, &place));
     if let Some((range, score)) = found {

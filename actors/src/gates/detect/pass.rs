@@ -32,6 +32,8 @@ pub(crate) struct Pass<'t, 'm> {
     pub(crate) value_to: usize,
     pub(crate) url_to: usize,
     pub(crate) insert_to: usize,
+    /// The head of the last table whose rows were looked at.
+    pub(crate) table: Range<usize>,
     /// The `@` that ends a URL's name and password.
     pub(crate) url_sign: Option<usize>,
     pub(crate) block_to: usize,
@@ -55,6 +57,7 @@ impl<'t, 'm> Pass<'t, 'm> {
             value_to: 0,
             url_to: 0,
             insert_to: 0,
+            table: 0..0,
             url_sign: None,
             block_to: 0,
             token_to: 0,
@@ -96,6 +99,7 @@ impl<'t, 'm> Pass<'t, 'm> {
             Target::Built(built) => match built {
                 Built::Name => named::find(self, at, end),
                 Built::Login => named::login::find(self, at, end),
+                Built::LoginBehind => named::login::behind(self, at),
                 Built::Command(number) => named::command::find(self, number, at, end),
                 Built::Insert => named::insert::find(self, end),
                 Built::Url => url::authority(self, at, end),

@@ -32,6 +32,9 @@ use run::{Run, separator, separator_before};
 /// Hits below this score are kept to ourselves.
 pub const REPORTED: u8 = 50;
 
+/// Bytes between a label and the value that it names although its checksum is wrong.
+const LABEL: usize = 24;
+
 /// Bytes that a token may reach back from its first digit; no number has a longer head.
 const LONGEST_HEAD: usize = 34;
 

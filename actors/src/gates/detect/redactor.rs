@@ -8,7 +8,8 @@ use std::sync::Arc;
 use aho_corasick::{AhoCorasick, MatchKind};
 
 use super::alphabet::Alphabet;
-use super::fold::{Folded, MOST_FOLDS, fold};
+use super::encode::{STANDARD, base64_inside, hex};
+use super::fold::all;
 use super::found::{Class, Hit};
 use super::{Blocked, Detector, merge};
 use crate::gates::audit::Found;
@@ -225,13 +226,12 @@ impl Needles {
             return;
         }
         self.search = None;
-        let read =
-            folded(value).into_iter().next_back().map_or_else(|| value.to_owned(), |folded| folded.text);
+        let read = all(value).into_iter().next_back().map_or_else(|| value.to_owned(), |folded| folded.text);
         let is_word = value.len() < LEAST_INSIDE || value.bytes().all(|byte| byte.is_ascii_digit());
         if value.len() >= LEAST_ENCODED {
             let encoded = (0..3)
-                .map(|shift| base64(read.as_bytes(), shift))
-                .chain([hex(&read, false), hex(&read, true)]);
+                .map(|shift| base64_inside(read.as_bytes(), shift, STANDARD))
+                .chain([hex(read.as_bytes(), false), hex(read.as_bytes(), true)]);
             let encoded = encoded.filter(|text| text.len() >= LEAST_ENCODED);
             self.spellings.extend(encoded.map(|text| Spelling {
                 text,
@@ -254,7 +254,7 @@ impl Needles {
             let texts = self.spellings.iter().map(|spelling| &spelling.text);
             self.search = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(texts).ok();
         }
-        let folds = folded(text);
+        let folds = all(text);
         let read = folds.last().map_or(text, |folded| folded.text.as_str());
         let mut hits = self.find_in(read);
         for hit in &mut hits {
@@ -286,35 +286,4 @@ impl Needles {
         };
         self.search.iter().flat_map(|search| search.find_iter(text)).filter_map(hit).collect()
     }
-}
-
-fn folded(text: &str) -> Vec<Folded> {
-    let mut folds: Vec<Folded> = Vec::new();
-    while folds.len() < MOST_FOLDS {
-        let read = folds.last().map_or(text, |folded| folded.text.as_str());
-        let Some(folded) = fold(read) else { break };
-        folds.push(folded);
-    }
-    folds
-}
-
-/// How the value looks in base64 behind `shift` other bytes: only the characters that it alone
-/// decides.
-fn base64(value: &[u8], shift: usize) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut padded = vec![0; shift];
-    padded.extend_from_slice(value);
-    let digits = padded.chunks(3).flat_map(|chunk| {
-        let bits =
-            chunk.iter().fold(0_u32, |bits, byte| (bits << 8) | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        (0..chunk.len() + 1).map(move |n| char::from(DIGITS[(bits >> (18 - 6 * n)) as usize & 63]))
-    });
-    let all: String = digits.collect();
-    let skipped = [0, 2, 3][shift];
-    let whole = padded.len() * 8 / 6;
-    all.get(skipped..whole).unwrap_or_default().to_owned()
-}
-
-fn hex(value: &str, is_upper: bool) -> String {
-    value.bytes().map(|byte| if is_upper { format!("{byte:02X}") } else { format!("{byte:02x}") }).collect()
 }

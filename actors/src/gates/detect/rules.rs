@@ -139,8 +139,9 @@ pub struct Rules {
     dense: OnceLock<Option<AhoCorasick>>,
     /// The anchors' texts.
     words: Vec<String>,
+    /// What each anchor calls for. The search ignores case; a rule compares with how it is written.
     pub(crate) targets: Vec<Vec<Target>>,
-    /// What each anchor is, as written: data rules do not ignore case.
+    /// Finds the words that tell a token which nothing else tells.
     pub(crate) context: AhoCorasick,
     pub(crate) context_words: Vec<Vec<ContextWord>>,
     samples: Vec<Sample>,
@@ -149,7 +150,9 @@ pub struct Rules {
 #[derive(Debug)]
 struct Sample {
     rule: Arc<str>,
-    text: String,
+    shape: Shape,
+    /// What its random parts begin with.
+    seed: u64,
     is_near: bool,
 }
 
@@ -212,14 +215,17 @@ impl Rules {
         self.len() == 0
     }
 
-    /// Every sample with its rule, its number within the rule, and whether it is a near miss.
-    pub(crate) fn samples(&self) -> impl Iterator<Item = (Misfire, &str)> {
+    /// Every sample with its rule, its number within the rule, and whether it is a near miss; made
+    /// when it is asked for.
+    pub fn samples(&self) -> impl Iterator<Item = (Misfire, String)> {
         let mut number = 0;
         let mut last: Option<&Arc<str>> = None;
-        self.samples.iter().map(move |sample| {
+        let seeds = self.samples.iter().flat_map(|sample| (0..SEEDS).map(move |n| (sample, n)));
+        seeds.map(move |(sample, n)| {
             number = if last == Some(&sample.rule) { number + 1 } else { 0 };
             last = Some(&sample.rule);
-            (Misfire { rule: sample.rule.clone(), is_near: sample.is_near, number }, sample.text.as_str())
+            let text = sample.shape.sample(sample.seed.wrapping_add(n << 32));
+            (Misfire { rule: sample.rule.clone(), is_near: sample.is_near, number }, text)
         })
     }
 }
@@ -299,11 +305,7 @@ impl Compiler {
                     .bytes()
                     .chain(id.bytes())
                     .fold(0, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
-                self.samples.extend((0..SEEDS).map(|n| Sample {
-                    rule: id.clone(),
-                    text: shape.sample(seed.wrapping_add(n << 32)),
-                    is_near,
-                }));
+                self.samples.push(Sample { rule: id.clone(), shape, seed, is_near });
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Spellings of characters: JSON and source code, URLs, HTML, mail, terminals.
 
-use super::{Unit, is_between_token_bytes};
+use super::{Unit, is_between_signs, is_between_token_bytes};
 
 /// More backslashes than this before a letter are nobody's escape.
 const MOST_BACKSLASHES: usize = 8;
@@ -16,7 +16,7 @@ pub(super) fn backslash(text: &str, at: usize) -> Unit {
         Some(b't') => return Unit::Letter('\t', slashes + 1),
         Some(b'/') => return Unit::Letter('/', slashes + 1),
         // A line that goes on in the next one.
-        Some(b'\n') if slashes == 1 && is_between_token_bytes(bytes, at, at + 2) => return Unit::Nothing(2),
+        Some(b'\n') if slashes == 1 && is_between_signs(bytes, at, at + 2) => return Unit::Nothing(2),
         Some(b'x') => (hex(bytes, head, 2), head + 2),
         Some(b'U') => (hex(bytes, head, 8), head + 8),
         Some(b'u') if bytes.get(head) == Some(&b'{') => {

@@ -9,15 +9,32 @@ const TUNED: [&str; 2] = [
     include_str!("../../../../tests/corpus/legal.txt"),
     include_str!("../../../../tests/corpus/near_misses.txt"),
 ];
-/// Texts that were written afterwards. The threshold was settled with their scores in sight, so
-/// they are no true hold-out.
-const KEPT_OUT: [&str; 2] = [
-    include_str!("../../../../tests/corpus/kept_out_legal.txt"),
-    include_str!("../../../../tests/corpus/kept_out_near_misses.txt"),
+/// Texts that were written afterwards, in four rounds; each was looked at, and then tuned on.
+const LATER: [&str; 2] = [
+    include_str!("../../../../tests/corpus/later_legal.txt"),
+    include_str!("../../../../tests/corpus/later_clean.txt"),
+];
+/// Texts of many kinds, in two languages by turns: of every four, two were tuned on and two were
+/// looked at once, when the words and weights stood.
+const BROAD: [&str; 2] = [
+    include_str!("../../../../tests/corpus/broad_legal.txt"),
+    include_str!("../../../../tests/corpus/broad_clean.txt"),
+];
+
+/// Texts that were written when the words and weights stood. Nothing was tuned on them.
+const HELD_OUT: [&str; 2] = [
+    include_str!("../../../../tests/corpus/held_out_legal.txt"),
+    include_str!("../../../../tests/corpus/held_out_clean.txt"),
 ];
 
 fn texts(corpus: &'static str) -> Vec<&'static str> {
     corpus.split("\n%%\n").map(str::trim_end).collect()
+}
+
+/// One half of a corpus in two languages by turns.
+fn half(corpus: &'static str, second: bool) -> Vec<&'static str> {
+    let pairs = texts(corpus).into_iter().enumerate();
+    pairs.filter(|(index, _)| (index / 2 % 2 == 1) == second).map(|(_, text)| text).collect()
 }
 
 /// 0 to 100, also where nothing is reported.
@@ -30,8 +47,7 @@ fn head(text: &str) -> String {
 }
 
 /// How many of the legal texts are found, and how many of the others are, each of how many.
-fn rates([legal, near]: [&'static str; 2]) -> [(usize, usize); 2] {
-    let (legal, near) = (texts(legal), texts(near));
+fn rates([legal, near]: [Vec<&'static str>; 2]) -> [(usize, usize); 2] {
     for text in legal.iter().filter(|text| passages(text).is_empty()) {
         println!("  missed ({}): {}", score(text), head(text));
     }
@@ -43,7 +59,13 @@ fn rates([legal, near]: [&'static str; 2]) -> [(usize, usize); 2] {
 
 #[test]
 fn legal_texts_are_found_and_near_misses_are_not() {
-    for (name, corpus, recall) in [("tuned on", TUNED, 95), ("kept out", KEPT_OUT, 0)] {
+    for (name, corpus, recall, most_alarms) in [
+        ("tuned on", TUNED.map(texts), 95, 5),
+        ("later, tuned on", LATER.map(texts), 95, 5),
+        ("broad, tuned on", BROAD.map(|corpus| half(corpus, false)), 95, 5),
+        ("broad, looked at once", BROAD.map(|corpus| half(corpus, true)), 95, 5),
+        ("held out", HELD_OUT.map(texts), 80, 6),
+    ] {
         let [(found, legal), (alarms, near)] = rates(corpus);
         println!(
             "{name}: recall {found}/{legal} = {} %, false alarms {alarms}/{near} = {} %",
@@ -51,7 +73,7 @@ fn legal_texts_are_found_and_near_misses_are_not() {
             100 * alarms / near
         );
         assert!(100 * found >= recall * legal, "{name}: {found} of {legal}");
-        assert!(20 * alarms <= near, "{name}: {alarms} of {near}");
+        assert!(100 * alarms <= most_alarms * near, "{name}: {alarms} of {near}");
     }
 }
 

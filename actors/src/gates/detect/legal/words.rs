@@ -14,6 +14,8 @@ pub(super) enum Group {
     Structure,
     /// It is a report, a lesson, an advertisement, a manual.
     Against,
+    /// It is a licence that everybody may read.
+    Public,
 }
 
 /// A word and how far one occurrence moves a passage.
@@ -25,14 +27,22 @@ pub(super) struct Entry {
     pub(super) word: &'static str,
 }
 
-/// The list; its head says how it is written.
-const WORDS: &str = include_str!("words.txt");
+/// The lists; the head of the first says how they are written.
+const WORDS: [&str; 4] = [
+    include_str!("words.txt"),
+    include_str!("fields.txt"),
+    include_str!("terms_german.txt"),
+    include_str!("terms_english.txt"),
+];
 
-/// All words, or the first line that is not written as the list's head says.
+/// All words, or the first line that is not written as the lists' head says.
 pub(super) fn entries() -> Result<Vec<Entry>, &'static str> {
     let mut entries = Vec::new();
     let mut block = None;
-    let lines = WORDS.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    let lines = WORDS
+        .into_iter()
+        .flat_map(str::lines)
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
     for line in lines {
         if !line.starts_with(' ') {
             block = Some(heading(line).ok_or(line)?);
@@ -55,6 +65,7 @@ fn heading(line: &str) -> Option<(Group, i32, Bound)> {
         "letter" => Group::Letter,
         "privileged" => Group::Privileged,
         "against" => Group::Against,
+        "public" => Group::Public,
         _ => return None,
     };
     let weight = parts.next()?.parse().ok()?;

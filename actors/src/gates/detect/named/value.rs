@@ -230,7 +230,8 @@ fn bare_counts(text: &str, range: &Range<usize>, look: &Look) -> bool {
                     && value.len() >= 8
                     && look.style == Style::Said
                     && !is_number_of_a_thing(value)
-                || is_pass_name(text, look) && is_strong(value)
+                || is_pass_name(text, look)
+                    && (is_strong(value) || look.style == Style::Assigned && says_word(text, range))
         }
         Kind::Key | Kind::Header => match look.style {
             Style::Beside => value.len() >= 12 && is_token(value),
@@ -238,7 +239,13 @@ fn bare_counts(text: &str, range: &Range<usize>, look: &Look) -> bool {
             _ => value.len() >= 6 && !is_plain_word(value) && !value.contains('/') | is_token(value),
         },
         Kind::Password => match look.style {
-            Style::Beside => is_strong(value) && value.len() >= 6,
+            // `f(password, limit=8)`: the next one of a list has a name of its own.
+            Style::Beside => {
+                let is_named = value
+                    .split_once('=')
+                    .is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+                is_strong(value) && value.len() >= 6 && !is_named
+            }
             Style::Said => is_strong(value) || says_word(text, range),
             _ => value.len() >= 4 && !is_word_of_prose(value),
         },
@@ -253,7 +260,7 @@ fn is_pass_name(text: &str, look: &Look) -> bool {
 }
 
 /// A word in the place of a password counts where the sentence ends with it.
-fn says_word(text: &str, range: &Range<usize>) -> bool {
+pub(super) fn says_word(text: &str, range: &Range<usize>) -> bool {
     let value = &text[range.clone()];
     let rest = text[range.end..].trim_start_matches(['"', '\'']);
     let ends = rest.is_empty() || rest.starts_with(['.', '\n', ',', ';', '!', ')']);

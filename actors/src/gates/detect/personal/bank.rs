@@ -2,7 +2,7 @@
 
 use super::context::Kind;
 use super::run::Run;
-use super::{Scan, Token, hit};
+use super::{LABEL, Scan, Token, hit};
 use crate::gates::detect::found::{Class, Hit};
 
 /// Country and length, from the IBAN registry and its partial adopters.
@@ -141,7 +141,14 @@ pub(super) fn iban(scan: &Scan<'_>, token: &Token) -> Option<Hit> {
     let pattern = b"AA99******************************";
     let iban = scan.shaped(start, &pattern[..usize::from(LENGTHS[at].1)])?;
     let digits = iban.chars().iter().filter(|c| c.is_ascii_digit()).count();
-    (digits >= LEAST_DIGITS && mod_97(iban.chars()) == 1).then(|| hit(iban.range(), Class::Iban, "iban", 98))
+    // A label right before it counts although a digit is wrong: it is somebody's all the same.
+    let is_named = head.len() == 6 || scan.context.nearest(Kind::Iban, LABEL);
+    let score = match mod_97(iban.chars()) {
+        1 => 98,
+        _ if is_named => 75,
+        _ => return None,
+    };
+    (digits >= LEAST_DIGITS).then(|| hit(iban.range(), Class::Iban, "iban", score))
 }
 
 /// The remainder by 97 of an IBAN, its first four characters moved to the end and letters counted
@@ -159,8 +166,12 @@ pub(super) fn card(scan: &Scan<'_>, run: &Run) -> Option<Hit> {
     // The longest one wins: a shorter number may pass by chance.
     (1..=run.groups()).rev().find_map(|groups| {
         let digits = run.digits(groups);
-        if !(13..=19).contains(&digits.len()) || !is_issued(digits) || luhn(digits) != 0 {
+        if !(13..=19).contains(&digits.len()) || !is_issued(digits) {
             return None;
+        }
+        let is_labelled = scan.context.nearest(Kind::Card, LABEL) && is_printed(run, groups);
+        if luhn(digits) != 0 {
+            return is_labelled.then(|| hit(run.start..run.end(groups), Class::Card, "payment-card", 75));
         }
         let range = run.start..run.end(groups);
         let same = digits.iter().all(|digit| *digit == digits[0]);

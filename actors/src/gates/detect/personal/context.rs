@@ -16,6 +16,7 @@ const REACH: usize = 96;
 pub(super) enum Kind {
     Phone,
     Card,
+    Iban,
     TaxId,
     TaxNumber,
     Vat,
@@ -101,6 +102,7 @@ const WORDS: &[(Kind, Bound, &[&str])] = &[
         ],
     ),
     (Kind::Phone, Part, &["telefon", "rufnummer", "handynummer", "diensthandy", "mobilnummer"]),
+    (Kind::Iban, Part, &["iban", "bankverbindung", "kontonummer", "bank account"]),
     (Kind::Card, Part, &["card", "karte"]),
     (Kind::Card, Word, &["visa", "amex", "cvv", "cvc", "maestro"]),
     (
@@ -321,7 +323,7 @@ impl Context {
         };
         let last = &mut self.last;
         let state = LEXICON
-            .read(bytes, self.read, at.max(self.read), state, |kind, _, end| last[kind as usize] = end);
+            .read(bytes, self.read..at.max(self.read), state, |kind, _, end| last[kind as usize] = end);
         self.read = self.read.max(at);
         self.state = Some(state);
         self.at = at;

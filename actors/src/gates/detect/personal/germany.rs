@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::context::Kind;
 use super::run::{Run, separator_before};
-use super::{Scan, Token, hit};
+use super::{LABEL, Scan, Token, hit};
 use crate::gates::detect::found::{Class, Hit};
 
 /// What begins with a letter.
@@ -35,11 +35,14 @@ pub(super) fn numbered(scan: &Scan<'_>, token: &Token, run: &Run) -> Option<Hit>
 /// The eleven digits of a tax payer (Steuer-ID, § 139b AO).
 fn tax_id(scan: &Scan<'_>, run: &Run) -> Option<Hit> {
     let groups = run.with_total(11)?;
-    if !is_tax_id(run.digits(groups)) {
-        return None;
-    }
     let range = run.start..run.end(groups);
     let is_printed = groups == 1 || run.is_shaped(&[2, 3, 3, 3]) || (0..groups).all(|g| run.length(g) == 1);
+    if !is_tax_id(run.digits(groups)) {
+        // `12345678901` is what examples write.
+        let is_series = run.digits(groups).windows(2).all(|two| (two[0] + 1) % 10 == two[1]);
+        let is_labelled = is_printed && !is_series && scan.context.nearest(Kind::TaxId, LABEL);
+        return is_labelled.then(|| hit(range, Class::TaxId, "de-tax-id", 75));
+    }
     let other = scan.context.is_other() || scan.context.nearest(Kind::Phone, 32);
     let score = match (scan.context.near(Kind::TaxId, 64), is_printed && !other && !scan.is_glued(&range)) {
         (true, _) => 97,
@@ -121,8 +124,9 @@ fn vat(scan: &Scan<'_>, start: usize, letters: usize) -> Option<Hit> {
         let vat = scan.shaped(start, b"AA999999999")?;
         let digits: Vec<u8> = vat.chars()[2..].iter().map(|c| c - b'0').collect();
         let valid = digits[0] != 0 && mod_11_10(&digits[..8]) == digits[8];
-        let score = if scan.context.near(Kind::Vat, 48) { 95 } else { 75 };
-        return valid.then(|| hit(vat.range(), Class::TaxId, "vat-id", score));
+        let score = if valid && scan.context.near(Kind::Vat, 48) { 95 } else { 75 };
+        return (valid || scan.context.nearest(Kind::Vat, LABEL))
+            .then(|| hit(vat.range(), Class::TaxId, "vat-id", score));
     }
     if !scan.context.near(Kind::Vat, 48) {
         return None;
@@ -139,7 +143,11 @@ fn vat(scan: &Scan<'_>, start: usize, letters: usize) -> Option<Hit> {
 fn pension(scan: &Scan<'_>, start: usize) -> Option<Hit> {
     let number = scan.shaped(start, b"99999999A999")?;
     let score = if scan.context.near(Kind::Pension, 64) { 97 } else { 85 };
-    is_pension(number.chars()).then(|| hit(number.range(), Class::SocialId, "de-pension-number", score))
+    if !is_pension(number.chars()) {
+        let is_labelled = scan.context.nearest(Kind::Pension, LABEL);
+        return is_labelled.then(|| hit(number.range(), Class::SocialId, "de-pension-number", 75));
+    }
+    Some(hit(number.range(), Class::SocialId, "de-pension-number", score))
 }
 
 /// Whether day and month can be and the check digit is right (§ 2 VKVV).
@@ -166,7 +174,8 @@ fn health(scan: &Scan<'_>, start: usize, letters: usize) -> Option<Hit> {
     }
     let number = scan.shaped(start, b"A999999999")?;
     if health_check(number.chars()) != number.chars()[9] {
-        return None;
+        let is_labelled = scan.context.nearest(Kind::Health, LABEL);
+        return is_labelled.then(|| hit(number.range(), Class::SocialId, "de-health-number", 75));
     }
     let score = if scan.context.near(Kind::Health, 64) {
         97

@@ -81,6 +81,22 @@ fn values_go_by_the_name_before_them() {
         "acme api key {0123456789abcdef0123456789abcd45}",
         "seed phrase: {correct horse battery staple arrow bend}",
         "passphrase is \"{correct horse battery}\"",
+        "user,password\nanna,{Sommer26}\n",
+        "id;Kennwort\n7;{sonnenblume}",
+        "name\ttoken\nx\t{kJ8xQ2mN4p}\n",
+        "| user | password |\n|---|---|\n| anna | {swordfish} |\n",
+        "| password | role |\n|---|---|\n| {hunter2x} | admin |",
+        "das passwort ist {sommer2026}",
+        "dein pin lautet {4711}",
+        "pw: {xy12zz9}",
+        "pw: {sonnenblume}",
+        "login is bob / {s3cret9}",
+        "login is bob / {swordfish}",
+        "Zugang: admin / {sonnenblume}",
+        "Zugang: admin / {Sommer2026}",
+        "use {hunter2} to log in",
+        "log in with {hunter2}",
+        "melde dich mit {Sommer2026} an",
     ] {
         let (before, rest) = text.rsplit_once('{').unwrap();
         let (value, after) = rest.split_once('}').unwrap();
@@ -137,6 +153,12 @@ fn what_is_no_value_stays() {
         "Bitte das Passwort niemals weitergeben.",
         "the password policy requires 12 characters",
         "login/logout endpoints",
+        "the key,value pairs of the map, in order",
+        "user,password\n",
+        "| password | role |\n|---|---|\n",
+        "Login: admin / users / roles",
+        "use the form to log in",
+        "use single sign-on to log in",
     ] {
         assert_eq!(cut(text), text);
     }
