@@ -159,7 +159,7 @@ fn planted_secrets_and_addresses_are_in_no_body_that_a_cloud_received() {
 
 #[test]
 fn a_repair_turn_holds_no_part_of_what_was_cut_out() {
-    let mut random = fastrand::Rng::new();
+    let mut random = fastrand::Rng::with_seed(5);
     // Spelled so that an answer that quotes it is too long, and so is the reason that quotes that.
     let spelled = |token: &str| token.bytes().map(|byte| format!("&#{byte};")).collect::<String>();
     // On a line of its own after a word, since the simulator quotes that.

@@ -28,16 +28,8 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// Whether anybody could still read half of the value.
-fn remains(cut: &str, spelled: &str) -> bool {
-    let plain = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<Vec<_>>();
-    let (rest, value) = (plain(cut), plain(spelled));
-    if value.is_empty() {
-        return cut.contains(spelled);
-    }
-    let half = &value[..value.len().div_ceil(2).max(4).min(value.len())];
-    rest.windows(half.len()).any(|window| window == half)
-}
+/// The columns of the table.
+const GROUPS: [&str; 5] = ["plain", "escaped", "encoded", "hidden", "split"];
 
 #[derive(Default, Clone, Copy)]
 struct Rate {
@@ -68,15 +60,15 @@ fn what_is_planted_goes() {
             // Each value in each way of writing, and each time in another kind of text.
             let frame = spelled::FRAMES[(number + turn) % spelled::FRAMES.len()];
             let Some((text, spelled)) = spelling.plant(planted, frame) else { continue };
-            let is_found = !remains(&cut(&text), &spelled);
+            let is_found = !spelled::remains(&cut(&text), &spelled);
             rates.entry((planted.class, spelling.group)).or_default().add(is_found);
             if !is_found {
                 missed.push(format!("{} / {}: {text:?}", planted.class, spelling.name));
             }
         }
     }
-    println!("| class | values | {} |", spelled::GROUPS.join(" | "));
-    println!("|---|---|{}", "---|".repeat(spelled::GROUPS.len()));
+    println!("| class | values | {} |", GROUPS.join(" | "));
+    println!("|---|---|{}", "---|".repeat(GROUPS.len()));
     let classes: Vec<&str> = rates.keys().map(|(class, _)| *class).collect();
     let mut last = "";
     for class in classes {
@@ -85,10 +77,7 @@ fn what_is_planted_goes() {
             let rate = |group: &&str| {
                 rates.get(&(class, group)).map_or("–".into(), |rate| format!("{:.1} %", rate.percent()))
             };
-            println!(
-                "| {class} | {values} | {} |",
-                spelled::GROUPS.iter().map(rate).collect::<Vec<_>>().join(" | ")
-            );
+            println!("| {class} | {values} | {} |", GROUPS.iter().map(rate).collect::<Vec<_>>().join(" | "));
         }
         last = class;
     }

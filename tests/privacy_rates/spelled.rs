@@ -2,9 +2,6 @@
 
 use super::planted::Planted;
 
-/// The columns of the table.
-pub(crate) const GROUPS: [&str; 5] = ["plain", "escaped", "encoded", "hidden", "split"];
-
 pub(crate) struct Spelling {
     pub(crate) name: &'static str,
     pub(crate) group: &'static str,
@@ -76,6 +73,17 @@ pub(crate) const FRAMES: &[&str] = &[
     "service:\n  note: {}\n  replicas: 2\n",
     "{\"tool\": \"send\", \"arguments\": {\"text\": \"{}\"}}",
 ];
+
+/// Whether anybody could still read half of the value.
+pub(crate) fn remains(cut: &str, spelled: &str) -> bool {
+    let plain = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<Vec<_>>();
+    let (rest, value) = (plain(cut), plain(spelled));
+    if value.is_empty() {
+        return cut.contains(spelled);
+    }
+    let half = &value[..value.len().div_ceil(2).max(4).min(value.len())];
+    rest.windows(half.len()).any(|window| window == half)
+}
 
 fn each(text: &str, write: impl Fn(char) -> String) -> String {
     text.chars().map(write).collect()
