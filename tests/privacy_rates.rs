@@ -28,17 +28,6 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// Whether anybody could still read half of the value.
-fn remains(cut: &str, spelled: &str) -> bool {
-    let plain = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<Vec<_>>();
-    let (rest, value) = (plain(cut), plain(spelled));
-    if value.is_empty() {
-        return cut.contains(spelled);
-    }
-    let half = &value[..value.len().div_ceil(2).max(4).min(value.len())];
-    rest.windows(half.len()).any(|window| window == half)
-}
-
 #[derive(Default, Clone, Copy)]
 struct Rate {
     found: usize,
@@ -68,7 +57,7 @@ fn what_is_planted_goes() {
             // Each value in each way of writing, and each time in another kind of text.
             let frame = spelled::FRAMES[(number + turn) % spelled::FRAMES.len()];
             let Some((text, spelled)) = spelling.plant(planted, frame) else { continue };
-            let is_found = !remains(&cut(&text), &spelled);
+            let is_found = !spelled::remains(&cut(&text), &spelled);
             rates.entry((planted.class, spelling.group)).or_default().add(is_found);
             if !is_found {
                 missed.push(format!("{} / {}: {text:?}", planted.class, spelling.name));
