@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use empire_actors::money::Micros;
-use empire_actors::ports::UnixMillis;
+use empire_actors::ports::{REDUCE_ITEM, UnixMillis};
+use serde::Serialize as _;
 
 /// `1234567` as `1,234,567`.
 #[must_use]
@@ -232,6 +233,27 @@ impl Paint {
     pub(crate) fn warn(self, text: &str) -> String {
         self.with("33", text)
     }
+}
+
+/// An item's number as people count, from 1; calls of the reduce are for none.
+#[must_use]
+pub fn item_number(item: u32) -> serde_json::Value {
+    if item == REDUCE_ITEM { "reduce".into() } else { (u64::from(item) + 1).into() }
+}
+
+/// As [`item_number`], in words.
+#[must_use]
+pub fn item(item: u32) -> String {
+    if item == REDUCE_ITEM { "reduce".to_owned() } else { (u64::from(item) + 1).to_string() }
+}
+
+/// As [`item_number`], for serde.
+///
+/// # Errors
+/// The serializer's.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+pub fn serialize_item<S: serde::Serializer>(item: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    item_number(*item).serialize(serializer)
 }
 
 #[cfg(test)]

@@ -216,6 +216,18 @@ fn a_cap_set_by_hand_overrides_the_configuration_at_once_and_is_audited() {
 }
 
 #[test]
+fn a_fresh_job_does_not_inherit_the_cap_that_was_set_by_hand_for_an_earlier_one() {
+    let (world, sim, job) = set_up(QUICK, 40, &with_slots(8), "budget: 0.01");
+    world.run(&["swarm", "run", &job, "--sim", &sim.url, "--yes"]).exits(4);
+    let earlier = json(&world, &["swarm", "list"])[0]["id"].as_str().unwrap().to_owned();
+    world.run(&["budget", "set", &format!("job:{earlier}"), "50", "--sim"]).exits(0);
+    let before = sim.billed("kimi");
+    world.run(&["swarm", "run", &job, "--sim", &sim.url, "--yes", "--fresh"]).exits(4);
+    let spent = sim.billed("kimi") - before;
+    assert!(spent <= 10_000, "{spent} of a budget of $0.01");
+}
+
+#[test]
 fn prices_are_shown_with_their_date_and_fixed_ones_too() {
     let world = World::new("");
     let prices = json(&world, &["budget", "show"])["prices"].clone();

@@ -319,7 +319,7 @@ fn every_decision_is_told_without_the_content() {
     world.run(&["swarm", "run", &job, "--sim", &sim.url, "--yes"]).exits(3);
 
     let explain = |call: &str| world.run(&["privacy", "explain", call, "--sim", "--json"]).exits(0).json();
-    let of = |item: usize| explain(&format!("told/{item}"))["decisions"].clone();
+    let of = |item: u64| explain(&format!("told/{}", item + 1))["decisions"].clone();
     assert_eq!(of(0)[0]["action"], "allow");
     assert_eq!((&of(1)[0]["action"], &of(1)[0]["values"]), (&json!("redact"), &json!(1)));
     assert_eq!(of(1)[0]["found"].as_object().unwrap().len(), 1);
@@ -332,14 +332,16 @@ fn every_decision_is_told_without_the_content() {
     for line in lines {
         let told = explain(&line["hold"].to_string());
         assert_eq!((&told["item"], told["decisions"].as_array().unwrap().len()), (&line["item"], 1));
-        assert_eq!(told["decisions"], of(line["item"].as_u64().unwrap().try_into().unwrap()));
+        assert_eq!(told["decisions"], of(line["item"].as_u64().unwrap() - 1));
     }
 
-    let said = world.run(&["privacy", "explain", "told/1", "--sim"]).exits(0);
+    let said = world.run(&["privacy", "explain", "told/2", "--sim"]).exits(0);
     let said = said.shows("P1 as declared; zone 3 (cloud) admits up to P1");
     assert!(!said.stdout.contains(mail), "{}", said.stdout);
     world.run(&["privacy", "explain", "99", "--sim"]).exits(2).says("there is no call 99");
-    world.run(&["privacy", "explain", "told/3", "--sim"]).exits(2);
+    for missing in ["told/0", "told/4", "told/x"] {
+        world.run(&["privacy", "explain", missing, "--sim"]).exits(2);
+    }
 }
 
 #[test]
@@ -362,4 +364,25 @@ fn a_job_lets_values_through_with_a_reason_but_never_the_owners_secrets() {
     assert!(!asked.contains(&secret), "{asked}");
     run("reasonless", "{\"help@example.com\": \"\"}", 2).says("`allow` gives no reason");
     run("wrong", "[help@example.com]", 2).says("`allow` is");
+}
+
+#[test]
+fn a_decision_is_found_for_every_member_of_a_pack_for_equal_items_and_for_the_reduce() {
+    let world = World::new("");
+    let sim = Sim::start(&world, "steady");
+    let rows: String =
+        ["ann", "bob", "cid", "bob"].map(|name| format!("{}\n", json!({"name": name}))).concat();
+    world.write("rows.jsonl", &rows);
+    let more = "budget: 1\npack: 3\nreduce: {prompt: \"Sum up {{ answers }}\"}";
+    let job = world.write("job.yaml", &kimi_job("pack", "rows.jsonl", more)).display().to_string();
+    world.run(&["swarm", "run", &job, "--sim", &sim.url, "--yes"]).exits(0);
+    for item in ["1", "2", "3", "4", "reduce"] {
+        let told = world.run(&["privacy", "explain", &format!("pack/{item}"), "--json"]).exits(0).json();
+        assert_eq!(told["decisions"][0]["provider"], "kimi", "{told}");
+        let served_by = if ["1", "reduce"].contains(&item) { Value::Null } else { json!(1) };
+        assert_eq!(told["served_by"], served_by, "{told}");
+    }
+    let ledger = world.run(&["budget", "ledger", "--sim", "--json"]).exits(0).json();
+    let items: Vec<&Value> = ledger.as_array().unwrap().iter().map(|line| &line["item"]).collect();
+    assert_eq!(items, [&json!("reduce"), &json!(1)]);
 }

@@ -28,9 +28,6 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// The columns of the table.
-const GROUPS: [&str; 5] = ["plain", "escaped", "encoded", "hidden", "split"];
-
 #[derive(Default, Clone, Copy)]
 struct Rate {
     found: usize,
@@ -67,8 +64,8 @@ fn what_is_planted_goes() {
             }
         }
     }
-    println!("| class | values | {} |", GROUPS.join(" | "));
-    println!("|---|---|{}", "---|".repeat(GROUPS.len()));
+    println!("| class | values | {} |", spelled::GROUPS.join(" | "));
+    println!("|---|---|{}", "---|".repeat(spelled::GROUPS.len()));
     let classes: Vec<&str> = rates.keys().map(|(class, _)| *class).collect();
     let mut last = "";
     for class in classes {
@@ -77,7 +74,10 @@ fn what_is_planted_goes() {
             let rate = |group: &&str| {
                 rates.get(&(class, group)).map_or("–".into(), |rate| format!("{:.1} %", rate.percent()))
             };
-            println!("| {class} | {values} | {} |", GROUPS.iter().map(rate).collect::<Vec<_>>().join(" | "));
+            println!(
+                "| {class} | {values} | {} |",
+                spelled::GROUPS.iter().map(rate).collect::<Vec<_>>().join(" | ")
+            );
         }
         last = class;
     }

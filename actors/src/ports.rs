@@ -131,7 +131,7 @@ pub struct HoldRecord {
     /// The path of the allowance in the job that it is taken from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub child: Option<Arc<str>>,
-    /// The item it is for.
+    /// The item it is for; [`REDUCE_ITEM`] if it is for none.
     pub item: u32,
     /// Who would be paid.
     pub provider: ProviderId,
@@ -266,6 +266,9 @@ impl fmt::Debug for ItemKey {
         write!(f, "ItemKey({self})")
     }
 }
+
+/// Stands where an item's number would, for calls of the reduce.
+pub const REDUCE_ITEM: u32 = u32::MAX;
 
 /// Which part of the job a result belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -34,7 +34,7 @@ const SCENARIO_FILE: &str = "scenario";
 
 /// `empire swarm plan`.
 pub(super) async fn plan(context: &Context, args: PlanArgs) -> Result<Exit, CommandError> {
-    let opened = Opened::new(context, &args.spec).await?;
+    let opened = Opened::new(context, &args.spec, false).await?;
     let finished = Arc::new(opened.finished().await?);
     let survey = survey(&opened.loaded, args.spec.limit, finished.clone()).await?;
     let past = Past::read(&opened.store, &opened.loaded, opened.existing.as_ref()).await?;
@@ -64,11 +64,7 @@ pub(super) async fn plan(context: &Context, args: PlanArgs) -> Result<Exit, Comm
 
 /// `empire swarm run`.
 pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, CommandError> {
-    let mut opened = Opened::new(context, &args.spec).await?;
-    if args.fresh {
-        opened.existing = None;
-        opened.loaded.is_fresh = true;
-    }
+    let mut opened = Opened::new(context, &args.spec, args.fresh).await?;
     let out = out_folder(args.out.as_deref(), &opened.loaded);
     check_disks(&opened.loaded, &opened.store, Some(&out))?;
     let outputs = Outputs::open(&out)?;
@@ -245,7 +241,7 @@ struct Opened {
 }
 
 impl Opened {
-    async fn new(context: &Context, args: &SpecArgs) -> Result<Opened, CommandError> {
+    async fn new(context: &Context, args: &SpecArgs, is_fresh: bool) -> Result<Opened, CommandError> {
         let config: Config = context.place.load_unlocked()?;
         let spec = read_spec(&args.job)?;
         let home = context.place.home_of(args.sim.is_some())?;
@@ -260,7 +256,9 @@ impl Opened {
         loaded.spool(store.dir()).await?;
         let jobs = store.list_jobs().await?;
         let mut named = jobs.into_iter().filter(|job| job.setup.name == loaded.spec.name);
-        let existing = named.find(|job| job.state != JobState::Cancelled);
+        // A fresh job has nothing of an earlier one, its cap neither.
+        let existing = named.find(|job| job.state != JobState::Cancelled && !is_fresh);
+        loaded.is_fresh = is_fresh;
         let id = existing.as_ref().map(|job| job.id.as_str());
         money::take_up_job_cap(&store, &mut loaded, id).await?;
         Ok(Opened { store, loaded, existing })

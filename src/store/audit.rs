@@ -16,6 +16,9 @@ use super::error::{store_error, unreadable};
 use super::row::{number, time};
 use super::writer::{Op, Writer};
 
+/// Items in one call, at most.
+const MOST_PACKED: u32 = 100;
+
 /// A decision as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StoredDecision {
@@ -25,7 +28,9 @@ pub struct StoredDecision {
     pub at: UnixMillis,
     /// The job.
     pub job: String,
-    /// The item's number in its job.
+    /// The item's number in its job, from 0; [`REDUCE_ITEM`](empire_actors::ports::REDUCE_ITEM) for
+    /// the reduce.
+    #[serde(serialize_with = "crate::text::serialize_item")]
     pub item: u32,
     /// Who would get it.
     pub provider: String,
@@ -87,6 +92,21 @@ impl Store {
             .await
             .map_err(store_error)?;
         rows.iter().map(decision).collect::<Result<_, _>>().map_err(store_error)
+    }
+
+    /// The item before this one, within the largest pack, that calls were decided for last: it may
+    /// have carried this one's.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn carrier_before(&self, job: &str, item: u32) -> Result<Option<u32>, StoreError> {
+        sqlx::query_scalar("SELECT max(item) FROM decisions WHERE job = $1 AND item < $2 AND item >= $3")
+            .bind(job)
+            .bind(item)
+            .bind(item.saturating_sub(MOST_PACKED))
+            .fetch_one(self.readers())
+            .await
+            .map_err(store_error)
     }
 
     /// The result of the item with this number, and the level that its row carries.

@@ -53,7 +53,8 @@ pub struct LedgerLine {
     pub job: String,
     /// The allowance in the job that it was taken from.
     pub child: Option<Arc<str>>,
-    /// The item it is for.
+    /// The item it is for, from 0; [`REDUCE_ITEM`](empire_actors::ports::REDUCE_ITEM) for the reduce.
+    #[serde(serialize_with = "crate::text::serialize_item")]
     pub item: u32,
     /// Who is paid.
     pub provider: String,

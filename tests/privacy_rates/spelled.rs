@@ -2,6 +2,9 @@
 
 use super::planted::Planted;
 
+/// The columns of the table.
+pub(crate) const GROUPS: [&str; 5] = ["plain", "escaped", "encoded", "hidden", "split"];
+
 pub(crate) struct Spelling {
     pub(crate) name: &'static str,
     pub(crate) group: &'static str,
@@ -74,17 +77,6 @@ pub(crate) const FRAMES: &[&str] = &[
     "{\"tool\": \"send\", \"arguments\": {\"text\": \"{}\"}}",
 ];
 
-/// Whether anybody could still read half of the value.
-pub(crate) fn remains(cut: &str, spelled: &str) -> bool {
-    let plain = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<Vec<_>>();
-    let (rest, value) = (plain(cut), plain(spelled));
-    if value.is_empty() {
-        return cut.contains(spelled);
-    }
-    let half = &value[..value.len().div_ceil(2).max(4).min(value.len())];
-    rest.windows(half.len()).any(|window| window == half)
-}
-
 fn each(text: &str, write: impl Fn(char) -> String) -> String {
     text.chars().map(write).collect()
 }
@@ -132,4 +124,15 @@ fn full_width(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_ascii_graphic() { char::from_u32(c as u32 - 0x21 + 0xFF01).unwrap_or(c) } else { c })
         .collect()
+}
+
+/// Whether anybody could still read half of the value.
+pub(crate) fn remains(cut: &str, spelled: &str) -> bool {
+    let plain = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<Vec<_>>();
+    let (rest, value) = (plain(cut), plain(spelled));
+    if value.is_empty() {
+        return cut.contains(spelled);
+    }
+    let half = &value[..value.len().div_ceil(2).max(4).min(value.len())];
+    rest.windows(half.len()).any(|window| window == half)
 }

@@ -12,7 +12,7 @@ use super::attempt::{self, Log, Outcome, Question};
 use super::context::JobContext;
 use super::order::StopReason;
 use crate::level::Labelled;
-use crate::ports::{Item, Part, Verdict};
+use crate::ports::{Item, Part, REDUCE_ITEM, Verdict};
 
 /// Steps under way at once.
 const WIDTH: usize = 8;
@@ -99,7 +99,7 @@ async fn step(
         Some(Ok(rendered)) => Labelled::new(rendered, job.order.highest_level),
     };
     let question = Question {
-        item: 0,
+        item: REDUCE_ITEM,
         rendered,
         schema: None,
         max_tokens: job.script.reduce_max_tokens(),

@@ -49,7 +49,7 @@ pub(super) async fn ledger(context: &Context, args: LedgerArgs) -> Result<Exit, 
             line.provider.clone(),
             text::one_line(&line.model, 32),
             text::one_line(&format!("{}{child}", line.job), 48),
-            line.item.to_string(),
+            text::item(line.item),
             time(line.at),
         ]
     }));

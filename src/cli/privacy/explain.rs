@@ -5,7 +5,7 @@ use std::fmt::Write;
 use clap::Args;
 use empire_actors::gates::audit::Act;
 use empire_actors::level::Level;
-use empire_actors::ports::{ResultRecord, Try, TryOutcome};
+use empire_actors::ports::{REDUCE_ITEM, ResultRecord, Try, TryOutcome};
 use serde_json::json;
 
 use super::super::status::{Found, find};
@@ -17,7 +17,7 @@ use crate::text;
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ExplainArgs {
     /// A call's number, as `empire budget ledger` shows it, or an agent as JOB/ITEM: the job's id, a
-    /// unique beginning of it or its name, and the item's number.
+    /// unique beginning of it or its name, and the item's number as the results have it, or `reduce`.
     #[arg(value_name = "CALL")]
     call: String,
     /// A call of a simulated run.
@@ -31,6 +31,8 @@ struct Known {
     call: Option<LedgerLine>,
     job: String,
     item: u32,
+    /// The item whose call served this one: an equal one, or the first of a pack.
+    served_by: Option<u32>,
     decisions: Vec<StoredDecision>,
     /// The level of the item's row, where it carries one.
     own_level: Option<Level>,
@@ -49,10 +51,11 @@ pub(super) async fn explain(context: &Context, args: &ExplainArgs) -> Result<Exi
         }
     };
     if context.json {
-        let Known { call, job, item, decisions, own_level, record } = &known;
-        let tries = record.as_ref().map(|record| &record.tries);
+        let Known { call, job, item, served_by, decisions, own_level, record } = known;
+        let tries = record.map(|record| record.tries);
         terminal::print_json(&json!({
-            "job": job, "item": item, "call": call, "row_level": own_level, "decisions": decisions, "tries": tries,
+            "job": job, "item": text::item_number(item), "served_by": served_by.map(text::item_number), "call": call,
+            "row_level": own_level, "decisions": decisions, "tries": tries,
         }))?;
     } else {
         terminal::print(&words(&known))?;
@@ -80,23 +83,48 @@ async fn of_call(context: &Context, number: u64, sim: bool) -> Result<Known, Com
 }
 
 async fn of_agent(context: &Context, job: &str, item: &str) -> Result<Known, CommandError> {
-    let item: u32 = item.parse().map_err(|_| {
-        CommandError::bad_input(format!("`{item}` is no item's number: write JOB/ITEM, like words/17"))
-    })?;
     let Found { store, job, .. } = find(context, job).await?;
-    if u64::from(item) >= job.counts.items {
-        return Err(CommandError::bad_input(format!(
-            "job {} has {} items, from 0: there is no item {item}",
-            job.setup.name, job.counts.items
-        )));
-    }
-    about(&store, job.id, item).await
+    let number = match item {
+        "reduce" => REDUCE_ITEM,
+        _ => {
+            let item: u32 = item.parse().map_err(|_| {
+                CommandError::bad_input(format!(
+                    "`{item}` is no item's number: write JOB/ITEM, like words/17"
+                ))
+            })?;
+            if item == 0 || u64::from(item) > job.counts.items {
+                return Err(CommandError::bad_input(format!(
+                    "job {} has items 1 to {}: there is no item {item}",
+                    job.setup.name, job.counts.items
+                )));
+            }
+            item - 1
+        }
+    };
+    about(&store, job.id, number).await
 }
 
 async fn about(store: &Store, job: String, item: u32) -> Result<Known, CommandError> {
-    let decisions = store.decisions(&job, item).await?;
     let (own_level, record) = store.result_of(&job, item).await?.unwrap_or_default();
-    Ok(Known { call: None, job, item, decisions, own_level, record })
+    let mut decisions = store.decisions(&job, item).await?;
+    let mut served_by = None;
+    if let Some(record) = record.as_ref().filter(|_| decisions.is_empty()) {
+        // Equal items share the first one's call; the members of a pack share its first item's.
+        decisions = store.decisions(&job, record.item).await?;
+        served_by = Some(record.item);
+        if decisions.is_empty() && record.packed > 1 {
+            served_by = store.carrier_before(&job, record.item).await?;
+            if let Some(carrier) = served_by {
+                decisions = store.decisions(&job, carrier).await?;
+            }
+        }
+    }
+    let served_by = served_by.filter(|served| *served != item && !decisions.is_empty());
+    Ok(Known { call: None, job, item, served_by, decisions, own_level, record })
+}
+
+fn item_words(item: u32) -> String {
+    if item == REDUCE_ITEM { "the reduce".to_owned() } else { format!("item {}", text::item(item)) }
 }
 
 fn words(known: &Known) -> String {
@@ -106,16 +134,25 @@ fn words(known: &Known) -> String {
         Some(call) => line(
             &mut out,
             &format!(
-                "call {} of item {} of job {}{level}: {}, {} at {}",
+                "call {} of {} of job {}{level}: {}, {} at {}",
                 call.hold,
-                known.item,
+                item_words(known.item),
                 known.job,
                 call.state,
                 text::one_line(&call.model, 64),
                 call.provider
             ),
         ),
-        None => line(&mut out, &format!("item {} of job {}{level}", known.item, known.job)),
+        None => line(&mut out, &format!("{} of job {}{level}", item_words(known.item), known.job)),
+    }
+    if let Some(served_by) = known.served_by {
+        line(
+            &mut out,
+            &format!(
+                "the call was made for {}, an equal one or the first of its pack",
+                item_words(served_by)
+            ),
+        );
     }
     for made in &known.decisions {
         line(&mut out, &decision(made));
@@ -123,7 +160,7 @@ fn words(known: &Known) -> String {
     if known.decisions.is_empty() {
         line(
             &mut out,
-            "no decision is recorded: nothing was to leave the zones 1 and 2, whose calls are not looked at",
+            "no decision is recorded: its calls, if any, went to zones 1 and 2, where levels alone decide",
         );
     }
     if let (None, Some(record)) = (&known.call, &known.record) {

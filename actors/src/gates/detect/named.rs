@@ -247,6 +247,12 @@ fn sentence(text: &str, place: &Place) -> Option<(Style, usize)> {
     let mut last = String::new();
     for count in 0..MOST_WORDS {
         let Some((word, next)) = word_at(text, at) else { break };
+        // Whatever the sentence goes on with: nothing but a value looks like this.
+        let has = |is: fn(&u8) -> bool| word.as_bytes().iter().any(is);
+        let is_mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_uppercase);
+        if count == 0 && word.len() >= 8 && is_mixed && value::is_strong(word) {
+            break;
+        }
         let lower = word.trim_end_matches([':', ',']).to_lowercase();
         let is_verb = VERBS.contains(&lower.as_str());
         let is_link = LINKS.contains(&lower.as_str()) && CHANGES.contains(&last.as_str());

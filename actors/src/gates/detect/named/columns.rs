@@ -27,8 +27,8 @@ pub(super) fn find(pass: &mut Pass<'_, '_>, name: &Range<usize>) -> bool {
     let is_around = |byte: &&u8| !matches!(byte, b' ' | b'"' | b'`' | b'*');
     let after = bytes[name.end..].iter().take(4).find(is_around);
     let before = bytes[..name.start].iter().rev().take(4).find(is_around);
-    if !after.is_some_and(is_edge) || !(before.is_none_or(is_edge) || after.is_some_and(|byte| *byte == b'|'))
-    {
+    let is_begun = before.is_none_or(|byte| is_edge(byte) || *byte == b':');
+    if !after.is_some_and(is_edge) || !(is_begun || after.is_some_and(|byte| *byte == b'|')) {
         return false;
     }
     let from = name.start.saturating_sub(MOST_HEAD);
@@ -41,6 +41,7 @@ pub(super) fn find(pass: &mut Pass<'_, '_>, name: &Range<usize>) -> bool {
     };
     let line = &bytes[start..end];
     let Some(sign) = SIGNS.into_iter().find(|sign| line.contains(sign)) else { return false };
+    let start = start + said_before(line, sign);
     let head = cells(text, start..end, sign);
     let is_name = |cell: &Range<usize>| {
         let cell = &text[cell.clone()];
@@ -57,6 +58,16 @@ pub(super) fn find(pass: &mut Pass<'_, '_>, name: &Range<usize>) -> bool {
         return false;
     }
     rows(pass, start, end, sign, &kinds)
+}
+
+/// How much of a head's line says something of its own, such as `the accounts: user,password`.
+fn said_before(line: &[u8], sign: u8) -> usize {
+    let first = line.iter().position(|byte| *byte == sign).unwrap_or(0);
+    match sign {
+        b'|' if line[..first].iter().rev().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':') => first,
+        b'|' => 0,
+        _ => line[..first].iter().rposition(|byte| *byte == b':').map_or(0, |colon| colon + 1),
+    }
 }
 
 /// Looks at the rows below the head; whether there is one.

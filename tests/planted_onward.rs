@@ -1,5 +1,5 @@
-//! Values of every rule and class, in every spelling and kind of text, through the real program:
-//! single calls, repair turns, packs and reduces, and what clouds received of them.
+//! What `planted.rs` does for single calls, for those that go on from there: repair turns, packs and
+//! reduces, with split values too.
 
 #![allow(clippy::unwrap_used, reason = "a test may say what it did not expect by panicking")]
 
@@ -7,6 +7,7 @@ mod common;
 #[path = "privacy_rates/planted.rs"]
 mod planted;
 #[path = "privacy_rates/spelled.rs"]
+#[allow(dead_code, reason = "the table has columns, this has none")]
 mod spelled;
 
 use std::collections::BTreeSet;
@@ -104,7 +105,7 @@ fn left_in_bodies(rows: &[Row], name: &str, more: &str) -> Vec<String> {
 }
 
 #[test]
-fn planted_values_are_in_no_body_that_a_cloud_received() {
+fn planted_values_do_not_leave_with_repairs_packs_and_reduces() {
     let (single, packed) = (rows(2), rows(1));
     let all = single.len() + packed.len();
     assert!(all >= 2_000, "{all} rows");
