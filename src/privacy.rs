@@ -6,5 +6,5 @@ pub mod rules;
 pub mod screen;
 mod sources;
 
-pub use own::{OwnSource, OwnSourceError};
+pub use own::{OwnSecret, OwnSource, OwnSourceError};
 pub use sources::{SourceRule, SourceRules, places_of};

@@ -149,6 +149,24 @@ fn the_owners_own_secrets_leave_in_no_spelling() {
 }
 
 #[test]
+fn a_file_of_secrets_protects_by_every_line_or_is_refused() {
+    let world = World::new("[privacy]\nown_secrets = [\"file:~/keys.env\"]");
+    world.write("keys.env", "# mine\n#Geheim2024!xyz\ncorrect=horse\nhunter2\n");
+    let text = "#Geheim2024!xyz, correct=horse and hunter2";
+    let cut = world.run_with_stdin(&["privacy", "redact"], text).exits(0).stdout;
+    assert!(["Geheim", "horse", "hunter2"].iter().all(|secret| !cut.contains(secret)), "{cut}");
+
+    let path = world.write("keys.env", "TOKEN=abcdefgh12\nPIN=9731\n");
+    let place = format!("file:{}:2 has 4 bytes", path.display());
+    let refused = world.run_with_stdin(&["privacy", "redact"], "hello").exits(2).says(&place);
+    assert!(!refused.stderr.contains("9731"), "{}", refused.stderr);
+    assert!(world.run(&["doctor"]).exits(4).stdout.contains(&place));
+
+    let world = World::new("[privacy]\nown_secrets = [\"file:keys.env\"]");
+    world.run_with_stdin(&["privacy", "redact"], "hello").exits(2).says("`file:keys.env` is relative");
+}
+
+#[test]
 fn sources_that_hold_nothing_are_told_of_and_one_that_cannot_be_read_stops_everything() {
     let world = World::new(
         "[privacy]\nown_secrets = [\"env:NOT_SET\", \"file:~/nowhere\", \"keychain:empire-no-such-entry/me\"]",
@@ -159,6 +177,19 @@ fn sources_that_hold_nothing_are_told_of_and_one_that_cannot_be_read_stops_every
     // Containers often have no keyring: then it is refused, and says so.
     let no_entry = told.contains("keychain:empire-no-such-entry/me holds nothing");
     assert!(no_entry || told.contains("keychain:empire-no-such-entry/me cannot be read"), "{told}");
+
+    let world = World::new("[privacy]\nown_secrets = [\"env:NOT_SET\", \"file:~/nowhere\"]");
+    world.write("rows.csv", &csv_rows(3));
+    let job = world.write("job.yaml", &kimi_job("told", "rows.csv", "budget: 1")).display().to_string();
+    for args in
+        [&["swarm", "plan", &job][..], &["swarm", "run", &job, "--sim", "--yes"], &["privacy", "test"]]
+    {
+        let told = world.run(args);
+        for source in ["env:NOT_SET".to_owned(), format!("file:{}", world.path("nowhere").display())] {
+            let line = format!("own secrets: {source} holds nothing");
+            assert_eq!(told.stderr.matches(&line).count(), 1, "{}", told.stderr);
+        }
+    }
 
     // No keychain has such an entry, so every one refuses it.
     let unreadable = if cfg!(target_os = "linux") { "keychain:a@b/me" } else { "file:~/home" };

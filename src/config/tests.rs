@@ -323,12 +323,16 @@ fn a_key_in_the_keychain_is_a_key_and_an_own_secret() {
     let remedy = config.missing_key(&"kimi".into()).unwrap();
     assert!(remedy.starts_with("store one as keychain:moonshot/me (`"), "{remedy}");
     let open = keychain::with(&entry, b" key-of-mine\n");
-    assert_eq!(config.own_secrets(&no_env, &open).unwrap().len(), 1, "known although nothing is called");
+    assert_eq!(
+        config.own_secrets(&no_env, &open).unwrap().secrets.len(),
+        1,
+        "known although nothing is called"
+    );
     config.unlock(&open).unwrap();
     assert_eq!(config.missing_key(&"kimi".into()), None);
     assert_eq!(provider(&config, "kimi").key.as_ref().unwrap().expose_secret(), "key-of-mine");
     let own_secrets = config.own_secrets(&no_env, &keychain::with(&entry, b"another")).unwrap();
-    assert_eq!(own_secrets.find("it is key-of-mine").count(), 1);
+    assert_eq!(own_secrets.secrets.find("it is key-of-mine").count(), 1);
     assert!(!format!("{config:?}").contains("key-of-mine"));
 
     // Nothing is there: no key, and nothing that is refused.
@@ -354,7 +358,7 @@ fn an_own_secret_in_a_locked_keychain_is_an_error() {
     let entry = keychain::entry("github/me");
     let config = load("[privacy]\nown_secrets = [\"keychain:github/me\"]").unwrap();
     let open = keychain::with(&entry, b"value-of-mine");
-    assert_eq!(config.own_secrets(&no_env, &open).unwrap().find("a value-of-mine b").count(), 1);
+    assert_eq!(config.own_secrets(&no_env, &open).unwrap().secrets.find("a value-of-mine b").count(), 1);
     let error = config.own_secrets(&no_env, &keychain::refusing(&entry, keychain::locked())).unwrap_err();
     assert!(error.to_string().contains("keychain:github/me"), "{error}");
     let wrong = complaint("[privacy]\nown_secrets = [\"hunter2\"]");

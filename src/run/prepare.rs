@@ -23,7 +23,7 @@ use super::origin::{Origin, Places};
 use super::progress::say;
 use super::routing;
 use super::system::SystemClock;
-use crate::config::{Config, system_env};
+use crate::config::{Config, EMPTY_SOURCE, system_env};
 use crate::home::Home;
 use crate::job::{AdmitError, ChunkRows, InputSource, JobScript, JobSpec, Pack, Totals, admit};
 use crate::plan::{
@@ -68,9 +68,12 @@ impl Place {
     /// through beside those of the configuration.
     pub fn rules(&self, config: &Config, job: Option<&JobSpec>) -> Result<RulesInForce, CommandError> {
         let own = config.own_secrets(&system_env, &Keychain::system()).map_err(CommandError::bad_input)?;
+        for source in &own.empty {
+            say(&format!("warning: own secrets: {source} holds nothing: {EMPTY_SOURCE}"));
+        }
         let of_job = job.into_iter().flat_map(|job| job.allow.keys());
         let allowed: Vec<String> = config.privacy.allow.keys().chain(of_job).cloned().collect();
-        let detector = |rules| Detector::new(rules).with_own(own).with_allowed(allowed);
+        let detector = |rules| Detector::new(rules).with_own(own.secrets).with_allowed(allowed);
         Ok(RulesInForce::new(self.home.dir(), detector)?)
     }
 

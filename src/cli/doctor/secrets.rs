@@ -2,7 +2,7 @@
 //! read, so that nothing runs.
 
 use super::{Finding, Health};
-use crate::config::{Config, Env};
+use crate::config::{Config, EMPTY_SOURCE, Env};
 use crate::privacy::keychain::Keychain;
 
 const WHAT: &str = "own secrets";
@@ -14,10 +14,7 @@ pub(super) fn findings(config: &Config, env: &Env<'_>, keychain: &Keychain) -> V
         let name = source.name();
         let (health, found, todo) = match source.read(env, keychain) {
             Ok(values) if !values.is_empty() => continue,
-            Ok(_) => {
-                let todo = "put the secret there, or take the source out of [privacy]: what is not known is cut out of nothing";
-                (Health::Attention, format!("{name} holds nothing"), todo)
-            }
+            Ok(_) => (Health::Attention, format!("{name} holds nothing"), EMPTY_SOURCE),
             Err(error) => (Health::Bad, error.to_string(), "nothing runs before"),
         };
         findings.push(Finding::other(WHAT, health, found, todo));
@@ -26,7 +23,7 @@ pub(super) fn findings(config: &Config, env: &Env<'_>, keychain: &Keychain) -> V
         return findings;
     }
     match config.own_secrets(env, keychain) {
-        Ok(own) => findings.push(Finding::good(WHAT, format!("{} registered", own.len()))),
+        Ok(own) => findings.push(Finding::good(WHAT, format!("{} registered", own.secrets.len()))),
         Err(error) => {
             findings.push(Finding::other(WHAT, Health::Bad, error.to_string(), "nothing runs before"));
         }
