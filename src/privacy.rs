@@ -1,6 +1,8 @@
 //! What is private: files by their place, and the owner's own secrets.
 
+pub mod decode;
 pub mod keychain;
+pub mod numbers;
 mod own;
 pub mod rules;
 pub mod screen;

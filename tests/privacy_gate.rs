@@ -289,6 +289,64 @@ fn lines_of_texts_and_bodies_come_back_in_order_without_what_may_not_leave() {
 }
 
 #[test]
+fn a_broken_line_is_blocked_and_the_next_ones_are_answered() {
+    let world = World::new("");
+    let mut input = b"\xef\xbb\xbf{\"id\": 1, \"text\": \"ask anna@corp.example\"}\n".to_vec();
+    input.extend(b"{\"id\": 2, \"text\": \"\\ud800\"}\n{\"id\": 3, \"text\": \"M\xfcller\"}\n{\n");
+    input.extend(b"{\"id\": 1e400, \"text\": 987654321}\n\n");
+    input.extend(b"{\"id\": 6, \"request\": {\"a\":100000000000000000000001,\"b\":1e400}}\n");
+    let path = world.path("lines.jsonl");
+    fs::write(&path, input).unwrap();
+    let path = path.display().to_string();
+    let ran = world.run(&["privacy", "redact", "--jsonl", &path]).exits(2);
+    let answers: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(answers.len(), 6, "{answers:?}");
+    assert!(answers[0].contains("ask <EMAIL_1>"), "{answers:?}");
+    for (answer, id) in answers[1..5].iter().zip(["2", "3", "null", "1e400"]) {
+        let told = format!("{{\"id\":{id},\"redacted\":null,\"action\":\"block\",\"labels\":[],\"reason\":");
+        assert!(answer.starts_with(&told), "{answer}");
+    }
+    assert!(answers[5].contains("{\"a\":100000000000000000000001,\"b\":1e400}"), "{}", answers[5]);
+    assert!(ran.stderr.contains(":2: ") && ran.stderr.contains("3 more lines"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("line 1") && !ran.stdout.contains("987654321"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_may_not_leave_is_not_printed() {
+    let world = World::new("");
+    let refused = world.run_with_stdin(&["privacy", "redact"], CONTRACT).exits(4);
+    assert_eq!(refused.stdout, "");
+    refused.says("it stays in zones 1 and 2");
+    let told = world.run_with_stdin(&["privacy", "redact", "--json"], CONTRACT).exits(4).json();
+    assert_eq!((&told["action"], told["redacted"].is_string()), (&json!("local"), true));
+    let local = world.run_with_stdin(&["privacy", "redact", "--zone", "2"], CONTRACT).exits(0);
+    assert_eq!(local.stdout, CONTRACT);
+}
+
+#[test]
+fn a_file_in_another_encoding_is_searched_and_one_that_is_no_text_is_blocked() {
+    let world = World::new("");
+    let file = |name: &str, bytes: &[u8]| {
+        fs::write(world.path(name), bytes).unwrap();
+        world.path(name).display().to_string()
+    };
+    for (bytes, cut) in [
+        (&b"PASSWORD=h\xe4hunter22x\n"[..], "PASSWORD=<SECRET_1>\n"),
+        (b"Kennwort: M\xfcller2024\n", "Kennwort: <SECRET_1>\n"),
+        (b"f\xfcr \x80 5\n", "für € 5\n"),
+    ] {
+        let path = file("latin.txt", bytes);
+        assert_eq!(world.run(&["privacy", "redact", &path]).exits(0).stdout, cut);
+    }
+    let path = file("data.bin", b"PASSWORD=\0hunter22x");
+    let refused = world.run(&["privacy", "redact", &path]).exits(4).says("it is blocked: it is no text");
+    assert_eq!(refused.stdout, "");
+    let told = world.run(&["privacy", "redact", "--json", &path]).exits(4).json();
+    assert_eq!((&told["action"], &told["reason"]), (&json!("block"), &json!("it is no text")));
+    assert!(world.run(&["privacy", "scan", &path]).exits(4).stdout.contains("blocked: it is no text"));
+}
+
+#[test]
 fn findings_are_told_by_place_and_never_shown() {
     let world = World::new("");
     let path = world.write("note.txt", "hello\nthe password is Tr0ub4dor, mail anna@corp.example\n");
