@@ -116,6 +116,9 @@ pub(super) fn privacy(root: &mut Fields, env: &Env<'_>) -> Result<Privacy, Confi
     }
     if let Some(allow) = fields.take("allow") {
         for (value, field) in allow.table()?.named() {
+            if value.trim().is_empty() {
+                return Err(field.invalid("names no value", "write the value that may leave before the `=`"));
+            }
             let reason = field.text()?;
             if reason.is_empty() {
                 return Err(field.invalid("gives no reason", "say why this value may leave"));

@@ -211,9 +211,21 @@ fn every_mistake_names_file_line_field_and_remedy() {
         ),
         ("route = 5", "empire.toml:1: `route` is a number, not a table: write it like [route]"),
         ("[a]\nb = 1\n[a", "empire.toml:3: not valid TOML: unclosed table, expected `]`: correct this line"),
+        (
+            "[privacy.allow]\n\" \" = \"x\"",
+            "empire.toml:2: `privacy.allow.\" \"` names no value: write the value that may leave before the `=`",
+        ),
+        (
+            "[route]\ndefault = [\"ollama\"]\n[route.difficulty]\neasy = \"nosuch\"",
+            "empire.toml:4: `route.difficulty.easy` cannot be followed: no model or provider is called `nosuch`: ",
+        ),
     ];
     for (own, expected) in table {
-        assert_eq!(complaint(own), expected);
+        let complaint = complaint(own);
+        // What is known is listed after the last colon of some.
+        let is_said =
+            if expected.ends_with(": ") { complaint.starts_with(expected) } else { complaint == expected };
+        assert!(is_said, "{complaint}");
     }
 }
 
