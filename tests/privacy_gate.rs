@@ -39,6 +39,12 @@ fn a_file_is_as_private_as_its_place_whatever_the_job_says() {
         let job = job.display().to_string();
         let ran = world.run(&["swarm", "run", &job, "--sim", &sim.url, "--yes"]);
         ran.exits(4).says("P3 by [privacy.sources] ~/vault");
+        let plan = world.run(&["swarm", "plan", &job]).stdout;
+        let plan = plan.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            plan.contains("level P3 (declared P0; ") && plan.contains("[privacy.sources] ~/vault)"),
+            "{plan}"
+        );
     }
     assert_eq!(sim.received("kimi"), 0);
 
@@ -394,6 +400,10 @@ fn the_owners_rules_are_read_and_a_broken_one_stops_everything() {
     let ran = world.run(&["swarm", "run", &job, "--sim", &sim.url, "--yes"]).exits(2);
     assert!(ran.stderr.contains("own.toml") && ran.stderr.contains("shappe"), "{}", ran.stderr);
     assert_eq!(sim.received("kimi"), 0);
+    let told = world.run(&["doctor"]).exits(4).stdout;
+    assert!(told.contains("BAD   privacy rules: ") && told.contains("own.toml: line 4: "), "{told}");
+    fs::write(folder.join("own.toml"), HOUSE_KEY.replace("alnum:12}'\n", "nope:12}'\n")).unwrap();
+    world.run_with_stdin(&["privacy", "redact"], "x").exits(2).says("own.toml: rule `house-key`, `shape`");
 }
 
 #[test]
@@ -450,5 +460,6 @@ fn a_job_lets_values_through_with_a_reason_but_never_the_owners_secrets() {
     assert!(asked.contains("help@example.com") && !asked.contains("jane@example.com"), "{asked}");
     assert!(!asked.contains(&secret), "{asked}");
     run("reasonless", "{\"help@example.com\": \"\"}", 2).says("`allow` gives no reason");
+    run("empty", "{\"\": \"a mistake\"}", 2).says("`allow` names an empty value");
     run("wrong", "[help@example.com]", 2).says("`allow` is");
 }

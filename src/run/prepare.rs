@@ -139,6 +139,8 @@ pub struct Loaded {
     pub budget: Micros,
     /// What an approval lets it spend in one go.
     pub approved: Option<Micros>,
+    /// The level that it declares and the rule that raised that, in words, if one did.
+    pub raised: Option<String>,
     /// Whether it starts afresh, with nothing that was answered before.
     pub is_fresh: bool,
 }
@@ -174,10 +176,12 @@ impl Loaded {
         budget: Option<Micros>,
     ) -> Result<Loaded, CommandError> {
         let (mut source, places) = origin.find(&mut spec)?;
+        let mut raised = None;
         if let Some((level, why)) = places.level_above(spec.privacy, &config.privacy.sources)? {
             say(&format!("note: {why}: the job is treated as {level}"));
             // The rows carry it too: they stay what they are when the rule is gone.
             source = source.at_least(level);
+            raised = Some(format!("declared {}; {why}", spec.privacy));
             spec.privacy = level;
         }
         let route = config.resolve_route(spec.route.as_deref().unwrap_or(&config.route)).map_err(
@@ -211,6 +215,7 @@ impl Loaded {
             left_out,
             budget,
             approved,
+            raised,
             is_fresh: false,
         })
     }
@@ -510,6 +515,7 @@ pub fn plan(loaded: &Loaded, survey: &Survey, past: &Past, sample: Option<Sample
         retries: spec.retries,
         route: loaded.route.iter().map(step).collect(),
         level,
+        raised: loaded.raised.clone(),
         routing: routing::notes(loaded, level, survey.pending_distinct),
         budget: Some(loaded.budget),
         spent: past.spent_on_job,
