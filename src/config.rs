@@ -35,7 +35,7 @@ pub use error::{ConfigError, Place};
 pub use guard::GuardSetting;
 pub use key::KeySource;
 pub use money::EuroRate;
-pub use privacy::{Privacy, RegisterError};
+pub use privacy::{EMPTY_SOURCE, Privacy, RegisterError, Registered};
 pub use routing::{CacheSetting, Routing};
 
 use crate::privacy::keychain::Keychain;

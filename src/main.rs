@@ -1,5 +1,6 @@
 //! The `empire` program.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -48,5 +49,11 @@ fn start_log() {
         say(&format!("warning: EMPIRE_LOG is not understood ({error}); logging warnings"));
         EnvFilter::new("warn")
     });
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Colours are for eyes: in a file they are noise.
+    let is_coloured = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(is_coloured)
+        .with_writer(std::io::stderr)
+        .init();
 }

@@ -71,6 +71,8 @@ pub struct PlanInput {
     pub route: Vec<RouteStep>,
     /// The highest level of any item.
     pub level: Level,
+    /// What the job declares and which rule raised that, in words; `None` if none did.
+    pub raised: Option<String>,
     /// What the job may spend in all.
     pub budget: Option<Micros>,
     /// What it has spent or reserved already.
@@ -161,6 +163,8 @@ pub struct Plan {
     pub pending: u64,
     /// The highest level of any item.
     pub level: Level,
+    /// What the job declares and which rule raised that; `None` if none did.
+    pub raised: Option<String>,
     /// Every model of the route, as if it took the whole job.
     pub route: Vec<StepPlan>,
     /// The job as planned: the first usable model takes all. `None` if no model is usable.
@@ -333,6 +337,7 @@ impl Plan {
             already_done: input.already_done,
             pending: work.pending,
             level: input.level,
+            raised: input.raised.clone(),
             memory_bytes: memory(input, &work, first),
             disk_bytes: disk(input, &work),
             suggestions,

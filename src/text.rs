@@ -76,6 +76,13 @@ pub fn time_of_day(at: UnixMillis) -> String {
         .map_or_else(|_| "?".to_owned(), |at| format!("{} UTC", at.strftime("%H:%M")))
 }
 
+/// A minute of a day, UTC: `2027-01-15 14:20 UTC`.
+#[must_use]
+pub fn minute(at: UnixMillis) -> String {
+    jiff::Timestamp::from_millisecond(at.0)
+        .map_or_else(|_| "?".to_owned(), |at| format!("{} UTC", at.strftime("%Y-%m-%d %H:%M")))
+}
+
 /// A size in binary units: `512 bytes`, `1.5 MiB`.
 #[must_use]
 pub fn bytes(size: u64) -> String {

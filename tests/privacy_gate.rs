@@ -39,6 +39,12 @@ fn a_file_is_as_private_as_its_place_whatever_the_job_says() {
         let job = job.display().to_string();
         let ran = world.run(&["swarm", "run", &job, "--sim", &sim.url, "--yes"]);
         ran.exits(4).says("P3 by [privacy.sources] ~/vault");
+        let plan = world.run(&["swarm", "plan", &job]).stdout;
+        let plan = plan.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            plan.contains("level P3 (declared P0; ") && plan.contains("[privacy.sources] ~/vault)"),
+            "{plan}"
+        );
     }
     assert_eq!(sim.received("kimi"), 0);
 
@@ -149,6 +155,24 @@ fn the_owners_own_secrets_leave_in_no_spelling() {
 }
 
 #[test]
+fn a_file_of_secrets_protects_by_every_line_or_is_refused() {
+    let world = World::new("[privacy]\nown_secrets = [\"file:~/keys.env\"]");
+    world.write("keys.env", "# mine\n#Geheim2024!xyz\ncorrect=horse\nhunter2\n");
+    let text = "#Geheim2024!xyz, correct=horse and hunter2";
+    let cut = world.run_with_stdin(&["privacy", "redact"], text).exits(0).stdout;
+    assert!(["Geheim", "horse", "hunter2"].iter().all(|secret| !cut.contains(secret)), "{cut}");
+
+    let path = world.write("keys.env", "TOKEN=abcdefgh12\nPIN=9731\n");
+    let place = format!("file:{}:2 has 4 bytes", path.display());
+    let refused = world.run_with_stdin(&["privacy", "redact"], "hello").exits(2).says(&place);
+    assert!(!refused.stderr.contains("9731"), "{}", refused.stderr);
+    assert!(world.run(&["doctor"]).exits(4).stdout.contains(&place));
+
+    let world = World::new("[privacy]\nown_secrets = [\"file:keys.env\"]");
+    world.run_with_stdin(&["privacy", "redact"], "hello").exits(2).says("`file:keys.env` is relative");
+}
+
+#[test]
 fn sources_that_hold_nothing_are_told_of_and_one_that_cannot_be_read_stops_everything() {
     let world = World::new(
         "[privacy]\nown_secrets = [\"env:NOT_SET\", \"file:~/nowhere\", \"keychain:empire-no-such-entry/me\"]",
@@ -159,6 +183,19 @@ fn sources_that_hold_nothing_are_told_of_and_one_that_cannot_be_read_stops_every
     // Containers often have no keyring: then it is refused, and says so.
     let no_entry = told.contains("keychain:empire-no-such-entry/me holds nothing");
     assert!(no_entry || told.contains("keychain:empire-no-such-entry/me cannot be read"), "{told}");
+
+    let world = World::new("[privacy]\nown_secrets = [\"env:NOT_SET\", \"file:~/nowhere\"]");
+    world.write("rows.csv", &csv_rows(3));
+    let job = world.write("job.yaml", &kimi_job("told", "rows.csv", "budget: 1")).display().to_string();
+    for args in
+        [&["swarm", "plan", &job][..], &["swarm", "run", &job, "--sim", "--yes"], &["privacy", "test"]]
+    {
+        let told = world.run(args);
+        for source in ["env:NOT_SET".to_owned(), format!("file:{}", world.path("nowhere").display())] {
+            let line = format!("own secrets: {source} holds nothing");
+            assert_eq!(told.stderr.matches(&line).count(), 1, "{}", told.stderr);
+        }
+    }
 
     // No keychain has such an entry, so every one refuses it.
     let unreadable = if cfg!(target_os = "linux") { "keychain:a@b/me" } else { "file:~/home" };
@@ -258,6 +295,64 @@ fn lines_of_texts_and_bodies_come_back_in_order_without_what_may_not_leave() {
 }
 
 #[test]
+fn a_broken_line_is_blocked_and_the_next_ones_are_answered() {
+    let world = World::new("");
+    let mut input = b"\xef\xbb\xbf{\"id\": 1, \"text\": \"ask anna@corp.example\"}\n".to_vec();
+    input.extend(b"{\"id\": 2, \"text\": \"\\ud800\"}\n{\"id\": 3, \"text\": \"M\xfcller\"}\n{\n");
+    input.extend(b"{\"id\": 1e400, \"text\": 987654321}\n\n");
+    input.extend(b"{\"id\": 6, \"request\": {\"a\":100000000000000000000001,\"b\":1e400}}\n");
+    let path = world.path("lines.jsonl");
+    fs::write(&path, input).unwrap();
+    let path = path.display().to_string();
+    let ran = world.run(&["privacy", "redact", "--jsonl", &path]).exits(2);
+    let answers: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(answers.len(), 6, "{answers:?}");
+    assert!(answers[0].contains("ask <EMAIL_1>"), "{answers:?}");
+    for (answer, id) in answers[1..5].iter().zip(["2", "3", "null", "1e400"]) {
+        let told = format!("{{\"id\":{id},\"redacted\":null,\"action\":\"block\",\"labels\":[],\"reason\":");
+        assert!(answer.starts_with(&told), "{answer}");
+    }
+    assert!(answers[5].contains("{\"a\":100000000000000000000001,\"b\":1e400}"), "{}", answers[5]);
+    assert!(ran.stderr.contains(":2: ") && ran.stderr.contains("3 more lines"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("line 1") && !ran.stdout.contains("987654321"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_may_not_leave_is_not_printed() {
+    let world = World::new("");
+    let refused = world.run_with_stdin(&["privacy", "redact"], CONTRACT).exits(4);
+    assert_eq!(refused.stdout, "");
+    refused.says("it stays in zones 1 and 2");
+    let told = world.run_with_stdin(&["privacy", "redact", "--json"], CONTRACT).exits(4).json();
+    assert_eq!((&told["action"], told["redacted"].is_string()), (&json!("local"), true));
+    let local = world.run_with_stdin(&["privacy", "redact", "--zone", "2"], CONTRACT).exits(0);
+    assert_eq!(local.stdout, CONTRACT);
+}
+
+#[test]
+fn a_file_in_another_encoding_is_searched_and_one_that_is_no_text_is_blocked() {
+    let world = World::new("");
+    let file = |name: &str, bytes: &[u8]| {
+        fs::write(world.path(name), bytes).unwrap();
+        world.path(name).display().to_string()
+    };
+    for (bytes, cut) in [
+        (&b"PASSWORD=h\xe4hunter22x\n"[..], "PASSWORD=<SECRET_1>\n"),
+        (b"Kennwort: M\xfcller2024\n", "Kennwort: <SECRET_1>\n"),
+        (b"f\xfcr \x80 5\n", "für € 5\n"),
+    ] {
+        let path = file("latin.txt", bytes);
+        assert_eq!(world.run(&["privacy", "redact", &path]).exits(0).stdout, cut);
+    }
+    let path = file("data.bin", b"PASSWORD=\0hunter22x");
+    let refused = world.run(&["privacy", "redact", &path]).exits(4).says("it is blocked: it is no text");
+    assert_eq!(refused.stdout, "");
+    let told = world.run(&["privacy", "redact", "--json", &path]).exits(4).json();
+    assert_eq!((&told["action"], &told["reason"]), (&json!("block"), &json!("it is no text")));
+    assert!(world.run(&["privacy", "scan", &path]).exits(4).stdout.contains("blocked: it is no text"));
+}
+
+#[test]
 fn findings_are_told_by_place_and_never_shown() {
     let world = World::new("");
     let path = world.write("note.txt", "hello\nthe password is Tr0ub4dor, mail anna@corp.example\n");
@@ -305,6 +400,10 @@ fn the_owners_rules_are_read_and_a_broken_one_stops_everything() {
     let ran = world.run(&["swarm", "run", &job, "--sim", &sim.url, "--yes"]).exits(2);
     assert!(ran.stderr.contains("own.toml") && ran.stderr.contains("shappe"), "{}", ran.stderr);
     assert_eq!(sim.received("kimi"), 0);
+    let told = world.run(&["doctor"]).exits(4).stdout;
+    assert!(told.contains("BAD   privacy rules: ") && told.contains("own.toml: line 4: "), "{told}");
+    fs::write(folder.join("own.toml"), HOUSE_KEY.replace("alnum:12}'\n", "nope:12}'\n")).unwrap();
+    world.run_with_stdin(&["privacy", "redact"], "x").exits(2).says("own.toml: rule `house-key`, `shape`");
 }
 
 #[test]
@@ -363,6 +462,7 @@ fn a_job_lets_values_through_with_a_reason_but_never_the_owners_secrets() {
     assert!(asked.contains("help@example.com") && !asked.contains("jane@example.com"), "{asked}");
     assert!(!asked.contains(&secret), "{asked}");
     run("reasonless", "{\"help@example.com\": \"\"}", 2).says("`allow` gives no reason");
+    run("empty", "{\"\": \"a mistake\"}", 2).says("`allow` names an empty value");
     run("wrong", "[help@example.com]", 2).says("`allow` is");
 }
 

@@ -112,7 +112,9 @@ pub enum AmountError {
     #[error("`{0}` is no amount of money: write dollars, like 0.50, $0.50 or \"0.50 USD\"")]
     Malformed(String),
     /// More than six decimals, or too large to count.
-    #[error("`{0}` is too fine or too large: up to six decimals and under a trillion dollars")]
+    #[error(
+        "`{0}` is no amount that can be counted: write up to six decimals and less than a trillion dollars"
+    )]
     OutOfRange(String),
 }
 

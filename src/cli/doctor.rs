@@ -66,6 +66,7 @@ pub(super) async fn doctor(context: &Context) -> Result<Exit, CommandError> {
             // A keychain that refuses is told of with the secrets, which holds everything back.
             is_configured = config.unlock(&keychain).is_ok();
             findings.extend(secrets::findings(&config, &system_env, &keychain));
+            findings.push(secrets::rules(context.place.home.dir()));
             let tells = |id: &ProviderId| config.providers[id].key_in(&keychain).is_ok();
             for id in config.providers.keys().filter(|id| is_configured || tells(id)) {
                 let (finding, usable) = provider(&config, id).await?;

@@ -1,19 +1,22 @@
 //! `empire privacy`: what the privacy gate would do with a text, and what it did with a call.
 
 mod explain;
+mod lines;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use empire_actors::gates::detect::{Class, Detector};
 use empire_actors::level::Zone;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
+use self::lines::Broken;
 use super::{Context, terminal};
+use crate::privacy::decode::decode;
 use crate::privacy::screen::{self, Action, Screened};
 use crate::run::error::{CommandError, Exit};
 use crate::run::prepare::blocking;
@@ -21,11 +24,6 @@ use crate::run::progress::say;
 
 /// The longest text that is looked at as one.
 const MAX_TEXT_BYTES: u64 = 256 << 20;
-/// The longest line of `--jsonl`.
-const MAX_LINE_BYTES: u64 = 64 << 20;
-/// Lines that are looked at side by side, and how long they may be together.
-const BATCH_LINES: usize = 1_024;
-const BATCH_BYTES: usize = 4 << 20;
 
 /// See and try what the privacy gate does.
 #[derive(Debug, Subcommand)]
@@ -39,9 +37,11 @@ pub(super) enum Privacy {
 /// What needs no data folder.
 #[derive(Debug, Subcommand)]
 pub(super) enum Texts {
-    /// Say what is found in texts, and where. Exit code 4 if anything is.
+    /// Say what is found in texts, and where. Exit code 4 if anything is, or if a file is no text.
+    /// With --jsonl: 0 if every line was answered, which says what was found.
     Scan(ScanArgs),
-    /// Print a text without what may not leave.
+    /// Print a text without what may not leave. Exit code 4, and nothing printed, if it stays in
+    /// zones 1 and 2 or may go nowhere. With --jsonl: 0 if every line was answered; read `action`.
     Redact(RedactArgs),
     /// Run every rule's own samples.
     Test,
@@ -68,7 +68,10 @@ pub(super) struct RedactArgs {
 #[derive(Debug, Args)]
 struct LineArgs {
     /// A line of JSON a text: {"id", "text"} or {"id", "request": a chat body} in, {"id",
-    /// "redacted", "action", "labels"} out, in order.
+    /// "redacted", "action", "labels"} out, in order. The action is `allow`, `redact`, `local` (a
+    /// legal text, for zones 1 and 2 alone) or `block` (nowhere). `redacted` is the text without the
+    /// values that were found, also of what stays local, and null if it is blocked. A line that
+    /// cannot be read is blocked, with the reason, and the exit code is 2 at the end.
     #[arg(long)]
     jsonl: bool,
     /// Where it would go: 1 this machine, 2 VPN, 3 cloud, 4 internet.
@@ -98,13 +101,17 @@ fn texts(context: &Context, command: &Texts) -> Result<Exit, CommandError> {
     let detector = rules.detector();
     match command {
         Texts::Scan(args) if args.lines.jsonl => {
-            args.each(|path| lines(detector, path, args.lines.zone)).map(|()| Exit::Done)
+            let mut broken = Broken::default();
+            args.each(|path| lines::answer_all(detector, path, args.lines.zone, &mut broken))?;
+            broken.told()
         }
         Texts::Scan(args) => scan(context, detector, args),
         Texts::Redact(args) => {
             let path = args.file.as_deref().unwrap_or(Path::new("-"));
             if args.lines.jsonl {
-                return lines(detector, path, args.lines.zone).map(|()| Exit::Done);
+                let mut broken = Broken::default();
+                lines::answer_all(detector, path, args.lines.zone, &mut broken)?;
+                return broken.told();
             }
             redact(context, detector, path, args.lines.zone)
         }
@@ -136,7 +143,14 @@ struct Finding {
 fn scan(context: &Context, detector: &Detector, args: &ScanArgs) -> Result<Exit, CommandError> {
     let (mut findings, mut blocked) = (Vec::new(), Vec::new());
     args.each(|path| {
-        let (name, text) = (shown(path), read(path)?);
+        let (name, bytes) = (shown(path), read(path)?);
+        let text = match decode(&bytes) {
+            Ok(text) => text,
+            Err(why) => {
+                blocked.push(json!({"file": name, "why": why.to_string()}));
+                return Ok(());
+            }
+        };
         let scan = detector.scan(&text);
         blocked.extend(scan.blocked.map(|why| json!({"file": name, "why": why.to_string()})));
         let mut hits: Vec<_> = scan.hits.iter().chain(&scan.passages).collect();
@@ -190,7 +204,11 @@ fn redact(
     path: &Path,
     zone: Zone,
 ) -> Result<Exit, CommandError> {
-    let screened = screen::text(detector, zone, &read(path)?);
+    let bytes = read(path)?;
+    let screened = match decode(&bytes) {
+        Ok(text) => screen::text(detector, zone, &text),
+        Err(why) => Screened::blocked(Vec::new(), why.to_string()),
+    };
     let exit = match screened.action {
         Action::Allow | Action::Redact => Exit::Done,
         Action::Local | Action::Block => Exit::Refused,
@@ -199,7 +217,9 @@ fn redact(
         terminal::print_json(&screened)?;
         return Ok(exit);
     }
-    terminal::print(screened.redacted.as_deref().unwrap_or_default())?;
+    if exit == Exit::Done {
+        terminal::print(screened.redacted.as_deref().unwrap_or_default())?;
+    }
     if let Some(reason) = &screened.reason {
         let stays =
             if screened.action == Action::Local { "it stays in zones 1 and 2" } else { "it is blocked" };
@@ -226,109 +246,6 @@ fn test(context: &Context, detector: &Detector) -> Result<Exit, CommandError> {
     Ok(if misfires.is_empty() { Exit::Done } else { Exit::Refused })
 }
 
-/// A line of `--jsonl`.
-#[derive(Debug, Deserialize)]
-struct Line {
-    id: Value,
-    text: Option<String>,
-    request: Option<Value>,
-}
-
-fn lines(detector: &Arc<Detector>, path: &Path, zone: Zone) -> Result<(), CommandError> {
-    let mut input = open(path)?;
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let (mut number, mut is_over) = (0, false);
-    while !is_over {
-        let mut batch = Vec::new();
-        let mut bytes = 0;
-        while batch.len() < BATCH_LINES && bytes < BATCH_BYTES {
-            let mut line = Vec::new();
-            (&mut input)
-                .take(MAX_LINE_BYTES + 1)
-                .read_until(b'\n', &mut line)
-                .map_err(|error| unreadable(path, &error))?;
-            if line.is_empty() {
-                is_over = true;
-                break;
-            }
-            number += 1;
-            if line.len() as u64 > MAX_LINE_BYTES {
-                return Err(CommandError::bad_input(format!(
-                    "{}:{number}: the line is longer than {} MiB: split it",
-                    shown(path),
-                    MAX_LINE_BYTES >> 20
-                )));
-            }
-            bytes += line.len();
-            batch.push((number, line));
-            // What came in one go from a pipe is answered before more is waited for.
-            if input.buffer().is_empty() {
-                break;
-            }
-        }
-        let share = batch.len().div_ceil(workers).max(1);
-        let answers: Vec<Result<String, CommandError>> = std::thread::scope(|scope| {
-            let work = |(number, line): &(usize, Vec<u8>)| answer(detector, zone, path, *number, line);
-            let running: Vec<_> = batch
-                .chunks(share)
-                .map(|lines| scope.spawn(move || lines.iter().map(work).collect::<Vec<_>>()))
-                .collect();
-            let died =
-                || vec![Err(CommandError::internal("the scanner failed: nothing of its lines is printed"))];
-            running.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|_| died())).collect()
-        });
-        let mut out = String::new();
-        for answer in answers {
-            match answer {
-                Ok(line) => out.push_str(&line),
-                Err(error) => {
-                    terminal::print(&out)?;
-                    return Err(error);
-                }
-            }
-        }
-        terminal::print(&out)?;
-    }
-    Ok(())
-}
-
-fn answer(
-    detector: &Arc<Detector>,
-    zone: Zone,
-    path: &Path,
-    number: usize,
-    line: &[u8],
-) -> Result<String, CommandError> {
-    let place = || format!("{}:{number}", shown(path));
-    if line.iter().all(u8::is_ascii_whitespace) {
-        return Ok(String::new());
-    }
-    let wrong = |why: String| {
-        CommandError::bad_input(format!(
-            "{}: {why}: write {{\"id\", \"text\"}} or {{\"id\", \"request\"}}",
-            place()
-        ))
-    };
-    let Line { id, text, request } =
-        serde_json::from_slice(line).map_err(|error| wrong(error.to_string()))?;
-    let screened = match (text, request) {
-        (Some(text), None) => as_value(screen::text(detector, zone, &text)),
-        (None, Some(body)) => screen::body(detector, zone, body),
-        (Some(_), Some(_)) => return Err(wrong("it has both a text and a request".to_owned())),
-        (None, None) => return Err(wrong("it has neither a text nor a request".to_owned())),
-    };
-    let mut answer = json!({"id": id, "redacted": screened.redacted, "action": screened.action, "labels": screened.labels});
-    if let Some(reason) = screened.reason {
-        answer["reason"] = Value::from(reason);
-    }
-    Ok(format!("{answer}\n"))
-}
-
-fn as_value(screened: Screened<String>) -> Screened<Value> {
-    let Screened { redacted, action, labels, reason } = screened;
-    Screened { redacted: redacted.map(Value::from), action, labels, reason }
-}
-
 fn shown(path: &Path) -> String {
     if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
 }
@@ -345,7 +262,7 @@ fn open(path: &Path) -> Result<BufReader<Box<dyn Read>>, CommandError> {
     Ok(BufReader::with_capacity(1 << 20, Box::new(file)))
 }
 
-fn read(path: &Path) -> Result<String, CommandError> {
+fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
     let mut bytes = Vec::new();
     open(path)?.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
     if bytes.len() as u64 > MAX_TEXT_BYTES {
@@ -355,7 +272,5 @@ fn read(path: &Path) -> Result<String, CommandError> {
             MAX_TEXT_BYTES >> 20
         )));
     }
-    // What is no UTF-8 is searched all the same; nobody prints it.
-    Ok(String::from_utf8(bytes)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    Ok(bytes)
 }

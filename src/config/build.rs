@@ -88,7 +88,7 @@ pub(super) fn config(merged: Table, env: &Env<'_>) -> Result<Config, ConfigError
         check_default_model(&provider, &field, &models)?;
     }
     let names: Vec<&str> = providers.keys().map(ProviderId::as_str).collect();
-    let (route, routing, route_field) = routing::route(&mut root, &names)?;
+    let (route, routing, said) = routing::route(&mut root, &names)?;
     let cache = routing::cache(&mut root)?;
     let budget = budget::budget(money, euro)?;
     let actions = budget::actions(&mut root, euro)?;
@@ -110,9 +110,8 @@ pub(super) fn config(merged: Table, env: &Env<'_>) -> Result<Config, ConfigError
         privacy,
         guard,
     };
-    let starts = config.routing.difficulty.values().map(std::slice::from_ref);
-    for route in starts.chain([&config.route[..]]) {
-        config.resolve_route(route).map_err(|error| route_field.invalid("cannot be followed", error))?;
+    for (route, field) in said {
+        config.resolve_route(&route).map_err(|error| field.invalid("cannot be followed", error))?;
     }
     Ok(config)
 }

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use empire_actors::gates::own::{OwnSecretError, OwnSecrets};
+use empire_actors::gates::own::{LEAST_BYTES, OwnSecretError, OwnSecrets};
 use empire_actors::level::Level;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 use super::error::ConfigError;
 use super::tree::Fields;
 use super::{Config, Env};
 use crate::privacy::keychain::Keychain;
-use crate::privacy::{OwnSource, OwnSourceError, SourceRule, SourceRules};
+use crate::privacy::{OwnSecret, OwnSource, OwnSourceError, SourceRule, SourceRules};
 
-/// A provider's key shorter than this is none, and would be found in harmless text.
-const SHORTEST_KEY: usize = 8;
+/// What to do about a source of [`Registered::empty`].
+pub const EMPTY_SOURCE: &str =
+    "put the secret there, or take the source out of [privacy]: what is not known is cut out of nothing";
 
 /// What is configured about privacy.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +26,15 @@ pub struct Privacy {
     pub own: Vec<OwnSource>,
     /// Values that may leave as they are, with the reason.
     pub allow: BTreeMap<String, String>,
+}
+
+/// The owner's own secrets as far as they are there.
+#[derive(Debug)]
+pub struct Registered {
+    /// All of them.
+    pub secrets: OwnSecrets,
+    /// The names of sources that hold nothing now.
+    pub empty: Vec<String>,
 }
 
 /// Why the owner's own secrets cannot be registered.
@@ -46,21 +56,27 @@ impl Config {
     ///
     /// # Errors
     /// A source cannot be read, or holds what cannot be matched.
-    pub fn own_secrets(&self, env: &Env<'_>, keychain: &Keychain) -> Result<OwnSecrets, RegisterError> {
-        let mut values: Vec<(String, SecretString)> = Vec::new();
+    pub fn own_secrets(&self, env: &Env<'_>, keychain: &Keychain) -> Result<Registered, RegisterError> {
+        let mut values: Vec<OwnSecret> = Vec::new();
+        let mut empty = Vec::new();
         for setting in self.providers.values() {
             let Some(source) = &setting.key_source else { continue };
             // Also where the keychain was not opened to make calls: what is never called may leave as little.
             let key = if setting.key.is_some() { setting.key.clone() } else { setting.key_in(keychain)? };
-            if let Some(key) = key.filter(|key| key.expose_secret().len() >= SHORTEST_KEY) {
-                values.push((source.to_string(), key));
+            // What is shorter is no key.
+            if let Some(value) = key.filter(|key| key.expose_secret().trim().len() >= LEAST_BYTES) {
+                values.push(OwnSecret { from: source.to_string(), value });
             }
         }
         for source in &self.privacy.own {
-            values.extend(source.read(env, keychain)?.into_iter().map(|value| (source.name(), value)));
+            let read = source.read(env, keychain)?;
+            if read.is_empty() {
+                empty.push(source.name());
+            }
+            values.extend(read);
         }
-        let named = values.iter().map(|(name, value)| (name.as_str(), value.expose_secret()));
-        Ok(OwnSecrets::new(named)?)
+        let named = values.iter().map(|secret| (secret.from.as_str(), secret.value.expose_secret()));
+        Ok(Registered { secrets: OwnSecrets::new(named)?, empty })
     }
 }
 
@@ -100,6 +116,9 @@ pub(super) fn privacy(root: &mut Fields, env: &Env<'_>) -> Result<Privacy, Confi
     }
     if let Some(allow) = fields.take("allow") {
         for (value, field) in allow.table()?.named() {
+            if value.trim().is_empty() {
+                return Err(field.invalid("names no value", "write the value that may leave before the `=`"));
+            }
             let reason = field.text()?;
             if reason.is_empty() {
                 return Err(field.invalid("gives no reason", "say why this value may leave"));

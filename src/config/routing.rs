@@ -49,31 +49,36 @@ pub struct CacheSetting {
     pub stores_p3: bool,
 }
 
-/// Reads `[route]`: the default route, the rest, and the field of the default route, for what is
-/// wrong with it later.
+/// A route or the start of one, and the field that says so, for what is wrong with it later.
+pub(super) type Said = (Vec<String>, Field);
+
+/// Reads `[route]`: the default route, the rest, and every route that is named in it.
 pub(super) fn route(
     root: &mut Fields,
     providers: &[&str],
-) -> Result<(Vec<String>, Routing, Field), ConfigError> {
+) -> Result<(Vec<String>, Routing, Vec<Said>), ConfigError> {
     let mut fields = root.need("route", "add [route] with default = [\"ollama\"]")?.table()?;
     let field = fields.need("default", "name the models to try, like [\"ollama\", \"kimi\"]")?;
     let default = field.texts()?;
     let policy = fields.take("policy").map(|field| field.choice(&POLICIES)).transpose()?.unwrap_or_default();
+    let mut said = vec![(default.clone(), field)];
     let difficulty = match fields.take("difficulty") {
-        Some(field) => difficulties(field)?,
+        Some(field) => difficulties(field, &mut said)?,
         None => BTreeMap::new(),
     };
     let shares = fields.take("shares").map(|field| shares(field, providers)).transpose()?.flatten();
     fields.finish()?;
-    Ok((default, Routing { policy, difficulty, shares }, field))
+    Ok((default, Routing { policy, difficulty, shares }, said))
 }
 
-fn difficulties(field: Field) -> Result<BTreeMap<Difficulty, String>, ConfigError> {
+fn difficulties(field: Field, said: &mut Vec<Said>) -> Result<BTreeMap<Difficulty, String>, ConfigError> {
     let mut fields = field.table()?;
     let mut starts = BTreeMap::new();
     for difficulty in DIFFICULTIES {
         if let Some(field) = fields.take(difficulty.as_str()) {
-            starts.insert(difficulty, field.text()?.to_owned());
+            let start = field.text()?.to_owned();
+            said.push((vec![start.clone()], field));
+            starts.insert(difficulty, start);
         }
     }
     fields.finish()?;

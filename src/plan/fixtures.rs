@@ -82,6 +82,7 @@ pub(super) fn input(items: u64, route: Vec<RouteStep>) -> PlanInput {
         retries: 3,
         route,
         level: Level::P1,
+        raised: None,
         budget: None,
         spent: Micros::ZERO,
         left_over_all: None,

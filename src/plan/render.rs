@@ -71,6 +71,9 @@ impl Plan {
             let _ = write!(about, ", {} done already", text::thousands(self.already_done));
         }
         let _ = write!(about, ", level {}", self.level);
+        if let Some(raised) = &self.raised {
+            let _ = write!(about, " ({})", text::one_line(raised, 200));
+        }
         if let Some(step) = self.planned_step() {
             let _ = write!(about, "; {}", text::count(step.calls, "call"));
             if step.items_per_call > 1 {

@@ -45,7 +45,7 @@ pub enum RulesError {
         why: String,
     },
     /// A rule cannot be put in force.
-    #[error(transparent)]
+    #[error("{0}: correct it; nothing leaves without its rules")]
     Rule(#[from] RuleError),
 }
 
@@ -92,7 +92,7 @@ pub fn look(home: &Path) -> Result<Look, RulesError> {
 pub fn load(look: &Look) -> Result<Rules, RulesError> {
     let mut files = Vec::new();
     for (name, text) in SHIPPED {
-        files.push(parse(name, text)?);
+        files.push(parse(&format!("built-in {name}"), text)?);
     }
     for (path, bytes, _) in &look.0 {
         let unreadable = |why: String| RulesError::Unreadable { path: path.clone(), why };
@@ -147,7 +147,8 @@ impl RulesInForce {
 }
 
 fn parse(file: &str, text: &str) -> Result<RuleFile, RulesError> {
-    toml::from_str(text).map_err(|error| {
+    let read = toml::from_str(text).map(|read| RuleFile { name: file.to_owned(), ..read });
+    read.map_err(|error| {
         let line = error.span().map(|span| 1 + text[..span.start].matches('\n').count());
         let place = line.map_or_else(String::new, |line| format!("line {line}: "));
         let why = format!("{place}{}", error.message().replace('\n', ", "));

@@ -24,7 +24,8 @@ pub enum Action {
 /// What came of looking at a text or a body.
 #[derive(Debug, Clone, Serialize)]
 pub struct Screened<T> {
-    /// It without what was found; nothing if it is blocked.
+    /// It without the values that were found; nothing if it is blocked. What stays local may be read
+    /// whole in zones 1 and 2.
     pub redacted: Option<T>,
     /// What may happen to it.
     pub action: Action,
@@ -50,7 +51,8 @@ pub fn body(detector: &Arc<Detector>, zone: Zone, body: Value) -> Screened<Value
     if zone.redacts()
         && let Some(part) = unread(&body).first()
     {
-        return blocked(&redactor, format!("{} at `{}` cannot be looked into", part.what, part.path));
+        let why = format!("{} at `{}` cannot be looked into", part.what, shown(&part.path));
+        return Screened::blocked(redactor.classes(), why);
     }
     // Twice: what is found at the end goes at the beginning too.
     let cut = redactor.learn_json(&body).and_then(|()| redactor.cut_json(&body));
@@ -63,7 +65,7 @@ fn verdict<T>(redactor: &Redactor, zone: Zone, whole: T, cut: Result<T, Blocked>
         return Screened { redacted: Some(whole), action: Action::Allow, labels, reason: None };
     }
     match cut {
-        Err(why) => blocked(redactor, why.to_string()),
+        Err(why) => Screened::blocked(labels, why.to_string()),
         Ok(cut) => {
             let is_legal = labels.contains(&Class::Legal);
             let action = match labels.is_empty() {
@@ -77,6 +79,64 @@ fn verdict<T>(redactor: &Redactor, zone: Zone, whole: T, cut: Result<T, Blocked>
     }
 }
 
-fn blocked<T>(redactor: &Redactor, why: String) -> Screened<T> {
-    Screened { redacted: None, action: Action::Block, labels: redactor.classes(), reason: Some(why) }
+/// A path with the names that are the wire's own and the places in lists; a body's other names may
+/// say as much as its values.
+fn shown(path: &str) -> String {
+    const KNOWN: [&str; 24] = [
+        "arguments",
+        "body",
+        "choices",
+        "content",
+        "contents",
+        "data",
+        "delta",
+        "document",
+        "file",
+        "function",
+        "image_url",
+        "input",
+        "input_audio",
+        "message",
+        "messages",
+        "output",
+        "parts",
+        "prompt",
+        "source",
+        "system",
+        "text",
+        "tool_calls",
+        "tools",
+        "url",
+    ];
+    let is_shown =
+        |step: &str| KNOWN.contains(&step) || step.len() < 7 && step.bytes().all(|b| b.is_ascii_digit());
+    let steps = path.split('/').skip(1);
+    steps.map(|step| format!("/{}", if is_shown(step) { step } else { "…" })).collect()
+}
+
+impl<T> Screened<T> {
+    /// What may go nowhere.
+    #[must_use]
+    pub fn blocked(labels: Vec<Class>, why: String) -> Screened<T> {
+        Screened { redacted: None, action: Action::Block, labels, reason: Some(why) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use empire_actors::gates::detect::Rules;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_reason_names_no_name_of_the_body() {
+        let detector = Arc::new(Detector::new(Rules::compile(&[]).unwrap()));
+        let image = json!([{"type": "image_url", "image_url": {"url": "x"}}]);
+        let reason = |request: Value| body(&detector, Zone::Cloud, request).reason.unwrap();
+        assert!(reason(json!({"messages": [{"content": image}]})).contains("`/messages/0/content/0`"));
+        let mail = format!("bob@{}", "example.com");
+        let told = reason(json!({ mail.clone(): {"input": image} }));
+        assert!(told.contains("`/…/input/0`") && !told.contains(&mail), "{told}");
+    }
 }

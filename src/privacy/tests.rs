@@ -39,8 +39,11 @@ fn a_wrong_rule_is_named() {
     ] {
         let file = parse("x.toml", &text).unwrap();
         let error = Rules::compile(&[file]).unwrap_err().to_string();
-        assert!(error.contains(says), "{error}");
+        assert!(error.starts_with("x.toml: ") && error.contains(says), "{error}");
     }
+    let file = |name: &str| parse(name, &rule("shape = \"abcd{hex:3}\"")).unwrap();
+    let error = Rules::compile(&[file("built-in a.toml"), file("x.toml")]).unwrap_err().to_string();
+    assert!(error.starts_with("x.toml: rule `r`, `id`: built-in a.toml has a rule of this name"), "{error}");
     let error = parse("x.toml", &rule("shappe = \"x\"")).unwrap_err().to_string();
     assert!(error.contains("x.toml") && error.contains("shappe"), "{error}");
 }

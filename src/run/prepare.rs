@@ -23,7 +23,7 @@ use super::origin::{Origin, Places};
 use super::progress::say;
 use super::routing;
 use super::system::SystemClock;
-use crate::config::{Config, system_env};
+use crate::config::{Config, EMPTY_SOURCE, system_env};
 use crate::home::Home;
 use crate::job::{AdmitError, ChunkRows, InputSource, JobScript, JobSpec, Pack, Totals, admit};
 use crate::plan::{
@@ -68,9 +68,12 @@ impl Place {
     /// through beside those of the configuration.
     pub fn rules(&self, config: &Config, job: Option<&JobSpec>) -> Result<RulesInForce, CommandError> {
         let own = config.own_secrets(&system_env, &Keychain::system()).map_err(CommandError::bad_input)?;
+        for source in &own.empty {
+            say(&format!("warning: own secrets: {source} holds nothing: {EMPTY_SOURCE}"));
+        }
         let of_job = job.into_iter().flat_map(|job| job.allow.keys());
         let allowed: Vec<String> = config.privacy.allow.keys().chain(of_job).cloned().collect();
-        let detector = |rules| Detector::new(rules).with_own(own).with_allowed(allowed);
+        let detector = |rules| Detector::new(rules).with_own(own.secrets).with_allowed(allowed);
         Ok(RulesInForce::new(self.home.dir(), detector)?)
     }
 
@@ -136,6 +139,8 @@ pub struct Loaded {
     pub budget: Micros,
     /// What an approval lets it spend in one go.
     pub approved: Option<Micros>,
+    /// The level that it declares and the rule that raised that, in words, if one did.
+    pub raised: Option<String>,
     /// Whether it starts afresh, with nothing that was answered before.
     pub is_fresh: bool,
 }
@@ -171,10 +176,12 @@ impl Loaded {
         budget: Option<Micros>,
     ) -> Result<Loaded, CommandError> {
         let (mut source, places) = origin.find(&mut spec)?;
+        let mut raised = None;
         if let Some((level, why)) = places.level_above(spec.privacy, &config.privacy.sources)? {
             say(&format!("note: {why}: the job is treated as {level}"));
             // The rows carry it too: they stay what they are when the rule is gone.
             source = source.at_least(level);
+            raised = Some(format!("declared {}; {why}", spec.privacy));
             spec.privacy = level;
         }
         let route = config.resolve_route(spec.route.as_deref().unwrap_or(&config.route)).map_err(
@@ -208,6 +215,7 @@ impl Loaded {
             left_out,
             budget,
             approved,
+            raised,
             is_fresh: false,
         })
     }
@@ -507,6 +515,7 @@ pub fn plan(loaded: &Loaded, survey: &Survey, past: &Past, sample: Option<Sample
         retries: spec.retries,
         route: loaded.route.iter().map(step).collect(),
         level,
+        raised: loaded.raised.clone(),
         routing: routing::notes(loaded, level, survey.pending_distinct),
         budget: Some(loaded.budget),
         spent: past.spent_on_job,

@@ -10,7 +10,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use super::detect::encode::{STANDARD, URL_SAFE, base64_inside, hex};
 
 /// A shorter value would be found in harmless text.
-const MIN_BYTES: usize = 6;
+pub const LEAST_BYTES: usize = 6;
 /// A longer one is a document; its level protects it, not its bytes.
 const MAX_BYTES: usize = 16 << 10;
 /// All spellings of all values together.
@@ -21,7 +21,7 @@ const MAX_PATTERN_BYTES: usize = 64 << 20;
 pub enum OwnSecretError {
     /// It would be found everywhere.
     #[error(
-        "the secret from {source_name} has {bytes} bytes: fewer than {MIN_BYTES} would be found in harmless text"
+        "the secret from {source_name} has {bytes} bytes: fewer than {LEAST_BYTES} would be found in harmless text; make it longer, or take it out there"
     )]
     TooShort {
         /// Where it comes from.
@@ -70,7 +70,7 @@ impl OwnSecrets {
         for (source, value) in values {
             let (value, source_name) = (value.trim(), source.to_owned());
             match value.len() {
-                bytes if bytes < MIN_BYTES => return Err(OwnSecretError::TooShort { source_name, bytes }),
+                bytes if bytes < LEAST_BYTES => return Err(OwnSecretError::TooShort { source_name, bytes }),
                 bytes if bytes > MAX_BYTES => return Err(OwnSecretError::TooLong { source_name, bytes }),
                 _ => patterns.extend(spellings(value)),
             }
@@ -125,7 +125,7 @@ fn spellings(value: &str) -> Vec<String> {
     for alphabet in [STANDARD, URL_SAFE] {
         all.extend((0..3).map(|shift| base64_inside(bytes, shift, alphabet)));
     }
-    all.retain(|spelling| spelling.len() >= MIN_BYTES);
+    all.retain(|spelling| spelling.len() >= LEAST_BYTES);
     all
 }
 

@@ -193,12 +193,12 @@ fn words(compared: &Compared) -> String {
         return out;
     }
     line(format!(
-        "since {}: {} taken; the ledger has {} for certain, and {} for {}",
+        "since {}: {} taken; the ledger has {} for certain, and {} for {} of unknown outcome",
         time(compared.baseline.at),
         signed(compared.taken_micros),
         compared.certain_micros,
         compared.unknown_micros,
-        text::count(compared.unknown_calls as u64, "call of unknown outcome")
+        text::count(compared.unknown_calls as u64, "call")
     ));
     match &compared.verdict {
         None => {}

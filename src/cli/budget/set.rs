@@ -56,7 +56,9 @@ fn cap(text: &str, config: &Config) -> Result<Option<Option<Micros>>, CommandErr
         "default" => Ok(None),
         "none" => Ok(Some(None)),
         text => config.budget.euro.read(text).map(|cap| Some(Some(cap))).map_err(|error| {
-            CommandError::bad_input(format!("AMOUNT: {error}; or euros like \"0.50 EUR\", `none`, `default`"))
+            CommandError::bad_input(format!(
+                "AMOUNT: {error}; it may also be euros, like \"0.50 EUR\", or `none` or `default`"
+            ))
         }),
     }
 }

@@ -23,6 +23,8 @@ use crate::text::{self, Lean};
 
 /// How far back the rate of spending looks.
 const RATE_OVER: Duration = Duration::from_secs(3_600);
+/// Money that was spent in less time is taken to be spent over so much: a burst is no pace.
+const LEAST_SPAN: Duration = Duration::from_secs(600);
 /// Changes by hand that are shown.
 const SHOWN_CHANGES: u32 = 10;
 
@@ -152,7 +154,7 @@ fn reached(recent: &[RecentSpend], scope: &Scope, left: Micros, now: UnixMillis)
     };
     let rows: Vec<&RecentSpend> = recent.iter().filter(is_in).collect();
     let first = rows.iter().map(|row| row.first_at).min()?;
-    let over = Duration::from_millis(u64::try_from(now.0 - first.0).unwrap_or(0));
+    let over = Duration::from_millis(u64::try_from(now.0 - first.0).unwrap_or(0)).max(LEAST_SPAN);
     let at = runs_out(rows.iter().map(|row| row.billed).sum(), over, left, now)?;
     // A day's or a month's money comes back before that.
     let today = Day::of(now);
@@ -204,7 +206,7 @@ fn render(shown: &Shown) -> String {
     rows.extend(shown.scopes.iter().map(|line| {
         let mut notes = Vec::new();
         notes.extend(line.alert_percent.map(|percent| format!("over {percent} %")));
-        notes.extend(line.reached_at.map(|at| format!("at this rate reached at {}", text::time_of_day(at))));
+        notes.extend(line.reached_at.map(|at| format!("at this rate reached at {}", text::minute(at))));
         notes.extend(line.set_by_hand.as_ref().map(|reason| match reason.as_str() {
             "" => "set by hand".to_owned(),
             reason => format!("set by hand: {}", text::one_line(reason, 40)),
@@ -258,4 +260,26 @@ fn price_rows(prices: &[PriceLine]) -> Vec<Vec<String>> {
         ]
     }));
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_no_pace_and_a_pace_tells_the_day() {
+        let now = UnixMillis(1_800_000_000_000);
+        let spent = |micros: u64, seconds_ago: i64| RecentSpend {
+            job: "job".to_owned(),
+            role: None,
+            provider: ProviderId::from("kimi"),
+            billed: Micros(micros),
+            first_at: UnixMillis(now.0 - 1_000 * seconds_ago),
+        };
+        let of = |recent: RecentSpend| reached(&[recent], &Scope::Total, Micros(15_000_000), now);
+        assert_eq!(of(spent(5_000, 5)), None);
+        assert_eq!(of(spent(15_000_000, 5)), Some(UnixMillis(now.0 + 600_000)));
+        assert_eq!(of(spent(15_000_000, 1_200)), Some(UnixMillis(now.0 + 1_200_000)));
+        assert_eq!(text::minute(now), "2027-01-15 08:00 UTC");
+    }
 }

@@ -1,9 +1,13 @@
-//! What `doctor` tells of the owner's own secrets: which sources hold nothing, and which cannot be
-//! read, so that nothing runs.
+//! What `doctor` tells of the privacy gate: which sources of the owner's own secrets hold nothing,
+//! and which of them or of the rules cannot be read, so that nothing runs.
+
+use std::path::Path;
 
 use super::{Finding, Health};
-use crate::config::{Config, Env};
+use crate::config::{Config, EMPTY_SOURCE, Env};
 use crate::privacy::keychain::Keychain;
+use crate::privacy::rules;
+use crate::text;
 
 const WHAT: &str = "own secrets";
 
@@ -14,10 +18,7 @@ pub(super) fn findings(config: &Config, env: &Env<'_>, keychain: &Keychain) -> V
         let name = source.name();
         let (health, found, todo) = match source.read(env, keychain) {
             Ok(values) if !values.is_empty() => continue,
-            Ok(_) => {
-                let todo = "put the secret there, or take the source out of [privacy]: what is not known is cut out of nothing";
-                (Health::Attention, format!("{name} holds nothing"), todo)
-            }
+            Ok(_) => (Health::Attention, format!("{name} holds nothing"), EMPTY_SOURCE),
             Err(error) => (Health::Bad, error.to_string(), "nothing runs before"),
         };
         findings.push(Finding::other(WHAT, health, found, todo));
@@ -26,10 +27,19 @@ pub(super) fn findings(config: &Config, env: &Env<'_>, keychain: &Keychain) -> V
         return findings;
     }
     match config.own_secrets(env, keychain) {
-        Ok(own) => findings.push(Finding::good(WHAT, format!("{} registered", own.len()))),
+        Ok(own) => findings.push(Finding::good(WHAT, format!("{} registered", own.secrets.len()))),
         Err(error) => {
             findings.push(Finding::other(WHAT, Health::Bad, error.to_string(), "nothing runs before"));
         }
     }
     findings
+}
+
+/// Whether the rules can be put in force, those in the data folder `home` among them.
+pub(super) fn rules(home: &Path) -> Finding {
+    const WHAT: &str = "privacy rules";
+    match rules::look(home).and_then(|look| rules::load(&look)) {
+        Ok(rules) => Finding::good(WHAT, text::count(rules.len() as u64, "format")),
+        Err(error) => Finding::other(WHAT, Health::Bad, error.to_string(), "nothing runs before"),
+    }
 }

@@ -175,6 +175,9 @@ pub(super) fn allow(value: &Value) -> Read<BTreeMap<String, String>> {
     if map.len() > MOST_ALLOWED {
         return Err(format!("has {} values, and {MOST_ALLOWED} at most are allowed", map.len()));
     }
+    if map.keys().any(|value| value.trim().is_empty()) {
+        return Err(format!("names an empty value: {advice}"));
+    }
     let reasoned = |(allowed, reason): (&String, &Value)| match reason.as_str().map(str::trim) {
         Some(reason) if !reason.is_empty() => Ok((allowed.clone(), reason.to_owned())),
         _ => Err(format!("gives no reason for a value: {advice}")),

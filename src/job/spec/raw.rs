@@ -230,7 +230,7 @@ fn pack(_: &mut SchemaGenerator) -> Schema {
 }
 
 fn allow(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "object", "additionalProperties": {"type": "string", "minLength": 1}, "maxProperties": fields::MOST_ALLOWED})
+    json_schema!({"type": "object", "additionalProperties": {"type": "string", "minLength": 1}, "propertyNames": {"pattern": "\\S"}, "maxProperties": fields::MOST_ALLOWED})
 }
 
 fn clamp(_: &mut SchemaGenerator) -> Schema {

@@ -14,6 +14,9 @@ use super::shape::{Part, Shape, ShapeError};
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuleFile {
+    /// What errors call it.
+    #[serde(skip)]
+    pub name: String,
     /// Its rules.
     #[serde(rename = "rule", default)]
     pub rules: Vec<RuleSpec>,
@@ -64,8 +67,10 @@ pub enum Checksum {
 #[derive(Debug, thiserror::Error)]
 pub enum RuleError {
     /// A shape or sample cannot be read.
-    #[error("rule `{rule}`, `{field}`: {source}")]
+    #[error("{file}: rule `{rule}`, `{field}`: {source}")]
     Shape {
+        /// The file.
+        file: String,
         /// The rule.
         rule: String,
         /// The field of it.
@@ -74,14 +79,26 @@ pub enum RuleError {
         source: ShapeError,
     },
     /// A field does not fit.
-    #[error("rule `{rule}`, `{field}`: {message}")]
+    #[error("{file}: rule `{rule}`, `{field}`: {message}")]
     Field {
+        /// The file.
+        file: String,
         /// The rule.
         rule: String,
         /// The field of it.
         field: &'static str,
         /// What to do.
         message: &'static str,
+    },
+    /// Two rules have the same name.
+    #[error("{file}: rule `{rule}`, `id`: {by} has a rule of this name: give every rule a name of its own")]
+    Taken {
+        /// The file.
+        file: String,
+        /// The rule.
+        rule: String,
+        /// The file that has it, too.
+        by: String,
     },
     /// The prefilter could not be made.
     #[error("the anchors of all rules make no prefilter: {0}")]
@@ -185,11 +202,13 @@ impl Rules {
     /// Puts the rules of all files together with those written by hand.
     ///
     /// # Errors
-    /// A rule cannot be read; the error names it and its field.
+    /// A rule cannot be read; the error names it, its file and its field.
     pub fn compile(files: &[RuleFile]) -> Result<Rules, RuleError> {
         let mut compiler = Compiler::default();
-        for spec in files.iter().flat_map(|file| &file.rules) {
-            compiler.add(spec)?;
+        for file in files {
+            for spec in &file.rules {
+                compiler.add(&file.name, spec)?;
+            }
         }
         compiler.finish()
     }
@@ -232,6 +251,8 @@ impl Rules {
 
 #[derive(Default)]
 struct Compiler {
+    /// The file of every rule so far, by the rule's name.
+    files: BTreeMap<Arc<str>, String>,
     rules: Vec<Rule>,
     lone: Vec<LoneRule>,
     anchors: BTreeMap<String, Vec<Target>>,
@@ -240,13 +261,17 @@ struct Compiler {
 }
 
 impl Compiler {
-    fn add(&mut self, spec: &RuleSpec) -> Result<(), RuleError> {
-        let field = |field, message| RuleError::Field { rule: spec.id.clone(), field, message };
-        let shape_error = |field| move |source| RuleError::Shape { rule: spec.id.clone(), field, source };
+    fn add(&mut self, file: &str, spec: &RuleSpec) -> Result<(), RuleError> {
+        let (file, rule) = (|| file.to_owned(), || spec.id.clone());
+        let field = |field, message| RuleError::Field { file: file(), rule: rule(), field, message };
+        let shape_error =
+            |field| move |source| RuleError::Shape { file: file(), rule: rule(), field, source };
         let id: Arc<str> = spec.id.as_str().into();
-        let is_known = self.rules.iter().map(|rule| &rule.id).chain(self.lone.iter().map(|rule| &rule.id));
-        if spec.id.is_empty() || is_known.into_iter().any(|known| *known == id) {
+        if spec.id.is_empty() {
             return Err(field("id", "give every rule a name of its own"));
+        }
+        if let Some(by) = self.files.insert(id.clone(), file()) {
+            return Err(RuleError::Taken { file: file(), rule: rule(), by });
         }
         if spec.score > 100 {
             return Err(field("score", "it is at most 100"));
