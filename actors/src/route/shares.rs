@@ -361,9 +361,9 @@ mod tests {
         for round in 0..WAITERS {
             let share = shares.begin(&cheap).await.unwrap();
             if round % 2 == 0 {
-                share.settle(Micros::ZERO)
+                share.settle(Micros::ZERO);
             } else {
-                out.push_back(share)
+                out.push_back(share);
             }
             while let Some(Some((n, outcome))) = unconstrained(waiting.next()).now_or_never() {
                 went.push(n);
