@@ -49,7 +49,7 @@ fn an_equal_call_of_another_job_costs_nothing_unless_it_must_be_new() {
 }
 
 #[test]
-fn another_scenario_or_server_behind_the_same_name_is_asked_anew() {
+fn another_scenario_behind_the_same_name_is_asked_anew() {
     let world = World::new("");
     world.write("rows.csv", &csv_rows(10));
     let spec = |name: &str| kimi_job(name, "rows.csv", "retries: 0\nfailure_rule: off");
