@@ -152,11 +152,12 @@ pub fn all(config: &Config) -> Result<BTreeMap<ProviderId, Arc<HttpProvider>>, C
     config.providers.iter().map(provider).collect()
 }
 
-/// Makes sure that a simulator answers at `base_url`: nothing else may pass for one.
+/// Makes sure that a simulator answers at `base_url`: nothing else may pass for one. Gives the
+/// fingerprint of the scenario that it plays.
 ///
 /// # Errors
 /// In words, if the address is not on this machine or something else answers.
-pub async fn check_simulator(base_url: &str) -> Result<(), String> {
+pub async fn check_simulator(base_url: &str) -> Result<String, String> {
     client::simulator_answers(base_url).await
 }
 

@@ -8,7 +8,7 @@
 //!
 //! | page | what it does |
 //! |---|---|
-//! | `GET /_sim/info` | scenario and seed |
+//! | `GET /_sim/info` | scenario, its fingerprint, and seed |
 //! | `GET /_sim/requests?bodies=true&dialect=kimi&limit=10` | counts, bills, and the latest bodies |
 //! | `GET /_sim/times?provider=kimi` | when chat calls came, in milliseconds since the start |
 //! | `POST /_sim/topup` `{"provider": "kimi", "calls": 10}` | adds answers to an account; `null` makes it endless |

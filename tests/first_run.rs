@@ -79,3 +79,28 @@ fn posts_and_words_run() {
     assert_eq!(given, ["lamp", "river", "run"]);
     assert!(lines.iter().all(|line| schema.is_valid(&line["answer"])), "{lines:?}");
 }
+
+/// The job that the README begins with.
+fn readme_job() -> &'static str {
+    let after = include_str!("../README.md").split("## The job file").nth(1).unwrap();
+    after.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap()
+}
+
+#[test]
+fn the_readmes_job_works_with_the_simulator_on_every_route_packed_or_not() {
+    let world = World::shipped();
+    world.write("cities.csv", "name,country\nParis,France\nNairobi,Kenya\nLima,Peru\n");
+    for route in ["ollama", "kimi", "claude"] {
+        for pack in [1, 3] {
+            let job = format!("{}route: [{route}]\npack: {pack}\nretries: 0\n", readme_job());
+            let job = world.write("cities.yaml", &job).display().to_string();
+            world.run(&["swarm", "run", &job, "--sim", "--fresh"]).exits(0);
+            let lines = world.lines("cities", "results.jsonl");
+            assert_eq!(lines.len(), 3);
+            for line in lines {
+                let said = line["answer"]["known_for"].as_str().unwrap();
+                assert!(said.chars().count() <= 40, "{route}: {said}");
+            }
+        }
+    }
+}

@@ -49,6 +49,24 @@ fn an_equal_call_of_another_job_costs_nothing_unless_it_must_be_new() {
 }
 
 #[test]
+fn another_scenario_behind_the_same_name_is_asked_anew() {
+    let world = World::new("");
+    world.write("rows.csv", &csv_rows(10));
+    let spec = |name: &str| kimi_job(name, "rows.csv", "retries: 0\nfailure_rule: off");
+    let sim = Sim::start(&world, "steady");
+    run(&world, &spec("first"), &sim, &[], 0);
+    assert_eq!(sim.received("kimi"), 10);
+    sim.play("name: ill\nkimi: {errors: [{shape: server_error}]}");
+    let before = sim.received("kimi");
+    run(&world, &spec("second"), &sim, &[], 3);
+    assert!(sim.received("kimi") > before);
+    // The same scenario elsewhere is the same.
+    let other = Sim::start(&world, "steady");
+    run(&world, &spec("third"), &other, &[], 0).shows("answered from the cache: 10");
+    assert_eq!(other.received("kimi"), 0);
+}
+
+#[test]
 fn p3_answers_are_not_written_down_for_other_jobs_unless_configured() {
     for (config, received) in [("", 20), ("[cache]\nstore_p3 = true", 10), ("[cache]\nenabled = false", 20)] {
         let world = World::new(config);

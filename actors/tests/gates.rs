@@ -8,7 +8,7 @@ mod common;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use empire_actors::kernel::supervisor::{ChildSpec, Root};
 use empire_actors::level::{Level, Zone};
 use empire_actors::model::ProviderSpec;
 use empire_actors::money::Micros;
-use empire_actors::ports::{Certainty, StoreError};
+use empire_actors::ports::{Certainty, StoreError, UnixMillis, WallClock};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, timeout};
@@ -56,8 +56,11 @@ struct Gates {
 
 impl Gates {
     async fn start(cap: Option<Micros>, spec: ProviderSpec) -> Gates {
+        Gates::start_with(cap, spec, Arc::new(TokioClock::new(Arc::default()))).await
+    }
+
+    async fn start_with(cap: Option<Micros>, spec: ProviderSpec, clock: Arc<dyn WallClock>) -> Gates {
         let ledger = Arc::new(FakeLedger::default());
-        let clock = Arc::new(TokioClock::new(Arc::default()));
         let random = Arc::new(Wobble::default());
         let privacy = PrivacyGate::new(2, detector(), Arc::new(FakeAudit::default()), clock.clone());
         let budget = BudgetGate::new(ledger.clone(), clock.clone());
@@ -410,5 +413,51 @@ async fn a_permit_that_nobody_uses_comes_back() {
     assert_eq!(gates.rate.read().await.unwrap().meters.in_flight, 1);
     drop((not_sent, next));
     assert_eq!(gates.rate.read().await.unwrap().meters.in_flight, 0);
+    gates.end().await;
+}
+
+/// A clock that counts how often it is read: once for each look at the lane.
+struct Counting(TokioClock, AtomicUsize);
+
+impl WallClock for Counting {
+    fn now(&self) -> UnixMillis {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.now()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timer_that_another_has_replaced_makes_nobody_look() {
+    const WAITERS: u64 = 200;
+    let clock = Arc::new(Counting(TokioClock::new(Arc::default()), AtomicUsize::new(0)));
+    let gates = Gates::start_with(None, spec("cloud", Zone::Cloud, 1), clock.clone()).await;
+    let out = gates.cleared().await.open().unwrap();
+    let mut waiting = FuturesUnordered::new();
+    // Each has less time than all before, and asks to be looked at earlier.
+    for n in 0..WAITERS {
+        let mut request = request();
+        request.standing.deadline = Some(Instant::now() + Duration::from_secs(10 + WAITERS - n));
+        let screened = gates.privacy.screen(Call::draft(request), Zone::Cloud).await.unwrap();
+        waiting.push(gates.rate.clear(gates.budget.fund(screened).await.unwrap()));
+        assert!(waiting.next().now_or_never().is_none());
+        tokio::task::yield_now().await;
+    }
+    gates.rate.read().await.unwrap();
+    let before = clock.1.load(Ordering::Relaxed);
+    while let Some(outcome) = waiting.next().await {
+        assert!(matches!(outcome, Err(RateRefusal::TooLate(_))), "each is told in time");
+    }
+    let looks = clock.1.load(Ordering::Relaxed) - before;
+    assert!(looks < 10 * WAITERS as usize, "looked {looks} times for {WAITERS} waiters");
+
+    // Who comes later is still served in time, and by a new incarnation too.
+    gates.restart().await;
+    let mut request = request();
+    request.standing.deadline = Some(Instant::now() + Duration::from_secs(5));
+    let screened = gates.privacy.screen(Call::draft(request), Zone::Cloud).await.unwrap();
+    let late = gates.rate.clear(gates.budget.fund(screened).await.unwrap());
+    let outcome = timeout(Duration::from_secs(6), late).await.unwrap();
+    assert!(matches!(outcome, Err(RateRefusal::TooLate(_))));
+    drop((waiting, out));
     gates.end().await;
 }

@@ -72,8 +72,8 @@ fn build(kind: Kind) -> Result<Client, ClientError> {
     Ok(builder.build()?)
 }
 
-/// Asks whether the simulator, and nothing else, answers at `base_url`.
-pub(super) async fn simulator_answers(base_url: &str) -> Result<(), String> {
+/// Asks whether the simulator, and nothing else, answers at `base_url`, and what it plays.
+pub(super) async fn simulator_answers(base_url: &str) -> Result<String, String> {
     if !crate::config::is_own_network(base_url) {
         return Err(format!(
             "--sim {base_url}: a simulator runs on this machine only: use http://127.0.0.1:PORT"
@@ -83,8 +83,10 @@ pub(super) async fn simulator_answers(base_url: &str) -> Result<(), String> {
     let asked = client.get(format!("{base_url}/_sim/info")).timeout(KEEP_ALIVE).send().await;
     let unreachable = |_| format!("--sim {base_url}: nothing answers there: start it with `empire sim`");
     let answer = asked.map_err(unreachable)?.json::<serde_json::Value>().await;
-    match answer {
-        Ok(info) if info["simulator"] == true => Ok(()),
-        _ => Err(format!("--sim {base_url}: what answers there is no simulator of this program")),
+    match answer.as_ref().map(|info| (&info["simulator"], info["fingerprint"].as_str())) {
+        Ok((serde_json::Value::Bool(true), Some(fingerprint))) => Ok(fingerprint.to_owned()),
+        _ => Err(format!(
+            "--sim {base_url}: what answers there is no simulator of this version of the program"
+        )),
     }
 }

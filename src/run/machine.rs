@@ -52,13 +52,22 @@ impl Teller {
         self.told = now;
         let why = pressure.binds.map(|binds| binds.to_string());
         if is_other_level {
-            say(&words(pressure.level, why.as_deref().unwrap_or_default()));
+            let remedy = pressure.binds.map(|binds| remedy(binds.gauge)).unwrap_or_default();
+            say(&format!("{}{remedy}", words(pressure.level, why.as_deref().unwrap_or_default())));
         }
         if let Err(error) = store.note(job, &why.unwrap_or_default()).await {
             // Results will say if the store is gone.
             tracing::warn!(%error, "cannot note that the machine holds the job back");
         }
     }
+}
+
+/// What a person may do about it beside giving the machine room.
+fn remedy(gauge: Gauge) -> String {
+    let setting = gauge.setting();
+    format!(
+        "; to work on regardless, raise `{setting}` under [guard] in empire.toml, or say {setting} = \"none\""
+    )
 }
 
 fn words(level: GuardLevel, why: &str) -> String {

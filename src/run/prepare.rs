@@ -88,6 +88,7 @@ pub struct Simulated {
     /// How it was asked for: a scenario's name or file, or a simulator's address.
     pub given: String,
     base_url: String,
+    scenario: String,
     /// Ours, if it was started for this run; it stops when dropped.
     _own: Option<Simulator>,
 }
@@ -99,19 +100,27 @@ impl Simulated {
         &self.base_url
     }
 
+    /// What it plays: a hash of the scenario.
+    #[must_use]
+    pub fn scenario(&self) -> &str {
+        &self.scenario
+    }
+
     /// Starts a simulator with the scenario `given`, or uses the one that runs at the address
     /// `given`.
     pub async fn start(given: &str, config: &Config) -> Result<Simulated, CommandError> {
         if given.starts_with("http://") || given.starts_with("https://") {
             let base_url = given.trim_end_matches('/').to_owned();
-            providers::check_simulator(&base_url).await.map_err(CommandError::bad_input)?;
-            return Ok(Simulated { given: given.to_owned(), base_url, _own: None });
+            let scenario = providers::check_simulator(&base_url).await.map_err(CommandError::bad_input)?;
+            return Ok(Simulated { given: given.to_owned(), base_url, scenario, _own: None });
         }
         let scenario = Scenario::load(given)?;
         let prices =
             config.models.iter().filter_map(|(id, model)| Some((id.clone(), model.price?))).collect();
+        let played = scenario.fingerprint().to_owned();
         let simulator = Simulator::start(scenario, prices, ([127, 0, 0, 1], 0).into()).await?;
-        Ok(Simulated { given: given.to_owned(), base_url: simulator.base_url(), _own: Some(simulator) })
+        let base_url = simulator.base_url();
+        Ok(Simulated { given: given.to_owned(), base_url, scenario: played, _own: Some(simulator) })
     }
 }
 

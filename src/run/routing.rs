@@ -1,19 +1,20 @@
 //! How a job's calls are routed: the order of its models, and what a plan says about it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use empire_actors::level::{Level, Zone};
-use empire_actors::model::Model;
+use empire_actors::model::{Model, ProviderId};
 use empire_actors::money::{Micros, Price};
 use empire_actors::ports::{AnswerCache, Script};
 use empire_actors::route::SharedCalls;
-use empire_actors::route::rules::{self, CacheMode, CallRules, Fallback, Policy};
+use empire_actors::route::rules::{self, CacheMode, CallRules, Destination, Fallback, Policy};
 use empire_actors::route::shares::{Ceilings, Shares, WhenOver};
 
 use super::error::CommandError;
-use super::prepare::Loaded;
+use super::prepare::{Loaded, Simulated};
 use crate::cache::TieredCache;
-use crate::config::{Config, Dialect};
+use crate::config::{Config, Dialect, ProviderSetting};
 use crate::job::JobSpec;
 use crate::store::Store;
 use crate::text;
@@ -49,7 +50,27 @@ pub fn rules_of(loaded: &Loaded) -> CallRules {
         CacheMode::Auto | CacheMode::On if loaded.is_fresh => CacheMode::Refresh,
         mode => mode,
     };
-    CallRules { simulated: loaded.simulated.is_some(), cache, fallback: loaded.spec.fallback }
+    CallRules {
+        destinations: destinations(loaded),
+        simulated: loaded.simulated.is_some(),
+        cache,
+        fallback: loaded.spec.fallback,
+    }
+}
+
+/// What answers under each provider's name. A simulator listens anywhere: its scenario counts.
+fn destinations(loaded: &Loaded) -> BTreeMap<ProviderId, Destination> {
+    let destination = |setting: &ProviderSetting| {
+        let dialect = match setting.dialect {
+            Dialect::Ollama => "ollama",
+            Dialect::OpenAi => "openai",
+            Dialect::Anthropic => "anthropic",
+        };
+        let place = loaded.simulated.as_ref().map_or(&*setting.base_url, Simulated::scenario);
+        Destination(*blake3::hash(format!("{dialect} {place}").as_bytes()).as_bytes())
+    };
+    let providers = loaded.config.providers.iter();
+    providers.map(|(id, setting)| (id.clone(), destination(setting))).collect()
 }
 
 /// What the job shares with others about its calls.
@@ -124,7 +145,7 @@ fn fallback(loaded: &Loaded, level: Level) -> Option<String> {
 }
 
 fn shares(ceilings: &Ceilings) -> String {
-    let list = |what: &str, percents: &std::collections::BTreeMap<_, f64>| {
+    let list = |what: &str, percents: &BTreeMap<_, f64>| {
         let each = percents.iter().map(|(provider, percent)| format!("{provider} {percent} % of the {what}"));
         each.collect::<Vec<_>>()
     };

@@ -40,20 +40,20 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
-    /// The schema given by the request itself, or else the prompt's, or else `otherwise`.
+    /// The schema given by the request itself and the prompt's, whichever are there, or else
+    /// `otherwise`. A dialect's own field cannot say all of a schema; the prompt tells the rest.
     pub(super) fn from(
         given: Option<&Value>,
         conversation: &Conversation,
         schemas: &Schemas,
         otherwise: Wanted,
     ) -> Result<Wanted, String> {
-        match given.or(conversation.schema.as_ref()) {
-            Some(schema) => schemas
-                .get(schema)
-                .map(Wanted::Schema)
-                .map_err(|error| format!("the schema of the answer is not valid: {error}")),
-            None => Ok(otherwise),
-        }
+        let schema = match (given, &conversation.schema) {
+            (Some(given), Some(told)) => schemas.get_both(given, told),
+            (Some(schema), None) | (None, Some(schema)) => schemas.get(schema),
+            (None, None) => return Ok(otherwise),
+        };
+        schema.map(Wanted::Schema).map_err(|error| format!("the schema of the answer is not valid: {error}"))
     }
 }
 

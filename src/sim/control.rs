@@ -84,7 +84,13 @@ pub(super) fn not_found(method: &str, path: &str) -> Reply {
 
 fn info(shared: &Shared) -> Value {
     let stage = shared.stage();
-    json!({ "simulator": true, "scenario": stage.scenario.name(), "seed": stage.scenario.seed() })
+    let scenario = &stage.scenario;
+    json!({
+        "simulator": true,
+        "scenario": scenario.name(),
+        "fingerprint": scenario.fingerprint(),
+        "seed": scenario.seed(),
+    })
 }
 
 fn requests(shared: &Shared, uri: &Uri) -> Result<Value, String> {

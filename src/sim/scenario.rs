@@ -97,6 +97,7 @@ pub struct Scenario(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     name: String,
+    fingerprint: String,
     seed: u64,
     keep_bodies: usize,
     providers: [Behaviour; 3],
@@ -183,6 +184,7 @@ impl Scenario {
         ];
         Ok(Scenario(Arc::new(Inner {
             name: raw.name,
+            fingerprint: blake3::hash(yaml.as_bytes()).to_hex().to_string(),
             seed: raw.seed,
             keep_bodies: raw.keep_bodies.value,
             providers,
@@ -193,6 +195,12 @@ impl Scenario {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// A hash of all that it says.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.0.fingerprint
     }
 
     /// What all chance is derived from.

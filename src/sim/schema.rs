@@ -9,6 +9,7 @@ use jsonschema::Validator;
 use serde_json::Value;
 
 use super::fit::Fitter;
+use super::merge::merge;
 use super::quotes::Quotes;
 
 /// A swarm uses a few schemas; whoever uses more pays for compiling them anew.
@@ -89,27 +90,70 @@ fn parts_of(whole: &Value) -> Result<Vec<Arc<Schema>>, String> {
     Ok(parts)
 }
 
+/// A schema that was given beside another that was told, and what they come to.
+#[derive(Debug)]
+struct Pair {
+    given: Value,
+    told: Value,
+    both: Arc<Schema>,
+}
+
 /// The schemas that were asked for.
 #[derive(Debug, Default)]
-pub(super) struct Schemas(DashMap<u64, Arc<Schema>>);
+pub(super) struct Schemas {
+    single: DashMap<u64, Arc<Schema>>,
+    pairs: DashMap<u64, Pair>,
+}
+
+fn hash_of(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
 
 impl Schemas {
+    /// What fits the schema `given` and, as far as that leaves it open, the one `told` in words.
+    ///
+    /// # Errors
+    /// If `given` is no schema; in words for the one who sent it.
+    pub(super) fn get_both(&self, given: &Value, told: &Value) -> Result<Arc<Schema>, String> {
+        let key = hash_of(&(given, told));
+        if let Some(known) = self.pairs.get(&key).filter(|known| known.given == *given && known.told == *told)
+        {
+            return Ok(Arc::clone(&known.both));
+        }
+        let binding = self.get(given)?;
+        let both = self.narrowed(&binding, told).unwrap_or(binding);
+        if self.pairs.len() >= MOST_KEPT {
+            self.pairs.clear();
+        }
+        self.pairs.insert(key, Pair { given: given.clone(), told: told.clone(), both: Arc::clone(&both) });
+        Ok(both)
+    }
+
+    /// `told` held within `binding`; `None` if they contradict each other, or it is no schema.
+    fn narrowed(&self, binding: &Schema, told: &Value) -> Option<Arc<Schema>> {
+        let mut narrowed = told.as_object()?.clone();
+        merge(&mut narrowed, binding.value.as_object()?);
+        let narrowed = self.get(&Value::Object(narrowed)).ok()?;
+        let sample = narrowed.fill(&Quotes::of(""), 0);
+        (narrowed.accepts(&sample) && binding.accepts(&sample)).then_some(narrowed)
+    }
+
     /// The compiled form of `value`.
     ///
     /// # Errors
     /// If it is no schema; in words for the one who sent it.
     pub(super) fn get(&self, value: &Value) -> Result<Arc<Schema>, String> {
-        let mut hasher = DefaultHasher::new();
-        value.hash(&mut hasher);
-        let key = hasher.finish();
-        if let Some(known) = self.0.get(&key).filter(|known| known.value == *value) {
+        let key = hash_of(value);
+        if let Some(known) = self.single.get(&key).filter(|known| known.value == *value) {
             return Ok(Arc::clone(&known));
         }
         let schema = Arc::new(Schema::new(value)?);
-        if self.0.len() >= MOST_KEPT {
-            self.0.clear();
+        if self.single.len() >= MOST_KEPT {
+            self.single.clear();
         }
-        self.0.insert(key, Arc::clone(&schema));
+        self.single.insert(key, Arc::clone(&schema));
         Ok(schema)
     }
 }
@@ -185,6 +229,34 @@ mod tests {
             prop_assert!(wrong.is_empty(), "{whole} gave {value}: {wrong:?}");
             prop_assert_eq!(schema.fill(&quotes, seed), value);
         }
+    }
+
+    #[test]
+    fn what_is_told_narrows_what_is_given_unless_they_contradict_each_other() {
+        let one = |name: &str, schema: Value| json!({"type": "object", "properties": {name: schema}, "required": [name]});
+        let given = one("word", json!({"anyOf": [{"type": "string"}, {"type": "null"}]}));
+        let told = one("word", json!({"anyOf": [{"type": "string", "minLength": 30, "maxLength": 31}]}));
+        let schemas = Schemas::default();
+        let quotes = Quotes::of("Company: Acme");
+        let both = schemas.get_both(&given, &told).unwrap();
+        let length = both.fill(&quotes, 1)["word"].as_str().unwrap().chars().count();
+        assert!((30..=31).contains(&length), "{length}");
+        assert!(Arc::ptr_eq(&both, &schemas.get_both(&given, &told).unwrap()));
+        for other in
+            [one("word", json!({"type": "integer"})), json!({"not": {}}), json!("words"), json!({"type": 3})]
+        {
+            let value = schemas.get_both(&given, &other).unwrap().fill(&quotes, 1);
+            assert!(schemas.get(&given).unwrap().accepts(&value), "{other} gave {value}");
+        }
+        // A pack stays one.
+        let pack = |part: Value| json!({"type": "object", "properties": {"1": part, "2": part}, "required": ["1", "2"]});
+        let both = schemas.get_both(&pack(given), &pack(told)).unwrap();
+        assert!(
+            both.parts()
+                .iter()
+                .all(|part| part.fill(&quotes, 1)["word"].as_str().is_some_and(|word| word.len() > 29))
+        );
+        assert_eq!(both.parts().len(), 2);
     }
 
     #[test]

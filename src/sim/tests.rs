@@ -238,7 +238,9 @@ async fn lists_and_small_pages_are_in_their_dialects() {
     assert_eq!(refused(sim.client.get(sim.at("/elsewhere"))).await.0, 404);
     let foreign = sim.client.get(sim.at("/_sim/requests")).header("host", "elsewhere.example");
     assert_eq!(refused(foreign).await.0, 403);
-    assert_eq!(sim.get("/_sim/info").await, json!({"simulator": true, "scenario": "x", "seed": 0}));
+    let mut info = sim.get("/_sim/info").await;
+    assert_eq!(info["fingerprint"].take().as_str().map(str::len), Some(64));
+    assert_eq!(info, json!({"simulator": true, "scenario": "x", "fingerprint": null, "seed": 0}));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The rare operations of the writer, each small.
 
+use empire_actors::level::Level;
 use empire_actors::ports::{ItemKey, Part, UnixMillis};
 use sqlx::sqlite::Sqlite;
 use sqlx::{QueryBuilder, SqliteConnection};
@@ -66,11 +67,15 @@ pub(super) enum Admin {
     },
     Budget(Box<BudgetOp>),
     Approval(Box<ApprovalOp>),
-    /// Drops kept answers that are older, and the oldest of the rest beyond so many bytes.
+    /// Drops kept answers that are older or of a higher level, and the oldest of the rest beyond
+    /// so many bytes.
     PruneKept {
         most_bytes: u64,
         oldest: UnixMillis,
+        most_level: Level,
     },
+    /// Drops all kept answers.
+    ClearKept,
     #[cfg(test)]
     Pragma(String),
 }
@@ -122,7 +127,12 @@ impl Admin {
             }
             Admin::Budget(op) => op.run(connection, now).await,
             Admin::Approval(op) => op.run(connection, now).await,
-            Admin::PruneKept { most_bytes, oldest } => kept::prune(connection, *most_bytes, *oldest).await,
+            Admin::PruneKept { most_bytes, oldest, most_level } => {
+                kept::prune(connection, *most_bytes, *oldest, *most_level).await
+            }
+            Admin::ClearKept => {
+                Ok(sqlx::query("DELETE FROM kept").execute(connection).await?.rows_affected())
+            }
             #[cfg(test)]
             Admin::Pragma(sql) => {
                 sqlx::raw_sql(sqlx::AssertSqlSafe(sql.clone())).execute(connection).await.map(|_| 0)

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use empire_actors::level::Level;
 use empire_actors::ports::{CallKey, StoreError, UnixMillis};
-use sqlx::sqlite::Sqlite;
+use sqlx::sqlite::{Sqlite, SqliteRow};
 use sqlx::{QueryBuilder, Row, SqliteConnection};
 
 use super::Store;
 use super::admin::Admin;
 use super::error::store_error;
-use super::row::int;
+use super::row::{int, time};
 use super::writer::Op;
 
 /// What a row takes beside its answer.
@@ -43,23 +43,44 @@ pub struct KeptAnswers {
     store: Store,
     most_bytes: u64,
     max_age: Duration,
+    most_level: Level,
     /// Written since the size was last looked at.
     written: Arc<AtomicU64>,
 }
 
 impl KeptAnswers {
-    /// The answers that `store` keeps, at most `most_bytes` of them and none older than `max_age`.
-    /// What is more than that goes now.
+    /// The answers that `store` keeps, at most `most_bytes` of them, none older than `max_age` and
+    /// none of a level above `most_level`. What is more than that goes now.
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn open(store: &Store, most_bytes: u64, max_age: Duration) -> Result<KeptAnswers, StoreError> {
-        let kept = KeptAnswers { store: store.clone(), most_bytes, max_age, written: Arc::default() };
+    pub async fn open(
+        store: &Store,
+        most_bytes: u64,
+        max_age: Duration,
+        most_level: Level,
+    ) -> Result<KeptAnswers, StoreError> {
+        let kept =
+            KeptAnswers { store: store.clone(), most_bytes, max_age, most_level, written: Arc::default() };
         store.administer(kept.pruning()).await?;
         Ok(kept)
     }
 
-    fn oldest(&self) -> UnixMillis {
+    /// Drops all that `store` keeps.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn clear(store: &Store) -> Result<(), StoreError> {
+        store.administer(Admin::ClearKept).await.map(drop)
+    }
+
+    /// What time it is, as answers are dated.
+    pub(crate) fn now(&self) -> UnixMillis {
+        self.store.now()
+    }
+
+    /// Answers from before this are too old.
+    pub(crate) fn oldest(&self) -> UnixMillis {
         let age = i64::try_from(self.max_age.as_millis()).unwrap_or(i64::MAX);
         UnixMillis(self.store.now().0.saturating_sub(age))
     }
@@ -67,18 +88,23 @@ impl KeptAnswers {
     fn pruning(&self) -> Admin {
         // Room for what may be written until the next look.
         let most_bytes = self.most_bytes - self.most_bytes / LOOK_EVERY * 2;
-        Admin::PruneKept { most_bytes, oldest: self.oldest() }
+        Admin::PruneKept { most_bytes, oldest: self.oldest(), most_level: self.most_level }
     }
 
-    /// The answer that is kept for a call of `level`.
+    /// The answer that is kept for a call of `level`, and since when.
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn get(&self, key: CallKey, level: Level) -> Result<Option<Arc<str>>, StoreError> {
-        let sql = "SELECT answer FROM kept WHERE call_key = $1 AND level = $2 AND at >= $3";
+    pub async fn get(
+        &self,
+        key: CallKey,
+        level: Level,
+    ) -> Result<Option<(Arc<str>, UnixMillis)>, StoreError> {
+        let sql = "SELECT answer, at FROM kept WHERE call_key = $1 AND level = $2 AND at >= $3";
         let query = sqlx::query(sql).bind(&key.0[..]).bind(level.as_u8()).bind(self.oldest().0);
         let row = query.fetch_optional(self.store.readers()).await.map_err(store_error)?;
-        row.map(|row| row.try_get::<&str, _>("answer").map(Arc::from)).transpose().map_err(store_error)
+        let read = |row: SqliteRow| Ok((row.try_get::<&str, _>("answer")?.into(), time(&row, "at")?));
+        row.map(read).transpose().map_err(store_error)
     }
 
     /// Keeps an answer, in the place of an earlier one. Returns at once; written with the next
@@ -119,13 +145,19 @@ pub(super) async fn write(rows: &[&KeptRow], connection: &mut SqliteConnection) 
     Ok(())
 }
 
-/// Drops what is older than `oldest`, and the oldest of the rest beyond `most_bytes`.
+/// Drops what is older than `oldest` or above `most_level`, and the oldest of the rest beyond
+/// `most_bytes`.
 pub(super) async fn prune(
     connection: &mut SqliteConnection,
     most_bytes: u64,
     oldest: UnixMillis,
+    most_level: Level,
 ) -> Result<u64, sqlx::Error> {
-    let old = sqlx::query("DELETE FROM kept WHERE at < $1").bind(oldest.0).execute(&mut *connection).await?;
+    let old = sqlx::query("DELETE FROM kept WHERE at < $1 OR level > $2")
+        .bind(oldest.0)
+        .bind(most_level.as_u8())
+        .execute(&mut *connection)
+        .await?;
     let sql = "DELETE FROM kept WHERE (call_key, level) IN (SELECT call_key, level FROM (SELECT call_key, level, \
                sum(bytes) OVER (ORDER BY at DESC, call_key, level) AS up_to FROM kept) WHERE up_to > $1)";
     let beyond = sqlx::query(sql).bind(int(most_bytes)).execute(connection).await?;
@@ -173,11 +205,12 @@ mod tests {
         let home = Home::resolve(Some(temp.path().to_owned()), |_| None).unwrap();
         let clock = Arc::new(Hands(AtomicI64::new(1_700_000_000_000)));
         let store = Store::open(home.lock().unwrap(), clock.clone()).await.unwrap();
-        let kept = KeptAnswers::open(&store, 64_000, DAY).await.unwrap();
+        let kept = KeptAnswers::open(&store, 64_000, DAY, Level::P3).await.unwrap();
         kept.put(key(1), Level::P1, "old").unwrap();
         kept.put(key(1), Level::P1, "one").unwrap();
         flush(&store).await;
-        assert_eq!(kept.get(key(1), Level::P1).await.unwrap().as_deref(), Some("one"));
+        let one = kept.get(key(1), Level::P1).await.unwrap();
+        assert_eq!(one, Some(("one".into(), UnixMillis(1_700_000_000_000))));
         assert_eq!(kept.get(key(1), Level::P0).await.unwrap(), None, "levels are apart");
         assert_eq!(kept.get(key(2), Level::P1).await.unwrap(), None);
 
@@ -200,7 +233,7 @@ mod tests {
 
         clock.0.fetch_add(86_400_001, Ordering::Relaxed);
         assert_eq!(kept.get(key(499), Level::P1).await.unwrap(), None, "too old");
-        KeptAnswers::open(&store, 64_000, DAY).await.unwrap();
+        KeptAnswers::open(&store, 64_000, DAY, Level::P3).await.unwrap();
         assert_eq!(size(&store).await, 0, "and gone when it is opened");
         store.close().await.unwrap();
     }

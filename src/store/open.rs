@@ -22,6 +22,12 @@ const CLOSED_MARK: &str = "empire.db.closed";
 
 /// How long free calls are remembered: a day and some slack.
 const SENDS_KEPT_MS: i64 = 25 * 60 * 60 * 1000;
+/// How long the privacy gate's decisions are kept: a year, and a month to ask about it. The ledger,
+/// which says what was paid, keeps its rows.
+const DECISIONS_KEPT_MS: i64 = 400 * 24 * 60 * 60 * 1000;
+/// They are written in the order of time: only those that go are read.
+const FORGET_DECISIONS: &str = "DELETE FROM decisions WHERE id < coalesce((SELECT id FROM decisions \
+     WHERE at >= $1 ORDER BY id LIMIT 1), 9223372036854775807)";
 /// Pages in the write-ahead log before it is folded into the database: 16 MiB.
 const CHECKPOINT_PAGES: &str = "4000";
 const LOG_KEPT_BYTES: &str = "67108864";
@@ -312,6 +318,7 @@ async fn recover(
     .execute(&mut *tx)
     .await?;
     sqlx::query("DELETE FROM sends WHERE at < $1").bind(now.0 - SENDS_KEPT_MS).execute(&mut *tx).await?;
+    sqlx::query(FORGET_DECISIONS).bind(now.0 - DECISIONS_KEPT_MS).execute(&mut *tx).await?;
     sqlx::query(
         "INSERT INTO meta (name, value) VALUES ('program', $1) \
          ON CONFLICT (name) DO UPDATE SET value = excluded.value",

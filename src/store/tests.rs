@@ -5,6 +5,8 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
+use empire_actors::gates::audit::{Act, Decision, Found};
+use empire_actors::level::{Level, Zone};
 use empire_actors::money::Micros;
 use empire_actors::ports::*;
 use futures_util::TryStreamExt;
@@ -413,4 +415,49 @@ async fn check_after_kill(folder: &Folder, left: &BTreeSet<u64>, recorded: &BTre
         }
     }
     assert!(left.is_subset(&billed));
+}
+
+#[tokio::test]
+async fn decisions_are_forgotten_after_400_days_and_what_was_paid_is_not() {
+    const DAY_MS: i64 = 86_400_000;
+    let folder = Folder::new();
+    let store = folder.open().await;
+    new_job(&store, "j", "job").await;
+    let audit = store.audit().await.unwrap();
+    for days_ago in [900, 401, 399, 0] {
+        let decision = Decision {
+            at: UnixMillis(NOW.0 - days_ago * DAY_MS),
+            job: "j".into(),
+            item: 7,
+            provider: "p".into(),
+            model: "m".to_owned(),
+            zone: Zone::Cloud,
+            declared: Level::P1,
+            level: Level::P1,
+            act: Act::Allow,
+            found: Found::default(),
+            content: [0; 32],
+        };
+        audit.decided(decision).unwrap();
+    }
+    drop(audit);
+    store.close().await.unwrap();
+    let mut raw = folder.raw().await;
+    sqlx::query(
+        "INSERT INTO ledger (hold, job, role, item, provider, model, reserved, billed, certainty, input_tokens, \
+         cached_tokens, cache_write_tokens, output_tokens, reserved_at, sent_at, settled_at) \
+         VALUES (1, 'j', 'research', 7, 'p', 'm', 5, 5, 'metered', 0, 0, 0, 0, 1, 1, 1)",
+    )
+    .execute(&mut raw)
+    .await
+    .unwrap();
+    raw.close().await.unwrap();
+    let store = folder.open().await;
+    let ages: Vec<i64> =
+        store.decisions("j", 7).await.unwrap().iter().map(|made| (NOW.0 - made.at.0) / DAY_MS).collect();
+    assert_eq!(ages, [399, 0]);
+    let paid: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM ledger").fetch_one(store.readers()).await.unwrap();
+    assert_eq!(paid, 1);
+    store.close().await.unwrap();
 }

@@ -129,6 +129,8 @@ struct ModelLane<T> {
     again: Room<Waiting<T>>,
     /// What its calls have cost, against other models.
     served: u64,
+    /// Its own limits hold it up, as was seen in this round.
+    is_passed: bool,
 }
 
 impl<T> ModelLane<T> {
@@ -267,6 +269,7 @@ impl<T> Lane<T> {
             fresh: Room::default(),
             again: Room::default(),
             served: 0,
+            is_passed: false,
         });
         self.models.len() - 1
     }
@@ -397,8 +400,8 @@ impl<T> Lane<T> {
         if let Some(stop) = self.scope.stop(now) {
             return self.stopped(stop);
         }
-        let mut passed = 0_u64;
-        while let Some(chosen) = self.choose(now, passed) {
+        self.models.iter_mut().for_each(|lane| lane.is_passed = false);
+        while let Some(chosen) = self.choose(now) {
             if self.must_drain(chosen.model) {
                 return self.stopped(Stop::Full(Binding::ModelSwitch));
             }
@@ -407,7 +410,7 @@ impl<T> Lane<T> {
             if let Some(stop) = self.model_stop(now, chosen.model, cost) {
                 // Held up by its own limits: the next model's turn.
                 self.note_stop(stop);
-                passed |= 1 << chosen.model.min(63);
+                self.models[chosen.model].is_passed = true;
                 continue;
             }
             // What is short for all models is kept for the one whose turn it is, or a large call

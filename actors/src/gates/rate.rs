@@ -21,7 +21,7 @@ use super::room::Entry;
 use super::throttle::Throttle;
 use crate::guard::pressure::Pressure;
 use crate::kernel;
-use crate::kernel::control::{Address, Control, Down, Failure};
+use crate::kernel::control::{Address, Control, Down, Failure, Timer};
 use crate::kernel::supervisor::ChildSpec;
 use crate::model::{Limits, ProviderSpec};
 use crate::ports::{Ledger, Random, Sent, StoreError, UnixMillis, WallClock};
@@ -58,14 +58,17 @@ impl From<Refused> for RateRefusal {
 pub(crate) enum Message {
     /// The lane has to be looked at then.
     LookAt(Duration),
-    /// That time has come.
-    Look,
+    /// That time has come; `None` when the actor starts.
+    Look(Option<Duration>),
     Read(oneshot::Sender<LaneReading>),
 }
 
 /// Wakes the lane when somebody's time has come.
 struct LaneActor {
     gate: RateGate,
+    /// The one timer that is set. Another takes its place: timers that nobody waits for any more
+    /// would pile up.
+    timer: Option<Timer>,
 }
 
 impl Control for LaneActor {
@@ -75,14 +78,18 @@ impl Control for LaneActor {
     async fn handle(&mut self, message: Message) -> Result<(), Failure> {
         match message {
             Message::LookAt(at) => {
+                if !self.gate.is_awaited(at) {
+                    return Ok(());
+                }
                 let wait = at.saturating_sub(self.gate.0.started.elapsed());
                 // A millisecond more: timers may fire that much early.
-                self.gate.0.address.send_after(wait + Duration::from_millis(1), Message::Look);
+                let delay = wait + Duration::from_millis(1);
+                let message = Message::Look(Some(at));
+                self.timer = Some(self.gate.0.address.timer(delay, message));
             }
-            Message::Look => {
-                self.gate.0.state.lock().look_at = None;
-                self.gate.serve();
-            }
+            // Fired just before another took its place.
+            Message::Look(Some(at)) if !self.gate.is_awaited(at) => {}
+            Message::Look(_) => self.gate.look_now(),
             Message::Read(reply) => {
                 let now = self.gate.now();
                 let _ = reply.send(self.gate.lane().lane.read(now));
@@ -93,7 +100,7 @@ impl Control for LaneActor {
 
     /// Timers of the last incarnation are gone.
     fn first_message(&self) -> Option<Message> {
-        Some(Message::Look)
+        Some(Message::Look(None))
     }
 
     fn observe(&self) -> LaneReading {
@@ -195,6 +202,16 @@ impl RateGate {
         self.serve();
     }
 
+    /// Whether the earliest timer is the one for `at`.
+    fn is_awaited(&self, at: Duration) -> bool {
+        self.0.state.lock().look_at == Some(at)
+    }
+
+    fn look_now(&self) {
+        self.0.state.lock().look_at = None;
+        self.serve();
+    }
+
     /// The lane's actor. Its first incarnation reads what was sent in the last day; nothing goes
     /// before that.
     #[must_use]
@@ -205,7 +222,7 @@ impl RateGate {
             Box::pin(async move {
                 gate.remember().await?;
                 gate.0.state.lock().is_up = true;
-                Ok(LaneActor { gate })
+                Ok(LaneActor { gate, timer: None })
             })
         })
     }

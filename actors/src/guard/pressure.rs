@@ -306,7 +306,8 @@ impl Pressure {
 impl fmt::Display for Pressure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.level.word())?;
-        self.binds.map_or(Ok(()), |binds| write!(f, ": {}", binds.gauge.words(binds.value)))
+        let Some(Binds { gauge, value, .. }) = self.binds else { return Ok(()) };
+        write!(f, ": {} ([guard] {})", gauge.words(value), gauge.setting())
     }
 }
 

@@ -45,6 +45,13 @@ pub trait Control: Send + 'static {
 #[error("the actor is down")]
 pub struct Down;
 
+/// A message that is sent later, unless this is dropped before.
+#[derive(Debug)]
+#[must_use = "a dropped timer sends nothing"]
+pub(crate) struct Timer(
+    #[expect(dead_code, reason = "only that it is dropped says something")] oneshot::Sender<()>,
+);
+
 pub(crate) enum Envelope<M> {
     Work(M),
     Observe(oneshot::Sender<serde_json::Value>),
@@ -133,6 +140,18 @@ impl<M: Send + 'static> Address<M> {
             // Down: the next incarnation starts from its own state and needs no old timer.
             let _ = address.send(message);
         });
+    }
+
+    /// The same, unless the timer is dropped before.
+    pub(crate) fn timer(&self, delay: Duration, message: M) -> Timer {
+        let (timer, dropped) = oneshot::channel();
+        let address = self.clone();
+        super::spawn(async move {
+            if tokio::time::timeout(delay, dropped).await.is_err() {
+                let _ = address.send(message);
+            }
+        });
+        Timer(timer)
     }
 
     /// What the actor shows of itself.

@@ -4,18 +4,20 @@
 use crate::call::{Request, Speaker};
 use crate::model::{Structured, Thinking};
 use crate::ports::CallKey;
+use crate::route::rules::Destination;
 
 /// Part of every key. Raise it when dialects tell vendors something else for the same request.
-const VERSION: &[u8] = b"empire-call-1";
+const VERSION: &[u8] = b"empire-call-2";
 
 /// The key of a request as it would leave, after redaction. Equal keys mean that the vendor is
-/// told the same; a level never shares a key with another, nor a simulated call with a real one.
+/// told the same, at the same `destination`; a level never shares a key with another, nor a simulated call with a real one.
 /// Job and item are no part of it, nor is the price.
 #[must_use]
-pub fn call_key(request: &Request, simulated: bool) -> CallKey {
+pub fn call_key(request: &Request, destination: Destination, simulated: bool) -> CallKey {
     let model = &request.model;
     let mut digest = Digest(blake3::Hasher::new());
     digest.part(VERSION).part(&[u8::from(simulated), request.level.as_u8()]);
+    digest.part(&destination.0);
     digest.part(model.provider.as_str().as_bytes()).part(model.id.as_bytes());
     digest.part(&model.context.to_le_bytes()).part(&request.max_tokens.to_le_bytes());
     digest.part(&[thinking(model.thinking), structured(model.structured)]);
@@ -84,6 +86,7 @@ mod tests {
     #[derive(Debug, Clone, PartialEq)]
     struct Parts {
         simulated: bool,
+        destination: u8,
         level: usize,
         id: String,
         provider: String,
@@ -128,7 +131,7 @@ mod tests {
                 shared: None,
                 standing: Standing::default(),
             };
-            call_key(&request, self.simulated)
+            call_key(&request, Destination([self.destination; 32]), self.simulated)
         }
     }
 
@@ -138,11 +141,12 @@ mod tests {
             (any::<bool>(), 0usize..4, text(), text(), 1u32..3, 1u32..3, any::<bool>(), any::<bool>());
         let small = || prop::option::of(0u8..2);
         let turns = prop::collection::vec((any::<bool>(), text()), 0..3);
-        (first, small(), small(), small(), prop::option::of(text()), turns).prop_map(
-            |(first, temperature, top_p, schema, system, turns)| {
+        ((first, 0u8..2), small(), small(), small(), prop::option::of(text()), turns).prop_map(
+            |((first, destination), temperature, top_p, schema, system, turns)| {
                 let (simulated, level, id, provider, context, max_tokens, thinking, structured) = first;
                 Parts {
                     simulated,
+                    destination,
                     level,
                     id,
                     provider,
@@ -167,7 +171,7 @@ mod tests {
         }
 
         #[test]
-        fn any_one_change_of_what_matters_changes_the_key(a in parts(), which in 0usize..13) {
+        fn any_one_change_of_what_matters_changes_the_key(a in parts(), which in 0usize..14) {
             let mut b = a.clone();
             let flip = |number: Option<u8>| number.map_or(Some(7), |_| None);
             match which {
@@ -183,6 +187,7 @@ mod tests {
                 9 => b.top_p = flip(b.top_p),
                 10 => b.schema = flip(b.schema),
                 11 => b.system = b.system.map_or(Some(String::new()), |_| None),
+                12 => b.destination += 1,
                 _ => b.turns.push((true, String::new())),
             }
             prop_assert_ne!(a.key("j", 1, true), b.key("j", 1, true));

@@ -1,12 +1,13 @@
 //! How a job's calls are routed: whether kept answers serve, which fallbacks go, in which order
 //! models are tried, and which of them a prompt fits. Pure.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::level::{Level, Zone};
-use crate::model::Model;
+use crate::model::{Model, ProviderId};
 use crate::money::Micros;
 
 /// Bytes of text that make a token, on average; as plans count.
@@ -66,15 +67,30 @@ pub enum Fallback {
     SameZone,
 }
 
-/// A job's rules for its calls.
+/// What answers under a provider's name: a hash of where it is and what it speaks, or, in a
+/// simulated run, of how it behaves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Destination(pub [u8; 32]);
+
+/// A job's rules for its calls.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CallRules {
+    /// What answers under each provider's name.
+    pub destinations: BTreeMap<ProviderId, Destination>,
     /// Whether the simulator answers: then no answer is ever taken for a real one.
     pub simulated: bool,
     /// Whether kept answers serve.
     pub cache: CacheMode,
     /// How far a fallback may go.
     pub fallback: Fallback,
+}
+
+impl CallRules {
+    /// What answers under the name of `provider`.
+    #[must_use]
+    pub fn destination(&self, provider: &ProviderId) -> Destination {
+        self.destinations.get(provider).copied().unwrap_or_default()
+    }
 }
 
 /// A fallback that leaves the zone where the route begins.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 
 use crate::model::ProviderId;
 use crate::money::Micros;
@@ -12,7 +12,8 @@ use crate::money::Micros;
 /// What is done about a call that would break a ceiling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenOver {
-    /// It waits for other calls to make room; once none are under way, its item stays pending.
+    /// It waits for other calls to make room. Once none are under way that could, the next model
+    /// is asked; with none left, its item stays pending.
     Defer,
     /// The next model is asked.
     Deny,
@@ -109,19 +110,61 @@ impl Recent {
     }
 }
 
-/// The meter of shares. Bounded by its window.
+/// A call that waits for room: when it came, and where it is told.
+#[derive(Debug)]
+struct Waiter {
+    number: u64,
+    told: oneshot::Sender<Result<Share, OverShare>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    recent: Recent,
+    /// By provider, first come first.
+    waiting: BTreeMap<ProviderId, VecDeque<Waiter>>,
+    /// Waiters so far.
+    waiters: u64,
+}
+
+impl State {
+    /// The next one who need not wait any longer, and what it is told: of those for whom there is
+    /// room, who came first; if nothing is under way that could make any, who came first of all.
+    /// With its place counted.
+    fn next(&mut self, ceilings: &Ceilings) -> Option<(Waiter, ProviderId, Result<(), OverShare>)> {
+        let mut next: Option<(u64, ProviderId, Result<(), OverShare>)> = None;
+        for (provider, line) in &mut self.waiting {
+            while line.pop_front_if(|waiter| waiter.told.is_closed()).is_some() {}
+            let Some(first) = line.front() else { continue };
+            let verdict = self.recent.admit(ceilings, provider);
+            let is_told = verdict.is_ok() || self.recent.under_way_in_all == 0;
+            let is_earlier = next.as_ref().is_none_or(|(number, _, earlier)| {
+                (verdict.is_err(), first.number) < (earlier.is_err(), *number)
+            });
+            if is_told && is_earlier {
+                next = Some((first.number, provider.clone(), verdict));
+            }
+        }
+        let (_, provider, verdict) = next?;
+        let waiter = self.waiting.get_mut(&provider)?.pop_front()?;
+        if verdict.is_ok() {
+            self.recent.begin(&provider);
+        }
+        Some((waiter, provider, verdict))
+    }
+}
+
+/// The meter of shares. Bounded by its window and by who waits.
 #[derive(Debug)]
 pub struct Shares {
     ceilings: Ceilings,
-    recent: Mutex<Recent>,
-    changed: Notify,
+    state: Mutex<State>,
 }
 
 impl Shares {
     /// A meter that has seen nothing yet.
     #[must_use]
     pub fn new(ceilings: Ceilings) -> Arc<Shares> {
-        Arc::new(Shares { ceilings, recent: Mutex::default(), changed: Notify::new() })
+        Arc::new(Shares { ceilings, state: Mutex::default() })
     }
 
     /// Counts a call to `provider` that is about to go. Under [`WhenOver::Defer`] it waits while
@@ -130,23 +173,48 @@ impl Shares {
     /// # Errors
     /// It would break a ceiling.
     pub(crate) async fn begin(self: &Arc<Self>, provider: &ProviderId) -> Result<Share, OverShare> {
-        loop {
-            let changed = self.changed.notified();
-            let refused = {
-                let mut recent = self.recent.lock();
-                match recent.admit(&self.ceilings, provider) {
-                    Ok(()) => {
-                        recent.begin(provider);
-                        return Ok(Share { shares: self.clone(), provider: provider.clone(), sent: None });
-                    }
-                    Err(over) if recent.under_way_in_all == 0 => return Err(over),
-                    Err(over) => over,
+        let answer = {
+            let mut state = self.state.lock();
+            match state.recent.admit(&self.ceilings, provider) {
+                Ok(()) => {
+                    state.recent.begin(provider);
+                    None
                 }
-            };
-            match self.ceilings.when_over {
-                WhenOver::Deny => return Err(refused),
-                WhenOver::Defer => changed.await,
+                Err(over) => {
+                    let waits =
+                        self.ceilings.when_over == WhenOver::Defer && state.recent.under_way_in_all > 0;
+                    if !waits {
+                        return Err(over);
+                    }
+                    let (told, answer) = oneshot::channel();
+                    state.waiters += 1;
+                    let number = state.waiters;
+                    state.waiting.entry(provider.clone()).or_default().push_back(Waiter { number, told });
+                    Some((answer, over))
+                }
             }
+        };
+        match answer {
+            None => {
+                let share = self.share(provider.clone());
+                // Of more calls, the others' shares are smaller.
+                self.serve();
+                Ok(share)
+            }
+            Some((answer, over)) => answer.await.unwrap_or(Err(over)),
+        }
+    }
+
+    fn share(self: &Arc<Self>, provider: ProviderId) -> Share {
+        Share { shares: self.clone(), provider, sent: None }
+    }
+
+    /// Tells those who wait for what has changed, one after the other and none under the lock: a
+    /// share that nobody takes any more is given back at once.
+    fn serve(self: &Arc<Self>) {
+        loop {
+            let Some((waiter, provider, verdict)) = self.state.lock().next(&self.ceilings) else { return };
+            let _ = waiter.told.send(verdict.map(|()| self.share(provider)));
         }
     }
 
@@ -187,16 +255,17 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         let window = self.shares.ceilings.window;
-        self.shares.recent.lock().end(&self.provider, self.sent, window);
+        self.shares.state.lock().recent.end(&self.provider, self.sent, window);
         // Somebody who waits may go now, or has nobody left to wait for.
-        self.shares.changed.notify_waiters();
+        self.shares.serve();
     }
 }
 
 #[cfg(all(test, not(empire_loom)))]
 mod tests {
-    use futures_util::FutureExt;
+    use futures_util::{FutureExt, StreamExt};
     use proptest::prelude::*;
+    use tokio::task::unconstrained;
 
     use super::*;
 
@@ -268,6 +337,75 @@ mod tests {
         assert!(waiter.await.is_err());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn many_waiters_go_in_order_as_there_is_room_and_none_is_forgotten() {
+        const WAITERS: usize = 2_000;
+        let mut ceilings = ceilings(50.0, WhenOver::Defer);
+        (ceilings.window, ceilings.sample) = (1_000, 2);
+        let shares = Shares::new(ceilings);
+        let polls = std::sync::atomic::AtomicUsize::new(0);
+        let (dear, cheap) = (ProviderId::from("dear"), ProviderId::from("cheap"));
+        let mut out = VecDeque::from([shares.begin(&dear).await.unwrap()]);
+        let mut waiting: futures_util::stream::FuturesUnordered<_> = (0..WAITERS)
+            .map(|n| {
+                let (mut call, polls) = (Box::pin(shares.begin(&dear)), &polls);
+                std::future::poll_fn(move |context| {
+                    polls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    call.as_mut().poll(context).map(|outcome| (n, outcome))
+                })
+            })
+            .collect();
+        assert!(unconstrained(waiting.next()).now_or_never().is_none());
+        let mut went = Vec::new();
+        // Each cheap call makes room for one dear one, whether it is still under way or not.
+        for round in 0..WAITERS {
+            let share = shares.begin(&cheap).await.unwrap();
+            if round % 2 == 0 {
+                share.settle(Micros::ZERO);
+            } else {
+                out.push_back(share);
+            }
+            while let Some(Some((n, outcome))) = unconstrained(waiting.next()).now_or_never() {
+                went.push(n);
+                // One in three never leaves, and makes room for the next.
+                let share = outcome.unwrap();
+                if n % 3 == 0 { share.held_back() } else { share.settle(Micros(1)) }
+            }
+            let waits = shares.state.lock().waiting[&dear].len();
+            assert_eq!(waits + went.len(), WAITERS, "nobody is lost");
+            if waits > 0 {
+                let is_full = shares.state.lock().recent.admit(&shares.ceilings, &dear).is_err();
+                assert!(is_full, "nobody waits while there is room");
+            }
+        }
+        drop(out);
+        while let Some((n, _)) = waiting.next().await {
+            went.push(n);
+        }
+        assert!(went.is_sorted() && went.len() == WAITERS, "{went:?}");
+        assert!(polls.load(std::sync::atomic::Ordering::Relaxed) <= 2 * WAITERS, "each is woken once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiter_that_is_gone_passes_its_place_on() {
+        let mut ceilings = ceilings(50.0, WhenOver::Defer);
+        ceilings.sample = 2;
+        let shares = Shares::new(ceilings);
+        let dear = ProviderId::from("dear");
+        let first = shares.begin(&dear).await.unwrap();
+        let mut lines: Vec<_> = (0..4).map(|_| Box::pin(shares.begin(&dear))).collect();
+        assert!(lines.iter_mut().all(|call| call.now_or_never().is_none()));
+        drop(lines.remove(0));
+        // Room for one: the second has it and is dropped before it looks.
+        first.held_back();
+        drop(lines.remove(0));
+        let third = lines.remove(0).now_or_never().expect("its turn").unwrap();
+        let last = lines.remove(0);
+        third.settle(Micros(1));
+        assert!(last.await.is_err(), "nobody is left to make room");
+        assert_eq!(shares.state.lock().recent.under_way_in_all, 0);
+    }
+
     proptest! {
         #[test]
         fn no_window_holds_more_than_its_ceiling(
@@ -279,7 +417,7 @@ mod tests {
             for dear in dear {
                 // A refusal is no call.
                 let _ = call(&shares, if dear { "dear" } else { "cheap" }, 1);
-                let recent = shares.recent.lock();
+                let recent = &shares.state.lock().recent;
                 let own = recent.calls.get(&"dear".into()).copied().unwrap_or(0);
                 let most = f64::from(percent) / 100.0 * (recent.settled.len() + 1).max(20) as f64;
                 prop_assert!(own as f64 <= most + 1e-9, "{} of {}", own, recent.settled.len());

@@ -32,7 +32,7 @@ impl Joining {
             return None;
         }
         let rules = &job.order.rules;
-        let call = call_key(request, rules.simulated);
+        let call = call_key(request, rules.destination(&request.model.provider), rules.simulated);
         let reads_kept = rules.cache.reads(&request.model) && !self.ignores_kept;
         let lead = match job.shared.joint.enter(FlightKey { call, reads_kept }).await {
             Entry::Shared(brought) => return Some(brought),

@@ -7,15 +7,15 @@ use super::super::meter::{Binding, Now};
 use super::{Chosen, Lane, ModelLane};
 
 impl<T> Lane<T> {
-    /// The waiter whose turn it is: by urgency and age, then by what the models have had.
-    /// `passed` marks models that cannot go.
-    pub(super) fn choose(&mut self, now: Now, passed: u64) -> Option<Chosen> {
+    /// The waiter whose turn it is: by urgency and age, then by what the models have had;
+    /// none of a model that is passed over.
+    pub(super) fn choose(&mut self, now: Now) -> Option<Chosen> {
         let retries_left = self.retries < self.retries_allowed();
         let is_well = self.scope.breaker.is_well();
         let mut best: Option<(Chosen, u64)> = None;
         let (mut of_loaded, mut of_others): (Option<Chosen>, Option<Chosen>) = (None, None);
         for (index, lane) in self.models.iter_mut().enumerate() {
-            if passed & (1 << index.min(63)) != 0 || lane.waiting() == 0 {
+            if lane.is_passed || lane.waiting() == 0 {
                 continue;
             }
             let is_well = is_well && lane.scope.breaker.is_well();

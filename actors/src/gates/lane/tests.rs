@@ -400,3 +400,23 @@ fn what_the_vendor_tells_of_its_limits_is_obeyed_and_shown() {
     let more = (0..20).filter(|_| lane.go_at_once(at(30), &ask("j", "m")).is_some()).count();
     assert_eq!(more, 9, "9 calls of 110 tokens");
 }
+
+#[test]
+fn a_model_that_is_held_up_hides_none_of_many_others() {
+    let mut spec = spec(Limits::slots(200));
+    for n in 0..70 {
+        let limits = Limits { requests_per_minute: Some(1), ..Limits::slots(20) };
+        spec.model_limits.insert(format!("m{n:02}"), limits);
+    }
+    let mut world = World::new(Lane::new(Arc::new(spec), Vec::new(), at(0)));
+    for _ in 0..2 {
+        (0..70).for_each(|n| world.ask(ask("j", &format!("m{n:02}"))));
+    }
+    assert_eq!(world.sent.len(), 70, "one of each model went at once, and one of each waits");
+    // The last model alone may go on.
+    world.ask(ask("j", "another"));
+    world.run(50_000, |_, _| (good(Used::Unknown), None));
+    assert_eq!(world.sent.len(), 71, "it is found behind all that are held up");
+    world.run(100_000, |_, _| (good(Used::Unknown), None));
+    assert_eq!((world.sent.len(), world.lane.waiting()), (141, 0));
+}

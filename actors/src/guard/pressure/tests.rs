@@ -61,6 +61,13 @@ fn a_short_burst_of_cpu_changes_nothing_but_memory_counts_at_once() {
     assert!(levels(&mut watcher, 0, &vec![cpu(100.0); 20]).iter().all(|level| *level == GuardLevel::Normal));
     let mut watcher = Watcher::new(settings());
     assert_eq!(levels(&mut watcher, 0, &[memory(97.0)]), [GuardLevel::Emergency]);
+
+    // A second of full load every half minute, on a machine that is nearly at the threshold.
+    let busy: Vec<Readings> =
+        (0..900).map(|second| cpu(if second % 30 == 29 { 100.0 } else { 94.0 })).collect();
+    let mut watcher = Watcher::new(settings());
+    assert!(levels(&mut watcher, 0, &busy).iter().all(|level| *level < GuardLevel::Emergency));
+    assert_eq!(watcher.pressure().level, GuardLevel::Alert);
 }
 
 #[test]
@@ -69,7 +76,7 @@ fn it_says_what_binds() {
     let own = Readings { own_memory: Some(900 << 20), load: Some(1.0), ..Readings::default() };
     let pressure = watcher.observe(Duration::ZERO, &own).clone();
     assert_eq!(pressure.level, GuardLevel::Throttled);
-    assert_eq!(pressure.to_string(), "throttled: own memory at 88 %");
+    assert_eq!(pressure.to_string(), "throttled: own memory at 88 % ([guard] own_memory)");
     assert_eq!(pressure.binds.unwrap().to_string(), "own memory at 88 % (throttled from 70 %)");
     assert!((0.7..0.75).contains(&pressure.value), "{pressure:?}");
     let files = Readings { open_files: Some((990, 1_000)), ..own };
