@@ -435,7 +435,7 @@ fn every_decision_is_told_without_the_content() {
     }
 
     let said = world.run(&["privacy", "explain", "told/2", "--sim"]).exits(0);
-    let said = said.shows("P1 as declared; zone 3 (cloud) admits up to P1");
+    let said = said.shows("P1 by the job, its row or the place of its files; zone 3 (cloud) admits up to P1");
     assert!(!said.stdout.contains(mail), "{}", said.stdout);
     world.run(&["privacy", "explain", "99", "--sim"]).exits(2).says("there is no call 99");
     for missing in ["told/0", "told/4", "told/x"] {

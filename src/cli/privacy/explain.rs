@@ -184,9 +184,9 @@ fn decision(made: &StoredDecision) -> String {
         Act::Deny { reason } => format!("may not leave: {reason}"),
     };
     let level = if made.level == made.declared {
-        format!("{} as declared", made.level)
+        format!("{} by the job, its row or the place of its files", made.level)
     } else {
-        format!("declared {}, found to be {}", made.declared, made.level)
+        format!("{} by the job, found to be {}", made.declared, made.level)
     };
     let mut text = format!(
         "{} to {} ({}) in {}: {what}\n  level: {level}; {} admits up to {}\n",
