@@ -264,7 +264,7 @@ impl Window {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(empire_loom)))]
     pub(crate) fn buckets(&self) -> usize {
         self.log.len()
     }
