@@ -88,20 +88,9 @@ mod tests {
     use std::sync::atomic::{AtomicI64, Ordering};
     use std::time::Duration;
 
-    use empire_actors::ports::WallClock;
-
     use super::*;
     use crate::home::Home;
-    use crate::run::system::SystemClock;
-
-    /// A clock that stands still until it is moved.
-    struct Hands(AtomicI64);
-
-    impl WallClock for Hands {
-        fn now(&self) -> UnixMillis {
-            UnixMillis(self.0.load(Ordering::Relaxed))
-        }
-    }
+    use crate::run::system::{Hands, SystemClock};
 
     fn setting(stores_p3: bool) -> CacheSetting {
         CacheSetting {

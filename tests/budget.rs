@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Running, Sim, World, csv_rows, kimi_job, micros, wait_for};
+use common::{Running, Sim, World, kimi_job, micros, set_up, wait_for};
 use serde_json::Value;
 
 const ITEMS: u32 = 10_000;
@@ -16,14 +16,6 @@ const TEN_CENTS: &str = "[models.\"kimi-k2.6\"]\n\
     price = {input = \"0\", cached_input = \"0\", cache_write = \"0\", output = \"1000\"}\n";
 const QUICK: &str =
     "name: quick\nkimi: {latency: {fixed: 10}, output_tokens: {from: 20, to: 90}}\nkeep_bodies: 0";
-
-fn set_up(scenario: &str, rows: u32, config: &str, more: &str) -> (World, Sim, String) {
-    let world = World::new(config);
-    let sim = Sim::start(&world, scenario);
-    world.write("rows.csv", &csv_rows(rows));
-    let job = world.write("job.yaml", &kimi_job("job", "rows.csv", more)).display().to_string();
-    (world, sim, job)
-}
 
 fn with_slots(slots: u32) -> String {
     format!("[providers.kimi]\nconcurrency = {slots}\n{TEN_CENTS}")

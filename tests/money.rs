@@ -4,18 +4,9 @@
 
 mod common;
 
-use common::{Sim, World, by_item, csv_rows, kimi_job, micros};
+use common::{by_item, csv_rows, kimi_job, micros, set_up};
 
 const QUICK: &str = "name: quick\nkimi: {latency: {fixed: 5}, output_tokens: {from: 20, to: 80}}";
-
-/// A world with a simulator, `rows` rows and a job over them that was written to `job.yaml`.
-fn set_up(scenario: &str, rows: u32, config: &str, more: &str) -> (World, Sim, String) {
-    let world = World::new(config);
-    let sim = Sim::start(&world, scenario);
-    world.write("rows.csv", &csv_rows(rows));
-    let job = world.write("job.yaml", &kimi_job("job", "rows.csv", more)).display().to_string();
-    (world, sim, job)
-}
 
 /// Micro-dollars as a person writes them.
 fn dollars(micros: u64) -> String {

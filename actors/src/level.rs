@@ -89,12 +89,6 @@ impl<T> Labelled<T> {
         &self.value
     }
 
-    /// What is made from it, as private as it is.
-    #[must_use]
-    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Labelled<U> {
-        Labelled { value: make(self.value), level: self.level }
-    }
-
     /// What is made from it, as private as it is, if it can be made.
     ///
     /// # Errors
@@ -202,7 +196,7 @@ mod tests {
     #[test]
     fn what_is_made_of_several_is_as_private_as_the_most_private() {
         let secret = [Level::P1, Level::P3, Level::P0].map(|level| Labelled::new(level, level));
-        assert_eq!(Labelled::new((), Level::P1).with(secret).map(drop).level(), Level::P3);
+        assert_eq!(Labelled::new((), Level::P1).with(secret).level(), Level::P3);
         assert_eq!(Labelled::new(1, Level::P2).with([Labelled::new(2, Level::P0)]).level(), Level::P2);
         let failed: Result<Labelled<()>, &str> = Labelled::new(1, Level::P2).try_map(|_| Err("no"));
         assert_eq!(failed, Err("no"));

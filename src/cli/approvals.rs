@@ -93,7 +93,7 @@ async fn list(context: &Context) -> Result<Exit, CommandError> {
             state(approval).to_owned(),
             text::money(approval.amount),
             text::one_line(&approval.subject, 60),
-            super::status::time(approval.asked_at.0),
+            approval.asked_at.to_string(),
         ]
     }));
     terminal::print(&text::table(&[Left, Left, Right, Left, Left], &rows))?;
@@ -127,21 +127,20 @@ fn shown(context: &Context, approval: &Approval) -> Result<Exit, CommandError> {
     if context.json {
         return terminal::print_json(approval).map(|()| Exit::Done);
     }
-    let time = |at: empire_actors::ports::UnixMillis| super::status::time(at.0);
     let mut lines = vec![
         format!("{}  {}", approval.id, state(approval)),
         format!("  what     {}", text::one_line(&approval.subject, 200)),
         format!("  amount   {}", approval.amount),
-        format!("  asked    {}", time(approval.asked_at)),
+        format!("  asked    {}", approval.asked_at),
     ];
     match approval.answered_at {
         Some(at) => lines.push(format!(
             "  answered {} by {}{}",
-            time(at),
+            at,
             approval.answered_by.as_deref().unwrap_or("?"),
             if approval.reason.is_empty() { String::new() } else { format!(": {}", approval.reason) }
         )),
-        None => lines.push(format!("  denied   {} if nobody answers", time(approval.expires_at))),
+        None => lines.push(format!("  denied   {} if nobody answers", approval.expires_at)),
     }
     lines.extend(approval.used_by.as_ref().map(|job| format!("  used by  job {job}")));
     terminal::print(&(lines.join("\n") + "\n")).map(|()| Exit::Done)

@@ -8,7 +8,6 @@ mod show;
 use std::sync::Arc;
 
 use clap::Subcommand;
-use empire_actors::ports::UnixMillis;
 
 use super::Context;
 use crate::run::error::{CommandError, Exit};
@@ -43,9 +42,4 @@ pub(super) async fn budget(context: &Context, command: Budget) -> Result<Exit, C
 pub(super) async fn watch(context: &Context, simulated: bool) -> Result<Store, CommandError> {
     let home = context.place.home_of(simulated)?;
     Ok(Store::watch(&home, Arc::new(SystemClock)).await?)
-}
-
-/// A moment, to the second, UTC.
-pub(super) fn time(at: UnixMillis) -> String {
-    jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| "?".to_owned(), |at| format!("{at:.0}"))
 }

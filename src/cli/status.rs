@@ -111,8 +111,8 @@ impl Shown {
             spent_micros: store.ledger_sum(&job.id).await?.0,
             budget_micros: job.setup.budget.map(|budget| budget.0),
             out: job.setup.out_dir.clone(),
-            created: time(job.created_at.0),
-            updated: time(job.updated_at.0),
+            created: job.created_at.to_string(),
+            updated: job.updated_at.to_string(),
         })
     }
 
@@ -160,10 +160,6 @@ impl Shown {
             reason => format!(": {reason}"),
         }
     }
-}
-
-pub(super) fn time(millis: i64) -> String {
-    jiff::Timestamp::from_millisecond(millis).map_or_else(|_| "?".to_owned(), |at| format!("{at:.0}"))
 }
 
 /// `empire swarm list`.

@@ -59,29 +59,7 @@ pub fn job_cap(by_hand: &[StoredCap], job: &str) -> Option<Option<Micros>> {
 #[must_use]
 pub fn book(state: &LedgerState, caps: &[Cap]) -> Book {
     let mut book = Book::default();
-    for Cap { scope, cap } in caps {
-        book.set_cap(scope.clone(), *cap);
-    }
-    for row in &state.spent {
-        let payer = Payer {
-            job: &row.job,
-            role: row.role.as_ref(),
-            child: row.child.as_ref(),
-            provider: Some(&row.provider),
-            day: row.day,
-        };
-        book.book_spent(&payer, row.billed);
-    }
-    for hold in &state.open {
-        let payer = Payer {
-            job: &hold.job,
-            role: hold.role.as_ref(),
-            child: hold.child.as_ref(),
-            provider: Some(&hold.provider),
-            day: Day::of(hold.at),
-        };
-        book.book_reserved(&payer, hold.reserved);
-    }
+    book.replay(state, caps.iter().cloned());
     book
 }
 

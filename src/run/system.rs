@@ -16,6 +16,17 @@ impl WallClock for SystemClock {
     }
 }
 
+/// A clock that stands still until it is moved.
+#[cfg(test)]
+pub(crate) struct Hands(pub(crate) std::sync::atomic::AtomicI64);
+
+#[cfg(test)]
+impl WallClock for Hands {
+    fn now(&self) -> UnixMillis {
+        UnixMillis(self.0.load(std::sync::atomic::Ordering::Relaxed))
+    }
+}
+
 /// Randomness for jitter; nothing secret depends on it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemRandom;

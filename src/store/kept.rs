@@ -168,18 +168,9 @@ pub(super) async fn prune(
 mod tests {
     use std::sync::atomic::AtomicI64;
 
-    use empire_actors::ports::WallClock;
-
     use super::*;
     use crate::home::Home;
-
-    struct Hands(AtomicI64);
-
-    impl WallClock for Hands {
-        fn now(&self) -> UnixMillis {
-            UnixMillis(self.0.load(Ordering::Relaxed))
-        }
-    }
+    use crate::run::system::Hands;
 
     const DAY: Duration = Duration::from_secs(86_400);
 

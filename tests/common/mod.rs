@@ -443,6 +443,15 @@ pub(crate) fn csv_rows(rows: u32) -> String {
     text
 }
 
+/// A world with a simulator, `rows` rows and a job over them that was written to `job.yaml`.
+pub(crate) fn set_up(scenario: &str, rows: u32, config: &str, more: &str) -> (World, Sim, String) {
+    let world = World::new(config);
+    let sim = Sim::start(&world, scenario);
+    world.write("rows.csv", &csv_rows(rows));
+    let job = world.write("job.yaml", &kimi_job("job", "rows.csv", more)).display().to_string();
+    (world, sim, job)
+}
+
 /// A job of kimi's that answers with a little JSON; `more` fields are added to it.
 pub(crate) fn kimi_job(name: &str, input: &str, more: &str) -> String {
     format!(

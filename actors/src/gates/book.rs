@@ -19,6 +19,7 @@ use super::calendar::Day;
 pub use super::scope::{Account, Alert, Cap, Scope, Shortage};
 use crate::model::ProviderId;
 use crate::money::Micros;
+use crate::ports::LedgerState;
 
 /// Who pays for something, and when.
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +94,33 @@ pub struct Book {
 }
 
 impl Book {
+    /// Takes over caps, and what a ledger knows.
+    pub fn replay(&mut self, state: &LedgerState, caps: impl IntoIterator<Item = Cap>) {
+        for Cap { scope, cap } in caps {
+            self.set_cap(scope, cap);
+        }
+        for row in &state.spent {
+            let payer = Payer {
+                job: &row.job,
+                role: row.role.as_ref(),
+                child: row.child.as_ref(),
+                provider: Some(&row.provider),
+                day: row.day,
+            };
+            self.book_spent(&payer, row.billed);
+        }
+        for hold in &state.open {
+            let payer = Payer {
+                job: &hold.job,
+                role: hold.role.as_ref(),
+                child: hold.child.as_ref(),
+                provider: Some(&hold.provider),
+                day: Day::of(hold.at),
+            };
+            self.book_reserved(&payer, hold.reserved);
+        }
+    }
+
     /// Sets or lifts the cap of a scope. What is spent and reserved stays.
     pub fn set_cap(&mut self, scope: Scope, cap: Option<Micros>) {
         match scope {

@@ -239,7 +239,7 @@ impl BudgetGate {
         let Some(price) = request.model.price else {
             return Err(BudgetRefusal::NoPrice(request.model.id.clone()));
         };
-        let (input, output) = (request.input_token_bound(), request.max_tokens);
+        let (input, output) = (call.input_bound(), request.max_tokens);
         let (job, item) = (request.job.clone(), request.item);
         let (provider, model) = (request.model.provider.clone(), request.model.id.clone());
         if price.bound(input, output.into()) == Micros::ZERO {

@@ -162,11 +162,13 @@ impl Cut {
 #[derive(Debug)]
 pub struct Screened {
     cut: Cut,
+    input_bound: u64,
 }
 
 /// Its worst case is reserved by the budget gate.
 #[derive(Debug)]
 pub struct Funded {
+    input_bound: u64,
     hold: Hold,
 }
 
@@ -209,7 +211,8 @@ impl Call<Draft> {
 
     /// Only the privacy gate does this, with the request as it may leave.
     pub(super) fn screened(request: Request, cut: Cut) -> Call<Screened> {
-        Call { request, stage: Screened { cut } }
+        let input_bound = request.input_token_bound();
+        Call { request, stage: Screened { cut, input_bound } }
     }
 
     /// Only the privacy gate does this.
@@ -219,6 +222,11 @@ impl Call<Draft> {
 }
 
 impl Call<Screened> {
+    /// [`Request::input_token_bound`], counted once: several gates ask for it.
+    pub(super) fn input_bound(&self) -> u64 {
+        self.stage.input_bound
+    }
+
     /// What was cut out of it.
     pub(crate) fn cut(&self) -> Cut {
         self.stage.cut.clone()
@@ -230,15 +238,20 @@ impl Call<Screened> {
         if let Some(granted) = hold.granted_tokens() {
             request.max_tokens = request.max_tokens.min(granted);
         }
-        Call { request, stage: Funded { hold } }
+        Call { request, stage: Funded { input_bound: self.stage.input_bound, hold } }
     }
 }
 
 impl Call<Funded> {
+    /// As of the call that was [screened](Call::<Screened>::input_bound).
+    pub(super) fn input_bound(&self) -> u64 {
+        self.stage.input_bound
+    }
+
     /// Only the rate gate does this. If the process is killed from here on, the call counts as
     /// sent.
     pub(super) fn cleared(self, permit: Permit) -> Result<Call<Cleared>, StoreError> {
-        let Funded { hold } = self.stage;
+        let Funded { hold, .. } = self.stage;
         hold.leave()?;
         Ok(Call { request: self.request, stage: Cleared { hold, permit } })
     }

@@ -254,7 +254,7 @@ impl RateGate {
     /// # Errors
     /// The provider is tripped, or the call cannot leave before its deadline.
     pub fn foresee(&self, call: &Call<Screened>) -> Result<(), RateRefusal> {
-        let ask = self.ask_of(call.request());
+        let ask = self.ask_of(call.request(), call.input_bound());
         Ok(self.0.state.lock().lane.foresee(self.now(), &ask)?)
     }
 
@@ -264,7 +264,7 @@ impl RateGate {
     /// The provider is tripped, the deadline cannot be met, the gate is down, or the store fails.
     /// The call's reservation is given back.
     pub async fn clear(&self, call: Call<Funded>) -> Result<Call<Cleared>, RateRefusal> {
-        let ask = self.ask_of(call.request());
+        let ask = self.ask_of(call.request(), call.input_bound());
         let is_free = call.request().model.is_free();
         loop {
             let permit = self.permit(&ask).await?;
@@ -276,8 +276,8 @@ impl RateGate {
         }
     }
 
-    fn ask_of(&self, request: &Request) -> Ask {
-        let input = u32::try_from(request.input_token_bound()).unwrap_or(u32::MAX);
+    fn ask_of(&self, request: &Request, input_bound: u64) -> Ask {
+        let input = u32::try_from(input_bound).unwrap_or(u32::MAX);
         let cost = Cost { input, output: request.max_tokens };
         let standing = request.standing;
         Ask {

@@ -130,29 +130,7 @@ impl Queue {
 impl Vault {
     /// Takes over what the ledger knows. Caps hold from then on.
     pub(super) fn open(&mut self, state: &LedgerState, caps: Vec<Cap>) {
-        for Cap { scope, cap } in caps {
-            self.book.set_cap(scope, cap);
-        }
-        for row in &state.spent {
-            let payer = Payer {
-                job: &row.job,
-                role: row.role.as_ref(),
-                child: row.child.as_ref(),
-                provider: Some(&row.provider),
-                day: row.day,
-            };
-            self.book.book_spent(&payer, row.billed);
-        }
-        for hold in &state.open {
-            let payer = Payer {
-                job: &hold.job,
-                role: hold.role.as_ref(),
-                child: hold.child.as_ref(),
-                provider: Some(&hold.provider),
-                day: Day::of(hold.at),
-            };
-            self.book.book_reserved(&payer, hold.reserved);
-        }
+        self.book.replay(state, caps);
         // What was passed before is no news.
         self.book.take_alerts();
         self.next_hold = state.next_hold;

@@ -3,7 +3,6 @@
 use clap::Args;
 
 use super::super::{Context, terminal};
-use super::time;
 use crate::run::error::{CommandError, Exit};
 use crate::run::progress::say;
 use crate::text::{self, Lean};
@@ -50,7 +49,7 @@ pub(super) async fn ledger(context: &Context, args: LedgerArgs) -> Result<Exit, 
             text::one_line(&line.model, 32),
             text::one_line(&format!("{}{child}", line.job), 48),
             text::item(line.item),
-            time(line.at),
+            line.at.to_string(),
         ]
     }));
     terminal::print(&text::table(&[Right, Left, Right, Right, Left, Left, Left, Right, Left], &rows))?;

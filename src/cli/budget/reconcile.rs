@@ -8,7 +8,6 @@ use empire_actors::money::Micros;
 use serde::Serialize;
 
 use super::super::{Context, terminal};
-use super::time;
 use crate::config::{Config, ProviderSetting};
 use crate::providers::{Clients, balance};
 use crate::run::error::{CommandError, Exit};
@@ -194,7 +193,7 @@ fn words(compared: &Compared) -> String {
     }
     line(format!(
         "since {}: {} taken; the ledger has {} for certain, and {} for {} of unknown outcome",
-        time(compared.baseline.at),
+        compared.baseline.at,
         signed(compared.taken_micros),
         compared.certain_micros,
         compared.unknown_micros,

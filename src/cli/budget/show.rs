@@ -13,7 +13,6 @@ use empire_actors::ports::{UnixMillis, WallClock};
 use serde::Serialize;
 
 use super::super::{Context, terminal};
-use super::time;
 use crate::config::Config;
 use crate::run::caps;
 use crate::run::error::{CommandError, Exit};
@@ -230,7 +229,7 @@ fn render(shown: &Shown) -> String {
         out += "\nset by hand:\n";
         for change in &shown.changes {
             let reason = if change.reason.is_empty() { "no reason given" } else { &change.reason };
-            out += &format!("  {}  {} {}: {}\n", time(change.at), change.scope, change.detail, reason);
+            out += &format!("  {}  {} {}: {}\n", change.at, change.scope, change.detail, reason);
         }
     }
     out

@@ -190,7 +190,7 @@ fn decision(made: &StoredDecision) -> String {
     };
     let mut text = format!(
         "{} to {} ({}) in {}: {what}\n  level: {level}; {} admits up to {}\n",
-        budget::time(made.at),
+        made.at,
         made.provider,
         text::one_line(&made.model, 64),
         made.zone,
