@@ -157,7 +157,7 @@ fn decision(row: &SqliteRow) -> Result<StoredDecision, sqlx::Error> {
 
 pub(super) fn insert_decisions(sql: &mut QueryBuilder<Sqlite>, rows: Filled<'_, &Decision>) {
     sql.push(
-        "INSERT INTO decisions (at, job, item, provider, model, zone, declared, level, act, found, content) ",
+        "INSERT OR FAIL INTO decisions (at, job, item, provider, model, zone, declared, level, act, found, content) ",
     );
     push_rows(sql, rows, |mut row, decision| {
         row.push_bind(decision.map(|made| made.at.0))

@@ -3,6 +3,9 @@
 //! Every statement that goes to the database crosses threads twice. So what a batch writes is put
 //! together as one text of several statements, and each writes many rows. Rows come in few
 //! numbers, filled up with empty ones, so that a text is prepared once and found again.
+//!
+//! A statement that fails takes its whole transaction back, so those that only add rows need not be
+//! able to take themselves back: `OR FAIL` spares them a copy of every page that they touch.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -228,7 +231,9 @@ fn end_holds(sql: &mut QueryBuilder<Sqlite>, ids: &Filled<'_, HoldId>) {
 }
 
 fn insert_holds(sql: &mut QueryBuilder<Sqlite>, rows: Filled<'_, (&HoldRecord, bool)>) {
-    sql.push("INSERT INTO holds (id, job, role, child, item, provider, model, reserved, at, has_left) ");
+    sql.push(
+        "INSERT OR FAIL INTO holds (id, job, role, child, item, provider, model, reserved, at, has_left) ",
+    );
     push_rows(sql, rows, |mut row, hold| {
         let (hold, leaves) = (hold.map(|(hold, _)| *hold), hold.map(|(_, leaves)| *leaves));
         row.push_bind(hold.map(|hold| int(hold.id.0)))
@@ -246,7 +251,7 @@ fn insert_holds(sql: &mut QueryBuilder<Sqlite>, rows: Filled<'_, (&HoldRecord, b
 
 fn insert_settlements(sql: &mut QueryBuilder<Sqlite>, rows: Filled<'_, (&Settlement, UnixMillis)>) {
     sql.push(
-        "INSERT INTO ledger (hold, job, role, child, item, provider, model, reserved, billed, certainty, \
+        "INSERT OR FAIL INTO ledger (hold, job, role, child, item, provider, model, reserved, billed, certainty, \
          input_tokens, cached_tokens, cache_write_tokens, output_tokens, reserved_at, sent_at, settled_at) ",
     );
     push_rows(sql, rows, |mut row, settled| {

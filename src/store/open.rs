@@ -142,6 +142,8 @@ pub(super) fn options(dir: &Path) -> SqliteConnectOptions {
         .busy_timeout(BUSY_TIMEOUT)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         .pragma("journal_size_limit", LOG_KEPT_BYTES)
+        // What a statement would need to take itself back stays off the disk.
+        .pragma("temp_store", "MEMORY")
         .disable_statement_logging()
 }
 
