@@ -5,14 +5,19 @@
 //! - **Cells** ([`cell`]): half a million, under a kilobyte each. Our own.
 //!
 //! Only this module names ractor and kameo, and only this module spawns tasks. Supervision
-//! ([`supervisor`], deciding by [`policy`]) is ours.
+//! ([`supervisor`], deciding by [`policy`]) is ours; the [`tree`] is what people see of it and
+//! steer it by, the [`journal`] what it decided.
 
 pub mod cell;
 pub mod control;
 pub mod group;
+pub mod journal;
 pub mod mailbox;
+pub mod policies;
 pub mod policy;
+pub mod pulse;
 pub mod supervisor;
+pub mod tree;
 
 use std::future::Future;
 

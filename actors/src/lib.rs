@@ -8,6 +8,7 @@
 pub mod failure;
 pub mod gates;
 pub mod guard;
+pub mod house;
 pub mod kernel;
 pub mod level;
 pub mod model;

@@ -56,7 +56,7 @@ impl Gate {
         let cap = |(scope, cap): &(Scope, u64)| Cap { scope: scope.clone(), cap: Some(Micros(*cap)) };
         children.push(budget.child(caps.iter().map(cap).collect()));
         children.push(rate.child());
-        let root = Root::start(Policy::default(), children, Arc::new(Wobble::default())).await.unwrap();
+        let root = Root::start(Policy::default(), children, supervision()).await.unwrap();
         Gate { ledger, privacy, budget, rate, root }
     }
 

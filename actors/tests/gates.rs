@@ -71,15 +71,15 @@ impl Gates {
         children.push(budget.child(vec![Cap { scope: Scope::Job(JOB.into()), cap }]));
         children.push(rate.child());
         let policy = Policy::default().with_strategy(Strategy::RestForOne);
-        let root = Root::start(policy, children, random).await.unwrap();
+        let root = Root::start(policy, children, supervision()).await.unwrap();
         Gates { ledger, privacy, budget, rate, fuse, root }
     }
 
     async fn restart(&self) {
         self.fuse.send(()).unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let view = self.root.tree().await.unwrap();
-        assert!(view.children.iter().all(|child| child.running && child.incarnation > 1));
+        let view = self.root.view();
+        assert!(view.children.iter().all(|child| child.healthy && child.incarnation > 1));
     }
 
     async fn screened(&self) -> Call<Screened> {
@@ -304,7 +304,7 @@ async fn what_the_privacy_gate_decides_is_kept_without_the_content_or_the_call_d
     let (mail, audit) = ("someone@example.com", Arc::new(FakeAudit::default()));
     let clock = Arc::new(TokioClock::new(Arc::default()));
     let privacy = PrivacyGate::new(1, detector(), audit.clone(), clock);
-    let root = Root::start(Policy::default(), privacy.children(), Arc::new(Wobble::default())).await.unwrap();
+    let root = Root::start(Policy::default(), privacy.children(), supervision()).await.unwrap();
     let ask = async |text: &str, level: Level, zone: Zone| {
         let request = Request { turns: vec![Turn::user(text)], level, ..request() };
         privacy.screen(Call::draft(request), zone).await.map(drop)

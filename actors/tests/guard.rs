@@ -14,7 +14,6 @@ use empire_actors::failure::FailureKind;
 use empire_actors::gates::meter::Binding;
 use empire_actors::guard::pressure::{Disk, GuardLevel};
 use empire_actors::level::Zone;
-use empire_actors::swarm::Swarm;
 use empire_actors::swarm::order::StopReason;
 use tokio::time::{Instant, sleep};
 
@@ -216,9 +215,9 @@ async fn a_sampler_that_hangs_or_panics_stops_nobody() {
 async fn the_guard_is_in_the_tree_before_the_gates_and_shows_itself() {
     let bench = Bench::new(items(10)).route(spec("cloud", Zone::Cloud, 10), paid(), FakeProvider::good());
     let swarm = bench.start().await;
-    let tree = swarm.tree().await.unwrap();
-    let names: Vec<&str> = tree.children.iter().map(|child| child.id.as_str()).collect();
-    assert_eq!(names, ["guard", "gates", "swarm"]);
+    let tree = swarm.house.tree().whole();
+    let names: Vec<&str> = tree.children.iter().map(|child| child.path.as_str()).collect();
+    assert_eq!(names, ["/empire/guard", "/empire/gates", "/empire/swarm"]);
     let started = Instant::now();
     bench.finish(swarm).await;
     assert!(started.elapsed() < SECOND * 2, "it holds nothing back on a calm machine");

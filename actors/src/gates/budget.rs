@@ -165,6 +165,11 @@ impl BudgetGate {
         self.shared.vault.lock().terms.insert(job, terms);
     }
 
+    /// Forgets a job that makes no more calls.
+    pub fn dismiss(&self, job: &str) {
+        self.shared.vault.lock().terms.remove(job);
+    }
+
     /// When to tell that a cap is used up, in percent of it.
     pub fn alert_at(&self, percents: Vec<u8>) {
         self.shared.vault.lock().book.tell_at(percents);

@@ -2,11 +2,13 @@
 //! addresses out of whatever leaves the owner's machines. A pool of actors, one a core. Fails
 //! closed: a call that could not be looked at does not go on.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -79,7 +81,7 @@ pub(crate) struct Look {
 const LONGEST_LOOK: Duration = Duration::from_secs(10);
 
 struct PrivacyActor {
-    detector: Arc<Detector>,
+    detectors: Detectors,
     auditor: Auditor,
     counts: Counts,
     /// The last schema that was looked at and held nothing, and the rules of that time.
@@ -145,8 +147,9 @@ impl PrivacyActor {
         zone: Zone,
         decision: &mut Decision,
     ) -> Result<Cut, PrivacyRefusal> {
-        let mut redactor = self.redactor();
-        let learnt = self.learn(request, &mut redactor);
+        let detector = self.detectors.of(&request.job);
+        let mut redactor = redactor(&detector);
+        let learnt = self.learn(&detector, request, &mut redactor);
         decision.found.clone_from(redactor.rules());
         learnt?;
         if redactor.classes().contains(&Class::Legal) {
@@ -168,37 +171,56 @@ impl PrivacyActor {
     }
 
     /// Finds what has to go, in every part of the request.
-    fn learn(&mut self, request: &Request, redactor: &mut Redactor) -> Result<(), Blocked> {
+    fn learn(
+        &mut self,
+        detector: &Arc<Detector>,
+        request: &Request,
+        redactor: &mut Redactor,
+    ) -> Result<(), Blocked> {
         request.system.iter().try_for_each(|text| redactor.learn(text))?;
         request.turns.iter().try_for_each(|turn| redactor.learn(&turn.text))?;
         match &request.schema {
-            Some(schema) if !self.is_clean(schema)? => redactor.learn_json(schema),
+            Some(schema) if !self.is_clean(detector, schema)? => redactor.learn_json(schema),
             _ => Ok(()),
         }
     }
 
-    fn redactor(&self) -> Redactor {
-        let end = Instant::now() + LONGEST_LOOK;
-        Redactor::until(self.detector.clone(), Box::new(move || Instant::now() >= end))
-    }
-
     /// Whether nothing in the schema has to go, whatever the call says. The same one comes with
     /// every call of a job.
-    fn is_clean(&mut self, schema: &Arc<Value>) -> Result<bool, Blocked> {
-        let rules = self.detector.rules();
+    fn is_clean(&mut self, detector: &Arc<Detector>, schema: &Arc<Value>) -> Result<bool, Blocked> {
+        let rules = detector.rules();
         let is_known = |(clean, then): &(Arc<Value>, Arc<Rules>)| {
             Arc::ptr_eq(clean, schema) && Arc::ptr_eq(then, &rules)
         };
         if self.clean_schema.as_ref().is_some_and(is_known) {
             return Ok(true);
         }
-        let mut redactor = self.redactor();
+        let mut redactor = redactor(detector);
         redactor.learn_json(schema)?;
         let is_clean = redactor.found() == 0;
         if is_clean {
             self.clean_schema = Some((schema.clone(), rules));
         }
         Ok(is_clean)
+    }
+}
+
+fn redactor(detector: &Arc<Detector>) -> Redactor {
+    let end = Instant::now() + LONGEST_LOOK;
+    Redactor::until(detector.clone(), Box::new(move || Instant::now() >= end))
+}
+
+/// What the calls of each job are looked at with: what a job lets through holds for it alone.
+#[derive(Debug, Clone)]
+struct Detectors {
+    /// For calls of no job that is known.
+    common: Arc<Detector>,
+    of_jobs: Arc<RwLock<HashMap<Arc<str>, Arc<Detector>>>>,
+}
+
+impl Detectors {
+    fn of(&self, job: &str) -> Arc<Detector> {
+        self.of_jobs.read().get(job).unwrap_or(&self.common).clone()
     }
 }
 
@@ -210,7 +232,7 @@ fn contained(search: impl FnOnce() -> Result<Cut, PrivacyRefusal>) -> Result<Cut
 /// The way to the privacy gate. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct PrivacyGate {
-    detector: Arc<Detector>,
+    detectors: Detectors,
     auditor: Auditor,
     pool: Arc<[Address<Look>]>,
     next: Arc<AtomicUsize>,
@@ -227,18 +249,29 @@ impl PrivacyGate {
         clock: Arc<dyn WallClock>,
     ) -> PrivacyGate {
         let pool = (0..workers.max(1)).map(|n| Address::new(format!("/empire/gates/privacy-{n}"))).collect();
-        PrivacyGate { detector, auditor: Auditor { audit, clock }, pool, next: Arc::default() }
+        let detectors = Detectors { common: detector, of_jobs: Arc::default() };
+        PrivacyGate { detectors, auditor: Auditor { audit, clock }, pool, next: Arc::default() }
+    }
+
+    /// Looks at the calls of `job` with `detector` from now on.
+    pub fn enroll(&self, job: Arc<str>, detector: Arc<Detector>) {
+        self.detectors.of_jobs.write().insert(job, detector);
+    }
+
+    /// Forgets a job that makes no more calls.
+    pub fn dismiss(&self, job: &str) {
+        self.detectors.of_jobs.write().remove(job);
     }
 
     /// The gate's actors.
     #[must_use]
     pub fn children(&self) -> Vec<ChildSpec> {
         let child = |(n, address): (usize, &Address<Look>)| {
-            let (detector, auditor) = (self.detector.clone(), self.auditor.clone());
+            let (detectors, auditor) = (self.detectors.clone(), self.auditor.clone());
             ChildSpec::actor(format!("privacy-{n}"), address, move || {
-                let (detector, auditor) = (detector.clone(), auditor.clone());
+                let (detectors, auditor) = (detectors.clone(), auditor.clone());
                 Box::pin(async {
-                    Ok(PrivacyActor { detector, auditor, counts: Counts::default(), clean_schema: None })
+                    Ok(PrivacyActor { detectors, auditor, counts: Counts::default(), clean_schema: None })
                 })
             })
         };

@@ -3,11 +3,11 @@
 //! An actor is reached through its [`Address`], which outlives restarts. ractor's mailboxes are
 //! unbounded, so senders must admit before they send; the address shows the depth.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -15,6 +15,8 @@ use parking_lot::RwLock;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use serde::Serialize;
 use tokio::sync::oneshot;
+
+use super::pulse::{Pulse, Queued};
 
 /// Why an actor failed; its supervisor decides what follows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,22 +55,16 @@ pub(crate) struct Timer(
 );
 
 pub(crate) enum Envelope<M> {
-    Work(M),
+    Work(M, Queued),
     Observe(oneshot::Sender<serde_json::Value>),
+    /// What was held back may be handled.
+    Resumed,
 }
 
 struct Slot<M> {
     path: String,
     current: RwLock<Option<ActorRef<Envelope<M>>>>,
-    depth: AtomicUsize,
-}
-
-impl<M> Slot<M> {
-    /// A restart sets the depth to zero, maybe before messages that it lost are counted off.
-    fn one_less(&self) {
-        let less = |depth: usize| depth.checked_sub(1);
-        let _ = self.depth.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-    }
+    pulse: Arc<Pulse>,
 }
 
 /// Where a control actor is reached, whichever incarnation runs.
@@ -92,7 +88,7 @@ impl<M: Send + 'static> Address<M> {
     /// An address at which no actor is reached yet.
     #[must_use]
     pub fn new(path: impl Into<String>) -> Self {
-        let slot = Slot { path: path.into(), current: RwLock::new(None), depth: AtomicUsize::new(0) };
+        let slot = Slot { path: path.into(), current: RwLock::new(None), pulse: Arc::default() };
         Address { slot: Arc::new(slot) }
     }
 
@@ -105,7 +101,20 @@ impl<M: Send + 'static> Address<M> {
     /// Messages sent and not handled yet.
     #[must_use]
     pub fn depth(&self) -> usize {
-        self.slot.depth.load(Ordering::Relaxed)
+        self.slot.pulse.depth()
+    }
+
+    pub(crate) fn pulse(&self) -> Arc<Pulse> {
+        self.slot.pulse.clone()
+    }
+
+    /// Holds its messages back, or lets them through again. An actor that is restarted stays paused.
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.slot.pulse.set_paused(paused);
+        if let (false, Some(actor)) = (paused, self.slot.current.read().as_ref()) {
+            // One that is down holds nothing back.
+            let _ = actor.send_message(Envelope::Resumed);
+        }
     }
 
     /// Sends without waiting.
@@ -115,9 +124,9 @@ impl<M: Send + 'static> Address<M> {
     pub fn send(&self, message: M) -> Result<(), Down> {
         let current = self.slot.current.read();
         let actor = current.as_ref().ok_or(Down)?;
-        self.slot.depth.fetch_add(1, Ordering::Relaxed);
-        actor.send_message(Envelope::Work(message)).map_err(|_| {
-            self.slot.one_less();
+        let queued = self.slot.pulse.queued();
+        actor.send_message(Envelope::Work(message, queued)).map_err(|_| {
+            self.slot.pulse.one_less();
             Down
         })
     }
@@ -185,7 +194,7 @@ where
         let (address, make) = (address.clone(), make.clone());
         Box::pin(async move {
             // What waited for the last incarnation is gone with it.
-            address.slot.depth.store(0, Ordering::Relaxed);
+            address.slot.pulse.restart();
             let host = Host::<A> { address, marker: PhantomData };
             let (actor, _) = Actor::spawn_linked(None, host, make, supervisor)
                 .await
@@ -204,7 +213,23 @@ struct Host<A: Control> {
 }
 
 /// ractor wants its state to be `Sync`; only the actor's own task ever touches it.
-struct Exclusive<A>(parking_lot::Mutex<Option<A>>);
+struct Exclusive<A: Control>(parking_lot::Mutex<Option<Incarnation<A>>>);
+
+struct Incarnation<A: Control> {
+    actor: A,
+    /// What came while it was paused.
+    held_back: VecDeque<(A::Message, Queued)>,
+}
+
+impl<A: Control> Incarnation<A> {
+    async fn work(&mut self, pulse: &Pulse, message: A::Message, queued: Queued) -> Result<(), Failure> {
+        pulse.one_less();
+        pulse.begin(Some(queued));
+        let handled = self.actor.handle(message).await;
+        pulse.end();
+        handled
+    }
+}
 
 impl<A: Control> Actor for Host<A> {
     type Msg = Envelope<A::Message>;
@@ -220,10 +245,9 @@ impl<A: Control> Actor for Host<A> {
         // Before the first message is handled: whoever it starts may answer at once.
         *self.address.slot.current.write() = Some(own.clone());
         if let Some(message) = actor.first_message() {
-            self.address.slot.depth.fetch_add(1, Ordering::Relaxed);
-            own.send_message(Envelope::Work(message))?;
+            own.send_message(Envelope::Work(message, self.address.slot.pulse.queued()))?;
         }
-        Ok(Exclusive(parking_lot::Mutex::new(Some(actor))))
+        Ok(Exclusive(parking_lot::Mutex::new(Some(Incarnation { actor, held_back: VecDeque::new() }))))
     }
 
     async fn handle(
@@ -232,14 +256,23 @@ impl<A: Control> Actor for Host<A> {
         message: Self::Msg,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        let Some(actor) = state.0.get_mut() else { return Ok(()) };
+        let Some(own) = state.0.get_mut() else { return Ok(()) };
+        let pulse = &self.address.slot.pulse;
         match message {
-            Envelope::Work(message) => {
-                self.address.slot.one_less();
-                actor.handle(message).await?;
+            // What waits already comes first.
+            Envelope::Work(message, queued) if pulse.is_paused() || !own.held_back.is_empty() => {
+                own.held_back.push_back((message, queued));
+            }
+            Envelope::Work(message, queued) => own.work(pulse, message, queued).await?,
+            Envelope::Resumed => {
+                while !pulse.is_paused()
+                    && let Some((message, queued)) = own.held_back.pop_front()
+                {
+                    own.work(pulse, message, queued).await?;
+                }
             }
             Envelope::Observe(reply) => {
-                let seen = serde_json::to_value(actor.observe())?;
+                let seen = serde_json::to_value(own.actor.observe())?;
                 let _ = reply.send(seen);
             }
         }

@@ -40,6 +40,11 @@ impl Finished {
         self.0[usize::from(index) / 64].fetch_or(bit, Ordering::Relaxed) & bit == 0
     }
 
+    /// How many are set.
+    pub(crate) fn count(&self) -> u32 {
+        self.0.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum()
+    }
+
     pub(crate) fn has(&self, index: u16) -> bool {
         self.0[usize::from(index) / 64].load(Ordering::Relaxed) & (1 << (index % 64)) != 0
     }

@@ -45,6 +45,9 @@ pub(crate) struct LaneHandle {
     pub(crate) provider: Arc<dyn Provider>,
 }
 
+/// Every provider that can be called.
+pub(crate) type Lanes = HashMap<ProviderId, LaneHandle>;
+
 /// What has become of an item that has equals.
 #[derive(Debug)]
 pub(crate) enum Twin {
@@ -89,7 +92,7 @@ pub(crate) struct JobContext {
     pub(crate) random: Arc<dyn Random>,
     pub(crate) privacy: PrivacyGate,
     pub(crate) budget: BudgetGate,
-    pub(crate) lanes: HashMap<ProviderId, LaneHandle>,
+    pub(crate) lanes: Arc<Lanes>,
     pub(crate) guard: Guard,
     pub(crate) shared: SharedCalls,
     pub(crate) turnstile: Arc<Turnstile>,

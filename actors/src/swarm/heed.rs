@@ -1,9 +1,10 @@
-//! What a job does about the machine's pressure.
+//! What jobs do about the machine's pressure.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::context::JobContext;
+use super::context::{JobContext, Lanes};
+use super::jobs::Jobs;
 use super::order::StopReason;
 use crate::guard::Heed;
 use crate::guard::pressure::{GuardLevel, Pressure};
@@ -11,9 +12,10 @@ use crate::level::Zone;
 use crate::model::Model;
 use crate::ports::Checkpoint;
 
-/// Holds a job back as hard as the machine is pressed, and lets it go on.
-pub(super) struct HeedOfJob {
-    job: Arc<JobContext>,
+/// Holds all jobs back as hard as the machine is pressed, and lets them go on.
+pub(crate) struct HeedOfJobs {
+    jobs: Arc<Jobs>,
+    lanes: Arc<Lanes>,
     checkpoint: Arc<dyn Checkpoint>,
     /// What this emergency has made durable already.
     checkpoints: Checkpoints,
@@ -25,9 +27,9 @@ struct Checkpoints {
     when_settled: AtomicBool,
 }
 
-impl HeedOfJob {
-    pub(super) fn new(job: Arc<JobContext>, checkpoint: Arc<dyn Checkpoint>) -> HeedOfJob {
-        HeedOfJob { job, checkpoint, checkpoints: Checkpoints::default() }
+impl HeedOfJobs {
+    pub(crate) fn new(jobs: Arc<Jobs>, lanes: Arc<Lanes>, checkpoint: Arc<dyn Checkpoint>) -> HeedOfJobs {
+        HeedOfJobs { jobs, lanes, checkpoint, checkpoints: Checkpoints::default() }
     }
 
     /// Makes durable what is finished: at once, and again when the calls in flight have settled.
@@ -38,7 +40,7 @@ impl HeedOfJob {
             when_settled.store(false, Ordering::Relaxed);
             return;
         }
-        let is_settled = self.job.meters.read().in_flight == 0;
+        let is_settled = self.jobs.all().iter().all(|job| job.context.meters.read().in_flight == 0);
         let is_first = !at_its_start.swap(true, Ordering::Relaxed);
         let is_due = (is_settled && !when_settled.swap(true, Ordering::Relaxed)) || is_first;
         if is_due {
@@ -54,14 +56,12 @@ impl HeedOfJob {
     }
 }
 
-impl Heed for HeedOfJob {
+impl Heed for HeedOfJobs {
     fn heed(&self, pressure: &Pressure) {
-        let job = &self.job;
-        if let Some(low) = &pressure.low_disk {
-            job.stop(StopReason::Disk(low.clone()));
+        for job in self.jobs.all() {
+            job.context.heed(pressure);
         }
-        job.turnstile.hold(pressure.level >= GuardLevel::Alert);
-        for lane in job.lanes.values() {
+        for lane in self.lanes.values() {
             lane.rate.look();
         }
         self.checkpoint(pressure.level);
@@ -69,6 +69,13 @@ impl Heed for HeedOfJob {
 }
 
 impl JobContext {
+    pub(crate) fn heed(&self, pressure: &Pressure) {
+        if let Some(low) = &pressure.low_disk {
+            self.stop(StopReason::Disk(low.clone()));
+        }
+        self.turnstile.hold(pressure.level >= GuardLevel::Alert);
+    }
+
     /// Waits until agents may be started. `None` if the job is told to stop first.
     pub(super) async fn may_start(&self) -> Option<()> {
         self.unless_stopped(self.guard.below(GuardLevel::Alert)).await

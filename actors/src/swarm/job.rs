@@ -11,18 +11,25 @@ use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use parking_lot::Mutex;
 use serde::Serialize;
+use serde_json::json;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::cohort::{self, Cohort, Finished};
 use super::context::JobContext;
-use super::order::{JobEnd, StopReason};
+use super::order::{CohortPlan, JobEnd, StopReason};
 use super::reduce;
 use crate::kernel::cell::panic_text;
 use crate::kernel::control::{Control, Failure};
 use crate::kernel::group::{self, GroupExit, GroupHandle};
-use crate::kernel::policy::{Action, ChildExit, History, Policy, Restart};
+use crate::kernel::policy::{History, Policy};
+use crate::kernel::tree::{NodeKind, NodeState, NodeView};
 use crate::ports::StoreError;
+
+/// What a cohort is called in the tree.
+pub(crate) fn cohort_name(number: u32) -> String {
+    format!("cohort-{number}")
+}
 
 /// A cohort that crashes more often than this is given up.
 const CRASHES: u32 = 5;
@@ -47,6 +54,11 @@ pub(crate) enum Message {
     RestartCohort {
         number: u32,
     },
+    /// A person's order. A crash counts as one; a restart does not.
+    EndCohort {
+        number: u32,
+        is_crash: bool,
+    },
     Reduced(Option<Result<Box<str>, String>>),
 }
 
@@ -63,6 +75,8 @@ struct MemoryState {
     ended: Vec<bool>,
     /// Incarnations of all cohorts, so that news of an old one is told from that of a new one.
     incarnations: u64,
+    /// How often each was started.
+    starts: Vec<u32>,
     crashes: HashMap<u32, u32>,
 }
 
@@ -70,8 +84,44 @@ impl JobMemory {
     pub(crate) fn new(cohorts: usize) -> JobMemory {
         JobMemory {
             finished: (0..cohorts).map(|_| Arc::default()).collect(),
-            state: Mutex::new(MemoryState { ended: vec![false; cohorts], ..MemoryState::default() }),
+            state: Mutex::new(MemoryState {
+                ended: vec![false; cohorts],
+                starts: vec![0; cohorts],
+                ..MemoryState::default()
+            }),
             started: Instant::now(),
+        }
+    }
+
+    /// A cohort as it is now.
+    pub(crate) fn view(&self, plan: CohortPlan, path: String) -> NodeView {
+        let index = plan.number as usize;
+        let (ended, starts, crashes) = {
+            let state = self.state.lock();
+            let crashes = state.crashes.get(&plan.number).copied().unwrap_or(0);
+            (state.ended[index], state.starts[index], crashes)
+        };
+        let state = match (ended, starts) {
+            (true, _) if crashes > CRASHES => NodeState::Quarantined,
+            (true, _) => NodeState::Stopped,
+            (false, 0) => NodeState::Starting,
+            (false, _) => NodeState::Running,
+        };
+        let finished = self.finished[index].count();
+        NodeView {
+            path,
+            kind: NodeKind::Cohort,
+            state,
+            for_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            incarnation: starts,
+            healthy: crashes <= CRASHES,
+            pulse: None,
+            restarts: None,
+            last_exit: None,
+            policy: 0,
+            counts: Some(json!({ "items": plan.count, "finished": finished, "crashes": crashes })),
+            children: Vec::new(),
+            children_left_out: 0,
         }
     }
 }
@@ -112,6 +162,17 @@ impl Control for JobActor {
                 self.cohort_crashed(number, incarnation, why);
             }
             Message::RestartCohort { number } => self.start_cohort(number).await,
+            Message::EndCohort { number, is_crash: true } => {
+                if let Some((incarnation, _)) = self.cohorts.get(&number) {
+                    self.cohort_crashed(number, *incarnation, "a drill".to_owned());
+                }
+            }
+            Message::EndCohort { number, is_crash: false } => {
+                // Dropping its handle ends it, with its agents; the next one starts with the rest.
+                if self.cohorts.remove(&number).is_some() && !self.context.is_stopping() {
+                    self.start_cohort(number).await;
+                }
+            }
             Message::Reduced(answer) => self.finish(answer),
         }
         Ok(())
@@ -136,12 +197,11 @@ impl JobActor {
         memory: Arc<JobMemory>,
         end: watch::Sender<Option<JobEnd>>,
     ) -> JobActor {
-        let cohorts = context.order.cohorts.len();
         JobActor {
             context,
             memory,
             cohorts: HashMap::new(),
-            history: History::new(cohorts),
+            history: History::default(),
             reducing: None,
             end,
         }
@@ -178,6 +238,7 @@ impl JobActor {
         let incarnation = {
             let mut state = self.memory.state.lock();
             state.incarnations += 1;
+            state.starts[index] += 1;
             state.incarnations
         };
         let cohort = Cohort::new(context, plan, self.memory.finished[index].clone(), incarnation);
@@ -235,13 +296,9 @@ impl JobActor {
             return self.give_up_cohort(number, &why);
         }
         // How often is counted above, for each cohort apart; this says how long to wait.
-        let policy = Policy { intensity: u32::MAX, ..Policy::default() };
         let (now, random) = (self.memory.started.elapsed(), self.context.random.unit());
-        let exit = ChildExit::Failed(why);
-        let action = self.history.decide(&policy, Restart::Permanent, number as usize, &exit, now, random);
-        if let Action::Restart { delay, .. } = action {
-            self.context.job.send_after(delay, Message::RestartCohort { number });
-        }
+        let delay = self.history.delay(&Policy::default(), &cohort_name(number), now, random);
+        self.context.job.send_after(delay, Message::RestartCohort { number });
     }
 
     /// A cohort that crashes again and again is left alone; its items stay pending, and the

@@ -75,8 +75,6 @@ pub struct JobOrder {
     pub reduce_group: Option<usize>,
     /// What holds for its money beside the caps.
     pub terms: Terms,
-    /// When to tell that a cap is used up, in percent of it.
-    pub alerts: Vec<u8>,
     /// How long calls in flight may go on once the job is told to stop.
     pub drain_within: Duration,
     /// How its calls are routed.

@@ -22,9 +22,13 @@ struct State {
     /// Agents that have waited before and go first.
     front: VecDeque<AgentRef>,
     line: VecDeque<vec::IntoIter<AgentRef>>,
-    free: usize,
-    /// Nobody is let through for now.
+    /// How many may be through at a time.
+    width: usize,
+    through: usize,
+    /// Nobody is let through for now: the machine is pressed.
     held: bool,
+    /// Nobody is let through for now: a person said so.
+    paused: bool,
     closed: bool,
 }
 
@@ -49,8 +53,10 @@ impl Turnstile {
         let state = State {
             front: VecDeque::new(),
             line: VecDeque::new(),
-            free: width.max(1),
+            width: width.max(1),
+            through: 0,
             held: false,
+            paused: false,
             closed: false,
         };
         Arc::new(Turnstile { state: Mutex::new(state) })
@@ -76,6 +82,24 @@ impl Turnstile {
         }
     }
 
+    /// Gives no turns while `paused`.
+    pub(crate) fn pause(self: &Arc<Self>, paused: bool) {
+        self.state.lock().paused = paused;
+        self.let_through();
+    }
+
+    /// Lets `width` agents through at a time from now on. Those beyond that are not called back.
+    pub(crate) fn widen(self: &Arc<Self>, width: usize) {
+        self.state.lock().width = width.max(1);
+        self.let_through();
+    }
+
+    /// How many may be through at a time, and how many are.
+    pub(crate) fn width(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.width, state.through)
+    }
+
     /// Gives no more turns.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
@@ -87,11 +111,11 @@ impl Turnstile {
     fn let_through(self: &Arc<Self>) {
         loop {
             let mut state = self.state.lock();
-            if state.closed || state.held || state.free == 0 {
+            if state.closed || state.held || state.paused || state.through >= state.width {
                 return;
             }
             let Some(agent) = state.next() else { return };
-            state.free -= 1;
+            state.through += 1;
             drop(state);
             let turn = Turn { turnstile: Some(self.clone()) };
             if let Err(SendError::Ended(Note::Go(turn)) | SendError::Full(Note::Go(turn))) =
@@ -105,7 +129,7 @@ impl Turnstile {
 
     fn take_back(&self, mut turn: Turn) {
         turn.turnstile = None;
-        self.state.lock().free += 1;
+        self.state.lock().through -= 1;
     }
 }
 
@@ -118,7 +142,7 @@ pub(crate) struct Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         if let Some(turnstile) = self.turnstile.take() {
-            turnstile.state.lock().free += 1;
+            turnstile.state.lock().through -= 1;
             turnstile.let_through();
         }
     }

@@ -23,6 +23,7 @@ use empire_actors::gates::book::Scope;
 use empire_actors::gates::budget::Cap;
 use empire_actors::gates::detect::{Detector, Rules};
 use empire_actors::gates::room::Class;
+use empire_actors::guard::Guard;
 use empire_actors::kernel::control::Failure;
 use empire_actors::level::{Level, Zone};
 use empire_actors::model::{Limits, Model, ProviderId, ProviderSpec, Structured, Thinking};
@@ -32,13 +33,21 @@ use empire_actors::route::SharedCalls;
 use empire_actors::route::rules::CallRules;
 use empire_actors::swarm::meters::MeterReading;
 use empire_actors::swarm::order::{CohortPlan, JobEnd, JobOrder};
-use empire_actors::swarm::{Swarm, SwarmParts};
+use empire_actors::house::{House, HouseParts};
+use empire_actors::kernel::supervisor::StopReport;
+use empire_actors::kernel::tree::{NodeView, Supervision};
+use empire_actors::swarm::JobParts;
 
 pub use machine::{FakeMachine, guard_parts, guard_settings};
 pub use provider::{FakeProvider, Reaction, good_answer, usage_of};
 pub use stores::{FakeAudit, FakeItems, FakeLedger, FakeResults, FakeScript, Hooks, TokioClock, Wobble};
 
 pub const JOB: &str = "j";
+
+/// Supervision by the policies of the code.
+pub fn supervision() -> Supervision {
+    Supervision::new(Arc::new(TokioClock::new(Arc::default())), Arc::new(Wobble::default()))
+}
 
 /// A job and the world it runs in.
 pub struct Bench {
@@ -53,6 +62,48 @@ pub struct Bench {
     pub audit: Arc<FakeAudit>,
     pub order: JobOrder,
     pub shared: SharedCalls,
+}
+
+/// A job in a house of its own.
+pub struct Swarm {
+    pub job: empire_actors::swarm::Swarm,
+    pub house: House,
+}
+
+impl std::ops::Deref for Swarm {
+    type Target = empire_actors::swarm::Swarm;
+
+    fn deref(&self) -> &Self::Target {
+        &self.job
+    }
+}
+
+impl std::ops::DerefMut for Swarm {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.job
+    }
+}
+
+impl Swarm {
+    pub fn guard(&self) -> &Guard {
+        self.house.guard()
+    }
+
+    pub async fn shutdown(self) -> StopReport {
+        let report = self.house.stop().await;
+        drop(self.job);
+        report
+    }
+}
+
+/// The tree and all below it, the deeper ones after those above.
+pub fn flat(view: &NodeView) -> Vec<NodeView> {
+    let mut all = vec![view.clone()];
+    for n in 0.. {
+        let Some(next) = all.get(n).map(|view| view.children.clone()) else { break };
+        all.extend(next);
+    }
+    all
 }
 
 /// What a run left behind.
@@ -144,7 +195,6 @@ impl Bench {
             weight: 1,
             reduce_group: None,
             terms: Default::default(),
-            alerts: vec![50, 80, 95],
             drain_within: Duration::from_secs(60),
             rules: CallRules::default(),
         };
@@ -185,26 +235,34 @@ impl Bench {
         &self.providers.iter().find(|(spec, _)| spec.id == id).unwrap().1
     }
 
-    fn parts(&self) -> SwarmParts {
-        SwarmParts {
+    pub fn house_parts(&self) -> HouseParts {
+        HouseParts {
             providers: self
                 .providers
                 .iter()
                 .map(|(spec, fake)| (spec.clone(), fake.clone() as Arc<dyn Provider>))
                 .collect(),
             ledger: self.ledger.clone(),
-            results: self.results.clone(),
-            items: self.items.clone(),
-            answers: self.items.clone(),
-            script: self.script.clone(),
-            clock: Arc::new(TokioClock::new(self.hooks.clone())),
-            random: Arc::new(Wobble::default()),
             caps: self.caps.clone(),
+            alerts: vec![50, 80, 95],
             privacy_workers: 2,
             audit: self.audit.clone(),
             detector: detector(),
             guard: guard_parts(&self.machine),
+            clock: Arc::new(TokioClock::new(self.hooks.clone())),
+            supervision: supervision(),
+        }
+    }
+
+    pub fn job_parts(&self) -> JobParts {
+        JobParts {
+            results: self.results.clone(),
+            items: self.items.clone(),
+            answers: self.items.clone(),
+            script: self.script.clone(),
+            detector: detector(),
             shared: self.shared.clone(),
+            caps: Vec::new(),
         }
     }
 
@@ -213,7 +271,9 @@ impl Bench {
     }
 
     pub async fn try_start(&self) -> Result<Swarm, Failure> {
-        Swarm::start(self.parts(), self.order.clone()).await
+        let house = House::start(self.house_parts()).await?;
+        let job = empire_actors::swarm::Swarm::start(&house, self.job_parts(), self.order.clone()).await?;
+        Ok(Swarm { job, house })
     }
 
     /// Runs the job to its end, within a (virtual) day, and audits it.
@@ -228,7 +288,7 @@ impl Bench {
         // What was cancelled at the end hears of it in the next moments.
         tokio::time::sleep(Duration::from_millis(20)).await;
         let meters = swarm.meters().read();
-        let accounts = swarm.accounts().await.unwrap();
+        let accounts = swarm.house.accounts().await.unwrap();
         assert_eq!(meters.agents, 0, "no agent is left behind");
         assert_eq!(meters.in_flight, 0, "no call is left behind");
         let pending = self.order.only.as_ref().map_or(self.order.pending, |only| only.len() as u64);

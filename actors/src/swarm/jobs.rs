@@ -1,0 +1,145 @@
+//! The jobs that run, and what the tree shows of each.
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::context::JobContext;
+use super::job::{self, JobActor, JobMemory, Message};
+use super::order::{JobEnd, StopReason};
+use crate::kernel::policy::{OnExhausted, Restart};
+use crate::kernel::supervisor::ChildSpec;
+use crate::kernel::tree::{Branch, NodeView, Order, OrderRefused};
+
+/// A job that runs: what outlives its actor's incarnations.
+pub(crate) struct Running {
+    pub(crate) context: Arc<JobContext>,
+    pub(crate) memory: Arc<JobMemory>,
+    pub(crate) end: watch::Sender<Option<JobEnd>>,
+}
+
+impl Running {
+    pub(crate) fn name(&self) -> String {
+        format!("job-{}", self.context.order.id)
+    }
+
+    /// Its actor. One job that fails too often is left down; the others go on.
+    pub(crate) fn child(self: &Arc<Self>) -> ChildSpec {
+        let running = self.clone();
+        let actor = ChildSpec::actor(self.name(), &self.context.job, move || {
+            let Running { context, memory, end } = &*running;
+            let actor = JobActor::new(context.clone(), memory.clone(), end.clone());
+            Box::pin(async move { Ok(actor) })
+        });
+        actor
+            .restart(Restart::Transient)
+            .stop_within(job::STOP_SLACK)
+            .on_exhausted(OnExhausted::Quarantine)
+            .with_branch(self.clone())
+            .passing()
+    }
+
+    fn cohort_path(&self, number: u32) -> String {
+        format!("{}/{}", self.context.job.path(), job::cohort_name(number))
+    }
+
+    fn cohort_view(&self, number: u32) -> Option<NodeView> {
+        let plan = self.context.order.cohorts.get(number as usize)?;
+        Some(self.memory.view(*plan, self.cohort_path(number)))
+    }
+}
+
+fn number(name: &str) -> Option<u32> {
+    name.strip_prefix("cohort-")?.parse().ok()
+}
+
+impl Branch for Running {
+    fn counts(&self) -> serde_json::Value {
+        let meters = self.context.meters.read();
+        let (width, awake) = self.context.turnstile.width();
+        json!({
+            "agents": {
+                "waiting": meters.agents.saturating_sub(awake as u64),
+                "awake": awake,
+                "at_most_awake": width,
+                "done": meters.done,
+                "dead": meters.dead,
+                "parked": meters.parked,
+            },
+            "cohorts": self.context.order.cohorts.len(),
+            "calls": meters.calls,
+            "in_flight": meters.in_flight,
+            "failed_calls": meters.failed_calls,
+            "spent_micro_usd": meters.spent.0,
+        })
+    }
+
+    fn cohorts(&self) -> Vec<NodeView> {
+        let cohorts = self.context.order.cohorts.iter();
+        cohorts.map(|plan| self.memory.view(*plan, self.cohort_path(plan.number))).collect()
+    }
+
+    fn cohort(&self, name: &str) -> Option<NodeView> {
+        self.cohort_view(number(name)?)
+    }
+
+    fn order(&self, name: &str, order: Order) -> Result<String, OrderRefused> {
+        let Some((number, view)) = number(name).and_then(|number| Some((number, self.cohort_view(number)?))) else {
+            return Err(OrderRefused::NoSuchNode { path: format!("{}/{name}", self.context.job.path()) });
+        };
+        let is_crash = match order {
+            Order::Restart { drain_ms: None } | Order::Kill => false,
+            Order::Crash => true,
+            _ => {
+                let why = "a cohort can be restarted or killed; pause, drain and scale its job";
+                return Err(OrderRefused::not_now(&view.path, why));
+            }
+        };
+        let sent = self.context.job.send(Message::EndCohort { number, is_crash });
+        sent.map_err(|_| OrderRefused::Down { path: view.path })?;
+        Ok("its unfinished agents start anew".to_owned())
+    }
+
+    fn own_order(&self, order: Order) -> Option<Result<String, OrderRefused>> {
+        let turnstile = &self.context.turnstile;
+        Some(Ok(match order {
+            Order::Pause => {
+                turnstile.pause(true);
+                "no further agent wakes; calls under way end".to_owned()
+            }
+            Order::Resume => {
+                turnstile.pause(false);
+                "its agents wake again".to_owned()
+            }
+            Order::Scale { to } => {
+                turnstile.widen(to as usize);
+                format!("{} agents may be awake", turnstile.width().0)
+            }
+            Order::Drain { .. } => {
+                self.context.stop(StopReason::Paused);
+                "calls under way end, then the job is paused; `empire swarm resume` goes on".to_owned()
+            }
+            _ => return None,
+        }))
+    }
+}
+
+/// All jobs that run.
+#[derive(Default)]
+pub(crate) struct Jobs(RwLock<Vec<Arc<Running>>>);
+
+impl Jobs {
+    pub(crate) fn all(&self) -> Vec<Arc<Running>> {
+        self.0.read().clone()
+    }
+
+    pub(crate) fn add(&self, running: Arc<Running>) {
+        self.0.write().push(running);
+    }
+
+    pub(crate) fn remove(&self, job: &str) {
+        self.0.write().retain(|running| &*running.context.order.id != job);
+    }
+}
