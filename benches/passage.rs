@@ -24,6 +24,7 @@ use empire_actors::gates::privacy::PrivacyGate;
 use empire_actors::gates::rate::RateGate;
 use empire_actors::kernel::policy::Policy;
 use empire_actors::kernel::supervisor::Root;
+use empire_actors::kernel::tree::Supervision;
 use empire_actors::level::{Level, Zone};
 use empire_actors::model::{Limits, Model, ProviderId, ProviderSpec, Structured, Thinking};
 use empire_actors::money::{Micros, Price};
@@ -131,7 +132,9 @@ impl Gates {
         let caps = caps.map(|scope| Cap { scope, cap: Some(Micros(u64::MAX / 4)) });
         let mut children = privacy.children();
         children.extend([budget.child(caps.into()), rate.child()]);
-        let root = Root::start(Policy::default(), children, random).await.expect("the gates start");
+        let root = Root::start(Policy::default(), children, Supervision::new(Arc::new(SystemClock), random))
+            .await
+            .expect("the gates start");
         Gates { privacy, budget, rate, model: Arc::new(model), root }
     }
 

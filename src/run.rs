@@ -1,7 +1,8 @@
 //! Running a job: what `empire swarm run`, `resume`, `retry` and `plan` share.
 //!
-//! [`prepare`] reads spec, input and configuration and refuses what can be refused; [`engine`]
-//! puts the actors together and waits for the end; [`outputs`] writes results while they come
+//! [`prepare`] reads spec, input and configuration and refuses what can be refused; [`house`]
+//! puts the actors together that all jobs share, [`engine`] runs a job among them and waits for its
+//! end; [`outputs`] writes results while they come
 //! and once more, whole and in order, at the end; [`finish`] makes the report.
 
 pub mod approval;
@@ -9,6 +10,7 @@ pub mod caps;
 pub mod engine;
 pub mod error;
 pub mod finish;
+pub mod house;
 pub mod limits;
 pub mod machine;
 pub mod origin;
@@ -17,4 +19,5 @@ pub mod prepare;
 pub mod progress;
 pub mod reconcile;
 pub mod routing;
+pub mod supervision;
 pub mod system;

@@ -26,6 +26,7 @@ mod open;
 mod results;
 mod row;
 mod spool;
+mod supervision;
 mod writer;
 
 #[cfg(test)]

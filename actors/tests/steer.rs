@@ -143,11 +143,14 @@ async fn a_paused_actor_holds_back_its_work_in_order_and_is_still_seen() {
 
 #[tokio::test(start_paused = true)]
 async fn what_failed_too_often_ends_as_its_policy_says_and_can_be_released() {
-    for (on_exhausted, state) in
-        [(OnExhausted::Quarantine, NodeState::Quarantined), (OnExhausted::PauseAndAlert, NodeState::Exhausted)]
-    {
-        let patch = PolicyPatch { on_exhausted: Some(on_exhausted), intensity: Some(2), ..PolicyPatch::default() };
-        let policies = Policies::new(vec![("/empire/pair*".into(), patch), ("/empire/pair/*".into(), patch)], vec![], 0);
+    for (on_exhausted, state) in [
+        (OnExhausted::Quarantine, NodeState::Quarantined),
+        (OnExhausted::PauseAndAlert, NodeState::Exhausted),
+    ] {
+        let patch =
+            PolicyPatch { on_exhausted: Some(on_exhausted), intensity: Some(2), ..PolicyPatch::default() };
+        let policies =
+            Policies::new(vec![("/empire/pair*".into(), patch), ("/empire/pair/*".into(), patch)], vec![], 0);
         let supervision = Supervision { policies: Arc::new(policies), ..supervision() };
         let pair = Pair::start(Policy::default(), supervision).await;
         for _ in 0..3 {
@@ -169,7 +172,10 @@ async fn what_failed_too_often_ends_as_its_policy_says_and_can_be_released() {
         assert_eq!(pair.a.ask(Say::Ping).await, Ok(1));
         let explained = pair.root.tree().supervision().journal.latest(A, 100);
         let words: Vec<String> = explained.iter().map(|entry| entry.event.to_string()).collect();
-        assert!(words.iter().any(|said| said.starts_with("3rd failure in 60 s, limit 2 (boom): ")), "{words:?}");
+        assert!(
+            words.iter().any(|said| said.starts_with("3rd failure in 60 s, limit 2 (boom): ")),
+            "{words:?}"
+        );
     }
 }
 
@@ -273,7 +279,9 @@ async fn the_tree_stays_true_whatever_it_is_told() {
             _ => Order::Resume,
         };
         if rng() % 3 == 0 {
-            let _ = pair.a.send([Say::Fail, Say::Work(Duration::from_millis(30))].into_iter().nth(rng() % 2).unwrap());
+            let _ = pair
+                .a
+                .send([Say::Fail, Say::Work(Duration::from_millis(30))].into_iter().nth(rng() % 2).unwrap());
         }
         let _ = pair.tell(path, order).await;
         tokio::time::sleep(Duration::from_millis((rng() % 20) as u64)).await;

@@ -345,7 +345,7 @@ impl Opened {
             only: Some(only.clone()),
             outputs: &outputs,
         };
-        let ran = run.run().await?;
+        let ran = run.run_alone().await?;
         self.store.set_state(&job.id, JobState::Paused, "sampled for a plan").await?;
         if let Some(reason) = ran.end.stopped {
             return Err(CommandError::refused(format!("the sample was stopped: {reason}")));
@@ -514,7 +514,7 @@ async fn work(
     } else {
         let run =
             Run { store: &store, job: &job, loaded: &loaded, shape, finished, only: None, outputs: &outputs };
-        Some(run.run().await.map_err(|error| resumable(&error, &job))?)
+        Some(run.run_alone().await.map_err(|error| resumable(&error, &job))?)
     };
     for killed in ran.iter().flat_map(|ran| &ran.killed) {
         say(&format!("warning: {killed} did not stop in time and was killed"));

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use empire_actors::gates::book::{Book, Payer};
 use empire_actors::gates::calendar::Day;
 use empire_actors::gates::scope::{Account, Cap, Scope};
+use empire_actors::house::House;
 use empire_actors::model::ProviderId;
 use empire_actors::money::Micros;
 use empire_actors::ports::{LedgerState, UnixMillis};
-use empire_actors::swarm::Swarm;
 
 use super::prepare::Loaded;
 use super::progress::say;
@@ -39,13 +39,10 @@ pub fn caps(config: &Config, by_hand: &[StoredCap]) -> Vec<Cap> {
     caps
 }
 
-/// The caps of a job's run: those over all jobs, and its own.
+/// The cap of a job's run: what was set by hand, else its budget.
 #[must_use]
-pub fn with_job(config: &Config, by_hand: &[StoredCap], job: &str, budget: Micros) -> Vec<Cap> {
-    let mut caps = caps(config, by_hand);
-    let cap = job_cap(by_hand, job).unwrap_or(Some(budget));
-    caps.push(Cap { scope: Scope::Job(job.into()), cap });
-    caps
+pub fn of_job(by_hand: &[StoredCap], job: &str, budget: Micros) -> Cap {
+    Cap { scope: Scope::Job(job.into()), cap: job_cap(by_hand, job).unwrap_or(Some(budget)) }
 }
 
 /// The cap of a job that was set by hand.
@@ -102,14 +99,18 @@ impl<'a> CapWatch<'a> {
     }
 
     /// Takes up caps that were set or taken back since.
-    pub async fn look(&mut self, swarm: &Swarm, store: &Store) {
+    pub async fn look(&mut self, house: &House, store: &Store) {
         let now = match store.caps().await {
             Ok(now) if now != self.by_hand => now,
             Ok(_) => return,
             // The caps that hold go on holding; results will say if the store is gone.
             Err(error) => return tracing::warn!(%error, "cannot read whether a cap was changed"),
         };
-        let of = |by_hand: &[StoredCap]| with_job(&self.loaded.config, by_hand, self.job, self.loaded.budget);
+        let of = |by_hand: &[StoredCap]| {
+            let mut caps = caps(&self.loaded.config, by_hand);
+            caps.push(of_job(by_hand, self.job, self.loaded.budget));
+            caps
+        };
         let (before, after) = (of(&self.by_hand), of(&now));
         let lifted = before.iter().filter(|cap| !after.iter().any(|new| new.scope == cap.scope));
         let lifted = lifted.map(|cap| Cap { scope: cap.scope.clone(), cap: None });
@@ -117,7 +118,7 @@ impl<'a> CapWatch<'a> {
             let words = cap.cap.map_or_else(|| "no cap".to_owned(), |cap| cap.to_string());
             let scope = cap.scope.clone();
             // A gate that is being restarted is told again with the next look.
-            if swarm.set_cap(cap).is_err() {
+            if house.set_cap(cap).is_err() {
                 return;
             }
             say(&format!("{scope} is {words} from now on"));
@@ -126,8 +127,8 @@ impl<'a> CapWatch<'a> {
     }
 
     /// Tells of thresholds that were passed.
-    pub fn tell(&self, swarm: &Swarm) {
-        for alert in swarm.take_alerts() {
+    pub fn tell(&self, house: &House) {
+        for alert in house.take_alerts() {
             say(&format!("warning: {alert}"));
         }
     }

@@ -4,30 +4,28 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use empire_actors::gates::budget::{Cap, Terms};
+use empire_actors::gates::budget::Terms;
 use empire_actors::guard::pressure::Held;
-use empire_actors::model::{Model, ProviderId, ProviderSpec};
-use empire_actors::ports::{Answers, Audit, ItemKey, Items, Part, Provider, Results, StoreError, Verdict};
-use empire_actors::route::SharedCalls;
+use empire_actors::house::House;
+use empire_actors::ports::{Answers, ItemKey, Items, Part, StoreError, Verdict};
 use empire_actors::swarm::meters::MeterReading;
 use empire_actors::swarm::order::{COHORT_SIZE, CohortPlan, FailureRule, JobEnd, JobOrder, StopReason};
-use empire_actors::swarm::{Swarm, SwarmParts};
+use empire_actors::swarm::{JobParts, Swarm};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::caps::{self, CapWatch};
 use super::error::CommandError;
+use super::house::{self, Plans};
 use super::limits;
-use super::machine::{self, Teller};
+use super::machine::Teller;
 use super::outputs::{Appender, Outputs};
 use super::prepare::{Loaded, highest_level, scope_of};
 use super::progress::{Fixed, Progress, say};
 use super::routing;
-use super::system::{SystemClock, SystemRandom};
 use crate::job::Totals;
 use crate::privacy::rules::RulesInForce;
-use crate::providers;
-use crate::store::{Desired, Job, JobState, Store, StoredCap};
+use crate::store::{Desired, Job, JobState, Store};
 
 /// How often progress is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
@@ -95,34 +93,70 @@ pub struct Ran {
 }
 
 impl Run<'_> {
-    /// Runs until the job ends or is stopped.
-    pub async fn run(self) -> Result<Ran, CommandError> {
+    /// Runs in a house of its own until the job ends or is stopped, hearing the terminal's signals.
+    pub async fn run_alone(self) -> Result<Ran, CommandError> {
+        let Run { store, job, loaded, outputs, .. } = self;
+        let simulated = loaded.simulated.is_some();
+        let plans = Plans {
+            config: &loaded.config,
+            simulated,
+            scope: scope_of(simulated, &job.id),
+            detector: loaded.rules.detector().clone(),
+            out: outputs.folder(),
+        };
+        let house = house::start(store, plans).await?;
+        let signals = Signals::new()?;
+        let ran = self.run(&house, Some(signals)).await;
+        let killed = house.stop().await.killed;
+        Ok(Ran { killed, ..ran? })
+    }
+
+    /// Runs in `house` until the job ends or is stopped. With `signals`, somebody watches: progress
+    /// is drawn, and a signal pauses the job.
+    pub async fn run(self, house: &House, signals: Option<Signals>) -> Result<Ran, CommandError> {
         let Run { store, job, loaded, outputs, .. } = self;
         let items = store.items(&job.id);
         let simulated = loaded.simulated.is_some();
         let (recorder, appender) = Appender::start(outputs, store.recorder(), items.clone(), simulated)?;
         let order = self.order();
         let by_hand = store.caps().await?;
-        let shared = routing::shared_calls(loaded, store).await?;
-        let parts = self.parts(items, recorder, self.caps(&by_hand), shared, store.audit().await?)?;
-        let fixed = self.fixed(&order);
+        let answers = StoredAnswers { store: store.clone(), job: job.id.clone(), items: items.clone() };
+        let parts = JobParts {
+            results: recorder,
+            items,
+            answers: Arc::new(answers),
+            script: loaded.script.clone(),
+            detector: loaded.rules.detector().clone(),
+            shared: routing::shared_calls(loaded, store).await?,
+            caps: vec![caps::of_job(&by_hand, &job.id, loaded.budget)],
+        };
+        let progress = signals.is_some().then(|| Progress::new(self.fixed(&order)));
         store.set_state(&job.id, JobState::Running, "").await?;
         let started = Instant::now();
-        let mut swarm = Swarm::start(parts, order).await.map_err(CommandError::internal)?;
-        let mut progress = Progress::new(fixed);
-        let mut money = CapWatch::new(loaded, &job.id, by_hand);
-        let rules = loaded.rules.clone();
-        let watched = watch(&mut swarm, store, &job.id, &mut progress, &mut money, rules).await;
-        money.tell(&swarm);
-        progress.finish();
+        let swarm = Swarm::start(house, parts, order).await.map_err(CommandError::internal)?;
+        let mut watch = Watch {
+            house,
+            swarm,
+            store,
+            job: &job.id,
+            progress,
+            money: CapWatch::new(loaded, &job.id, by_hand),
+            rules: loaded.rules.clone(),
+            signals,
+        };
+        let watched = watch.until_the_end().await;
+        watch.money.tell(house);
+        if let Some(progress) = &watch.progress {
+            progress.finish();
+        }
         let took = started.elapsed();
-        let (meters, held) = (swarm.meters().read(), swarm.guard().held());
-        let killed = swarm.shutdown().await.killed;
+        let meters = watch.swarm.meters().read();
+        drop(watch);
         let (end, peak_memory) = watched?;
         if let Err(error) = appender.finish().await {
             say(&format!("warning: {error}"));
         }
-        Ok(Ran { end, meters, took, peak_memory, held, killed })
+        Ok(Ran { end, meters, took, peak_memory, held: house.guard().held(), killed: Vec::new() })
     }
 
     fn order(&self) -> JobOrder {
@@ -152,50 +186,10 @@ impl Run<'_> {
             class: spec.priority,
             weight: 1,
             terms: self.terms(),
-            alerts: loaded.config.budget.alerts.clone(),
             reduce_group: spec.reduce.as_ref().map(|reduce| reduce.group as usize),
             drain_within: DRAIN_WITHIN,
             rules: routing::rules_of(loaded),
         }
-    }
-
-    fn parts(
-        &self,
-        items: Arc<dyn Items>,
-        results: Arc<dyn Results>,
-        caps: Vec<Cap>,
-        shared: SharedCalls,
-        audit: Arc<dyn Audit>,
-    ) -> Result<SwarmParts, CommandError> {
-        let loaded = self.loaded;
-        let all = providers::all(&loaded.config)?;
-        let of_route = |model: &Arc<Model>| -> (Arc<ProviderSpec>, Arc<dyn Provider>) {
-            let id: &ProviderId = &model.provider;
-            (Arc::new(loaded.config.providers[id].spec.clone()), all[id].clone())
-        };
-        let scope = scope_of(loaded.simulated.is_some(), &self.job.id);
-        let answers =
-            StoredAnswers { store: self.store.clone(), job: self.job.id.clone(), items: items.clone() };
-        Ok(SwarmParts {
-            providers: loaded.route.iter().map(of_route).collect(),
-            ledger: self.store.ledger(scope),
-            results,
-            items,
-            answers: Arc::new(answers),
-            script: loaded.script.clone(),
-            clock: Arc::new(SystemClock),
-            random: Arc::new(SystemRandom),
-            detector: loaded.rules.detector().clone(),
-            audit,
-            guard: machine::guard(loaded, self.store, self.outputs.folder()),
-            caps,
-            shared,
-            privacy_workers: std::thread::available_parallelism().map_or(1, usize::from),
-        })
-    }
-
-    fn caps(&self, by_hand: &[StoredCap]) -> Vec<Cap> {
-        caps::with_job(&self.loaded.config, by_hand, &self.job.id, self.loaded.budget)
     }
 
     fn terms(&self) -> Terms {
@@ -224,59 +218,68 @@ impl Run<'_> {
     }
 }
 
-/// Waits for the end, drawing progress and hearing wishes to stop.
-async fn watch(
-    swarm: &mut Swarm,
-    store: &Store,
-    job: &str,
-    progress: &mut Progress,
-    money: &mut CapWatch<'_>,
-    mut rules: RulesInForce,
-) -> Result<(JobEnd, Option<u64>), CommandError> {
-    let meters = swarm.meters();
-    let mut draw = tokio::time::interval(DRAW_EVERY);
-    let mut ask = tokio::time::interval(ASK_EVERY);
-    let mut look = tokio::time::interval(LOOK_AT_RULES_EVERY);
-    let mut memory = Memory::new();
-    let mut snapshot = limits::Snapshot::new(store.dir(), job);
-    let mut teller = Teller::default();
-    let mut signals = Signals::new()?;
-    let mut interrupts = 0;
-    loop {
-        tokio::select! {
-            end = swarm.ended() => {
-                memory.look();
-                return Ok((end.map_err(CommandError::internal)?, memory.peak));
-            }
-            _ = draw.tick() => {
-                let lanes = swarm.lanes().await;
-                let pressure = swarm.guard().pressure();
-                snapshot.write_sometimes(&lanes).await;
-                progress.show(&meters.read(), &lanes, &pressure);
-                teller.tell(&pressure, store, job).await;
-                money.tell(swarm);
-                memory.look_sometimes();
-            }
-            _ = ask.tick() => match store.desired(job).await {
-                Ok(Desired::Run) => money.look(swarm, store).await,
-                Ok(Desired::Pause) => swarm.stop(StopReason::Paused),
-                Ok(Desired::Cancel) => swarm.stop(StopReason::Cancelled),
-                // Not knowing is no reason to stop; results will say if the store is gone.
-                Err(error) => tracing::warn!(%error, "cannot read whether the job is to stop"),
-            },
-            _ = look.tick() => match rules.refresh() {
-                Ok(false) => {}
-                Ok(true) => say("privacy: the changed rules are in force"),
-                Err(error) => say(&format!("warning: {error}; until then the rules of before stay in force")),
-            },
-            () = signals.next() => {
-                interrupts += 1;
-                if interrupts == 1 {
-                    say("pausing: calls under way may end, nothing new starts; once more stops at once");
-                    swarm.stop(StopReason::Paused);
-                } else {
-                    say("stopping at once: calls under way stay billed at their reservation");
-                    swarm.stop_now(StopReason::Paused);
+/// What goes on beside a job while it runs.
+struct Watch<'a> {
+    house: &'a House,
+    swarm: Swarm,
+    store: &'a Store,
+    job: &'a str,
+    progress: Option<Progress>,
+    money: CapWatch<'a>,
+    rules: RulesInForce,
+    signals: Option<Signals>,
+}
+
+impl Watch<'_> {
+    /// Waits for the end, drawing progress and hearing wishes to stop. Gives the most memory that
+    /// was seen, too.
+    async fn until_the_end(&mut self) -> Result<(JobEnd, Option<u64>), CommandError> {
+        let meters = self.swarm.meters();
+        let mut draw = tokio::time::interval(DRAW_EVERY);
+        let mut ask = tokio::time::interval(ASK_EVERY);
+        let mut look = tokio::time::interval(LOOK_AT_RULES_EVERY);
+        let mut memory = Memory::new();
+        let mut snapshot = limits::Snapshot::new(self.store.dir(), self.job);
+        let mut teller = Teller::default();
+        let mut interrupts = 0;
+        loop {
+            tokio::select! {
+                end = self.swarm.ended() => {
+                    memory.look();
+                    return Ok((end.map_err(CommandError::internal)?, memory.peak));
+                }
+                _ = draw.tick() => {
+                    let lanes = self.swarm.lanes().await;
+                    let pressure = self.house.guard().pressure();
+                    snapshot.write_sometimes(&lanes).await;
+                    if let Some(progress) = &mut self.progress {
+                        progress.show(&meters.read(), &lanes, &pressure);
+                    }
+                    teller.tell(&pressure, self.store, self.job).await;
+                    self.money.tell(self.house);
+                    memory.look_sometimes();
+                }
+                _ = ask.tick() => match self.store.desired(self.job).await {
+                    Ok(Desired::Run) => self.money.look(self.house, self.store).await,
+                    Ok(Desired::Pause) => self.swarm.stop(StopReason::Paused),
+                    Ok(Desired::Cancel) => self.swarm.stop(StopReason::Cancelled),
+                    // Not knowing is no reason to stop; results will say if the store is gone.
+                    Err(error) => tracing::warn!(%error, "cannot read whether the job is to stop"),
+                },
+                _ = look.tick() => match self.rules.refresh() {
+                    Ok(false) => {}
+                    Ok(true) => say("privacy: the changed rules are in force"),
+                    Err(error) => say(&format!("warning: {error}; until then the rules of before stay in force")),
+                },
+                () = Signals::next(&mut self.signals) => {
+                    interrupts += 1;
+                    if interrupts == 1 {
+                        say("pausing: calls under way may end, nothing new starts; once more stops at once");
+                        self.swarm.stop(StopReason::Paused);
+                    } else {
+                        say("stopping at once: calls under way stay billed at their reservation");
+                        self.swarm.stop_now(StopReason::Paused);
+                    }
                 }
             }
         }
@@ -284,7 +287,7 @@ async fn watch(
 }
 
 /// Ctrl-C and, where there is one, the signal that asks a process to end.
-struct Signals {
+pub struct Signals {
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
@@ -292,7 +295,8 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> Result<Signals, CommandError> {
+    /// Hears them from now on.
+    pub fn new() -> Result<Signals, CommandError> {
         #[cfg(unix)]
         {
             use tokio::signal::unix::{SignalKind, signal};
@@ -306,12 +310,16 @@ impl Signals {
         Ok(Signals {})
     }
 
-    async fn next(&mut self) {
+    /// Resolves with the next one; never, where nobody hears them.
+    pub async fn next(signals: &mut Option<Signals>) {
+        let Some(signals) = signals else { return std::future::pending().await };
         #[cfg(unix)]
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = signals.interrupt.recv() => {}
+            _ = signals.terminate.recv() => {}
         }
+        #[cfg(not(unix))]
+        let Signals {} = signals;
         #[cfg(not(unix))]
         // Without a handler Ctrl-C ends the process; the job is resumable all the same.
         if tokio::signal::ctrl_c().await.is_err() {

@@ -10,6 +10,7 @@ use empire_actors::guard::pressure::{Gauge, GuardLevel, LowDisk, Pressure};
 use super::error::CommandError;
 use super::prepare::Loaded;
 use super::progress::say;
+use crate::config::Config;
 use crate::sampler::{Folders, SystemSampler};
 use crate::store::Store;
 
@@ -26,11 +27,11 @@ pub fn check_disks(loaded: &Loaded, store: &Store, out: Option<&Path>) -> Result
 }
 
 /// The guard of a run that writes to `out`.
-pub(super) fn guard(loaded: &Loaded, store: &Store, out: &Path) -> GuardParts {
+pub(super) fn guard(config: &Config, simulated: bool, store: &Store, out: &Path) -> GuardParts {
     let folders = Folders { data: store.dir().to_owned(), out: out.to_owned() };
     GuardParts {
         sampler: Arc::new(SystemSampler::new(folders)),
-        settings: loaded.config.guard.settings(loaded.simulated.is_some()),
+        settings: config.guard.settings(simulated),
         checkpoint: store.checkpoint(),
     }
 }

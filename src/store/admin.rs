@@ -12,6 +12,7 @@ use super::jobs::{Desired, JobSetup, JobState, NewJob};
 use super::kept;
 use super::results::Outcome;
 use super::row::{in_shapes, int, part_word};
+use super::supervision::SupervisionOp;
 
 /// The most keys that one operation is given: the next result must not wait long.
 pub(super) const STEP: usize = 1_000;
@@ -67,6 +68,7 @@ pub(super) enum Admin {
     },
     Budget(Box<BudgetOp>),
     Approval(Box<ApprovalOp>),
+    Supervision(Box<SupervisionOp>),
     /// Drops kept answers that are older or of a higher level, and the oldest of the rest beyond
     /// so many bytes.
     PruneKept {
@@ -127,6 +129,7 @@ impl Admin {
             }
             Admin::Budget(op) => op.run(connection, now).await,
             Admin::Approval(op) => op.run(connection, now).await,
+            Admin::Supervision(op) => op.run(connection).await,
             Admin::PruneKept { most_bytes, oldest, most_level } => {
                 kept::prune(connection, *most_bytes, *oldest, *most_level).await
             }

@@ -19,6 +19,7 @@ use empire_actors::gates::privacy::PrivacyGate;
 use empire_actors::gates::rate::RateGate;
 use empire_actors::kernel::policy::Policy;
 use empire_actors::kernel::supervisor::Root;
+use empire_actors::kernel::tree::Supervision;
 use empire_actors::level::{Level, Zone};
 use empire_actors::model::{Limits, Model, ProviderId, ProviderSpec};
 use empire_actors::money::Price;
@@ -76,7 +77,13 @@ impl Passage {
         };
         let mut children = passage.privacy.children();
         children.extend([passage.budget.child(Vec::new()), passage.rate.child()]);
-        let root = Root::start(Policy::default(), children, Arc::new(SystemRandom)).await.unwrap();
+        let root = Root::start(
+            Policy::default(),
+            children,
+            Supervision::new(Arc::new(SystemClock), Arc::new(SystemRandom)),
+        )
+        .await
+        .unwrap();
         (passage, root)
     }
 

@@ -109,10 +109,20 @@ impl fmt::Display for Decision {
         match &self.exit {
             ChildExit::Normal => f.write_str("ended by itself")?,
             ChildExit::Failed(why) => {
-                write!(f, "{} failure in {window}, limit {} ({why})", ordinal(self.in_window + 1), self.limit)?;
+                write!(
+                    f,
+                    "{} failure in {window}, limit {} ({why})",
+                    ordinal(self.in_window + 1),
+                    self.limit
+                )?;
             }
             ChildExit::Stuck(why) => {
-                write!(f, "stuck, {} failure in {window}, limit {} ({why})", ordinal(self.in_window + 1), self.limit)?;
+                write!(
+                    f,
+                    "stuck, {} failure in {window}, limit {} ({why})",
+                    ordinal(self.in_window + 1),
+                    self.limit
+                )?;
             }
             ChildExit::Killed(by) => write!(f, "killed by {by}")?,
         }
@@ -233,8 +243,14 @@ mod tests {
     fn a_decision_is_told_in_words() {
         let delay = Duration::from_millis(50);
         for (made, said) in [
-            (decision(0, Action::Restart { delay }, 0), "1st failure in 60 s, limit 3 (boom): restarted after 50 ms"),
-            (decision(3, Action::Quarantine, 7), "4th failure in 60 s, limit 3 (boom): quarantined, policy v7"),
+            (
+                decision(0, Action::Restart { delay }, 0),
+                "1st failure in 60 s, limit 3 (boom): restarted after 50 ms",
+            ),
+            (
+                decision(3, Action::Quarantine, 7),
+                "4th failure in 60 s, limit 3 (boom): quarantined, policy v7",
+            ),
             (
                 Decision { exit: ChildExit::Killed("owner".into()), ..decision(1, Action::LetGo, 0) },
                 "killed by owner: let go",

@@ -252,11 +252,8 @@ impl Policies {
             policy = patch.over(&policy);
             source = Source::File;
         }
-        let mut said: Vec<&Override> = layers
-            .overrides
-            .values()
-            .filter(|said| said.holds(now) && matches(&said.path, path))
-            .collect();
+        let mut said: Vec<&Override> =
+            layers.overrides.values().filter(|said| said.holds(now) && matches(&said.path, path)).collect();
         said.sort_by_key(|said| generality(&said.path));
         for said in said {
             policy = said.patch.over(&policy);
@@ -386,7 +383,8 @@ mod tests {
 
     #[test]
     fn a_patch_reads_as_people_write_it() {
-        let patch: PolicyPatch = serde_json::from_str(r#"{"window":"1m 30s","on_exhausted":"quarantine"}"#).unwrap();
+        let patch: PolicyPatch =
+            serde_json::from_str(r#"{"window":"1m 30s","on_exhausted":"quarantine"}"#).unwrap();
         assert_eq!(patch.window, Some(Duration::from_secs(90)));
         assert_eq!(patch.on_exhausted, Some(OnExhausted::Quarantine));
         assert!(serde_json::from_str::<PolicyPatch>(r#"{"windows":"1m"}"#).is_err());

@@ -16,7 +16,8 @@ use super::journal::{Decision, Event};
 use super::policy::{Action, ChildExit, History, OnExhausted, Policy, Restart, Strategy};
 use super::pulse::Pulse;
 use super::tree::{
-    Branch, LastExit, Node, NodeKind, NodeState, NodeView, Observe, Order, OrderRefused, ROOT, Supervision, Tree,
+    Branch, LastExit, Node, NodeKind, NodeState, NodeView, Observe, Order, OrderRefused, ROOT, Supervision,
+    Tree,
 };
 
 /// How often the tree is looked over for actors that are stuck.
@@ -144,19 +145,37 @@ type OrderReply = oneshot::Sender<Result<String, OrderRefused>>;
 
 pub(crate) enum Command {
     /// Starts what is due of the child with this name and those that share its fate.
-    Start { first: String, alone: bool },
+    Start {
+        first: String,
+        alone: bool,
+    },
     /// Starts one more child after all others.
     Add(Box<ChildSpec>, oneshot::Sender<Result<(), Failure>>),
     /// Stops a passing child, and takes it out of the tree.
     Remove(String),
     /// A person's order.
-    Order { child: String, order: Order, by: String, reply: OrderReply },
+    Order {
+        child: String,
+        order: Order,
+        by: String,
+        reply: OrderReply,
+    },
     /// A child's time to drain is over.
-    DrainOver { child: String, incarnation: u32 },
+    DrainOver {
+        child: String,
+        incarnation: u32,
+    },
     /// A child is busy with one message for so long.
-    Stuck { child: String, incarnation: u32, busy: Duration },
+    Stuck {
+        child: String,
+        incarnation: u32,
+        busy: Duration,
+    },
     /// Starts a child that failed too often, if nobody has meanwhile.
-    Rested { child: String, incarnation: u32 },
+    Rested {
+        child: String,
+        incarnation: u32,
+    },
     Stop(oneshot::Sender<StopReport>),
 }
 
@@ -316,7 +335,9 @@ impl State {
                 let _ = reply.send(self.stop(0..count).await);
                 own.stop(None);
             }
-            Command::Order { child, order, by, reply } => return self.order(own, &child, order, &by, reply).await,
+            Command::Order { child, order, by, reply } => {
+                return self.order(own, &child, order, &by, reply).await;
+            }
             _ if self.stopping => {}
             Command::Start { first, alone } => {
                 let Some(first) = self.index_of_id(&first) else { return Ok(()) };
@@ -338,10 +359,16 @@ impl State {
                 if started.is_err() {
                     self.remove(last);
                 }
-                let _ = reply.send(started.map_err(|(child, failure)| Failure(format!("{child} did not start: {failure}"))));
+                let _ =
+                    reply
+                        .send(started.map_err(|(child, failure)| {
+                            Failure(format!("{child} did not start: {failure}"))
+                        }));
             }
             Command::Remove(child) => {
-                if let Some(index) = self.index_of_id(&child).filter(|index| self.children[*index].spec.is_passing) {
+                if let Some(index) =
+                    self.index_of_id(&child).filter(|index| self.children[*index].spec.is_passing)
+                {
                     self.stop(index..index + 1).await;
                     self.remove(index);
                 }
@@ -349,8 +376,12 @@ impl State {
             Command::DrainOver { child, incarnation } => {
                 if let Some(index) = self.current(&child, incarnation) {
                     let child = &mut self.children[index];
-                    if let (Some(Ending::Drain { cut_off, .. }), Some(cell)) = (&mut child.ending, &child.cell) {
-                        *cut_off = Some(child.node.pulse.depth() + usize::from(child.node.pulse.busy_for().is_some()));
+                    if let (Some(Ending::Drain { cut_off, .. }), Some(cell)) =
+                        (&mut child.ending, &child.cell)
+                    {
+                        *cut_off = Some(
+                            child.node.pulse.depth() + usize::from(child.node.pulse.busy_for().is_some()),
+                        );
                         cell.kill();
                     }
                 }
@@ -384,7 +415,11 @@ impl State {
         }
     }
 
-    async fn start_or_decide(&mut self, own: &ActorRef<Command>, range: Range<usize>) -> Result<(), ActorProcessingErr> {
+    async fn start_or_decide(
+        &mut self,
+        own: &ActorRef<Command>,
+        range: Range<usize>,
+    ) -> Result<(), ActorProcessingErr> {
         let first = range.start;
         if let Err((child, failure)) = self.start(own, range).await {
             let index = self.index_of_id(&child).unwrap_or(first);
@@ -479,7 +514,8 @@ impl State {
         if let Some((restarts, cut_off, reply)) = drained {
             return self.drained(own, index, restarts, cut_off, reply).await;
         }
-        let (above, own_policy) = (self.supervision.effective(&self.node), self.supervision.effective(&self.children[index].node));
+        let (above, own_policy) =
+            (self.supervision.effective(&self.node), self.supervision.effective(&self.children[index].node));
         let (now, random) = (self.started.elapsed(), self.supervision.random.unit());
         let id = self.children[index].spec.id.clone();
         let in_window = self.history.in_window(&above.policy, now);
@@ -658,7 +694,9 @@ impl State {
 /// Tells of a decision once.
 fn tell(path: &str, decision: &Decision) {
     match decision.action {
-        Action::LetGo if decision.exit == ChildExit::Normal => tracing::debug!(%path, %decision, "an actor ended"),
+        Action::LetGo if decision.exit == ChildExit::Normal => {
+            tracing::debug!(%path, %decision, "an actor ended")
+        }
         Action::LetGo | Action::Restart { .. } => tracing::warn!(%path, %decision, "an actor ended"),
         Action::Escalate | Action::Quarantine | Action::Pause { .. } => {
             tracing::error!(%path, %decision, "an actor failed too often");
@@ -786,7 +824,9 @@ async fn look_for_stuck(tree: Tree, mut over: oneshot::Receiver<()>) {
     while tokio::time::timeout(LOOK_EVERY, &mut over).await.is_err() {
         tree.each(&mut |node| {
             let Some(busy) = node.pulse.busy_for() else { return };
-            if node.state() != NodeState::Running || busy <= tree.supervision.effective(node).policy.stuck_after {
+            if node.state() != NodeState::Running
+                || busy <= tree.supervision.effective(node).policy.stuck_after
+            {
                 return;
             }
             let (supervisor, incarnation) = {
@@ -813,7 +853,8 @@ impl Tree {
 
     /// Starts one more child of the supervisor at `path`.
     async fn add(&self, path: &str, child: ChildSpec) -> Result<(), Failure> {
-        let supervisor = self.supervisor_at(path).ok_or_else(|| Failure(format!("there is no supervisor at {path}")))?;
+        let supervisor =
+            self.supervisor_at(path).ok_or_else(|| Failure(format!("there is no supervisor at {path}")))?;
         let (reply, answer) = oneshot::channel();
         let sent = supervisor.send_message(Command::Add(Box::new(child), reply));
         sent.map_err(|_| Failure(Down.to_string()))?;

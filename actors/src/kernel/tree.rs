@@ -420,7 +420,8 @@ impl Node {
             }
         };
         view.counts = self.branch.as_ref().map(|branch| branch.counts());
-        let cohorts = if depth == 0 { Vec::new() } else { self.branch.iter().flat_map(|b| b.cohorts()).collect() };
+        let cohorts =
+            if depth == 0 { Vec::new() } else { self.branch.iter().flat_map(|b| b.cohorts()).collect() };
         match depth {
             0 => view.children_left_out = below.len(),
             _ => {
@@ -558,7 +559,13 @@ impl Tree {
     ///
     /// # Errors
     /// It was not carried out.
-    pub async fn order(&self, path: &str, order: Order, by: &str, reason: &str) -> Result<String, OrderRefused> {
+    pub async fn order(
+        &self,
+        path: &str,
+        order: Order,
+        by: &str,
+        reason: &str,
+    ) -> Result<String, OrderRefused> {
         let outcome = self.carry_out(path, order, by).await;
         let said = match &outcome {
             Ok(done) => done.clone(),
@@ -566,7 +573,8 @@ impl Tree {
         };
         if !matches!(outcome, Err(OrderRefused::NoSuchNode { .. })) {
             let (by, reason) = (by.to_owned(), reason.to_owned());
-            self.supervision.enter(path, Event::Order { order: order.to_string(), by, reason, outcome: said });
+            self.supervision
+                .enter(path, Event::Order { order: order.to_string(), by, reason, outcome: said });
         }
         outcome
     }

@@ -86,7 +86,8 @@ impl Branch for Running {
     }
 
     fn order(&self, name: &str, order: Order) -> Result<String, OrderRefused> {
-        let Some((number, view)) = number(name).and_then(|number| Some((number, self.cohort_view(number)?))) else {
+        let Some((number, view)) = number(name).and_then(|number| Some((number, self.cohort_view(number)?)))
+        else {
             return Err(OrderRefused::NoSuchNode { path: format!("{}/{name}", self.context.job.path()) });
         };
         let is_crash = match order {
