@@ -39,7 +39,7 @@ fn told(body: &Value) -> String {
 fn nothing_planted_is_in_a_body_that_a_cloud_received() {
     let world = World::new(CONFIG);
     let sim = Sim::start(&world, "name: kept\nkeep_bodies: 10000");
-    let planted = planted::all(&rules::load(&rules::Look::default()).unwrap());
+    let planted = planted::all(&rules::load(&rules::Look::default()).unwrap(), 0);
     // As it is, and escaped, encoded or hidden in one way each, every way in turn. Split values are
     // measured in `privacy_rates`: not all of them are found.
     let others = spelled::ALL.iter().filter(|way| spelled::GROUPS[1..4].contains(&way.group));

@@ -28,7 +28,7 @@ struct Row {
 fn rows(ways: usize) -> Vec<Row> {
     let rules = rules::load(&rules::Look::default()).unwrap();
     let mut rows = Vec::new();
-    for (number, planted) in planted::all(&rules).iter().enumerate() {
+    for (number, planted) in planted::all(&rules, 0).iter().enumerate() {
         for way in 0..ways {
             let frame = spelled::FRAMES[(number + way) % spelled::FRAMES.len()];
             let usual = &spelled::ALL[(number * ways + way) % spelled::ALL.len()];

@@ -51,7 +51,7 @@ impl Rate {
 fn what_is_planted_goes() {
     let mut rates: BTreeMap<(&str, &str), Rate> = BTreeMap::new();
     let mut missed = Vec::new();
-    let planted = planted::all(&DETECTOR.rules());
+    let planted = planted::all(&DETECTOR.rules(), 0);
     for (number, planted) in planted.iter().enumerate() {
         for (turn, spelling) in spelled::ALL.iter().enumerate() {
             // Each value in each way of writing, and each time in another kind of text.

@@ -30,6 +30,10 @@ impl Spelling {
         };
         // What has lines of its own stands on its own.
         let is_own = planted.is_whole || value.contains('\n') || text.contains('\n') && frame.contains('"');
+        if frame.contains("JSON") && !is_own {
+            let escaped = |text: &str| serde_json::Value::from(text).to_string().trim_matches('"').to_owned();
+            return Some((frame.replace("JSON", &escaped(&text)), escaped(&spelled)));
+        }
         Some((if is_own { text } else { frame.replace("{}", &text) }, spelled))
     }
 }
@@ -63,6 +67,28 @@ pub(crate) const ALL: &[Spelling] = &[
     split("put together", |text| format!("\"{}\"", pieces(text, 9).join("\" + \""))),
     split("joined", |text| format!("[\"{}\"].join(\"\")", pieces(text, 9).join("\", \""))),
     split("over lines", |text| pieces(text, 15).join("\\\n")),
+    way("escaped", "JSON, twice", |text| each(text, |c| format!("\\\\u{:04x}", c as u32))),
+    way("escaped", "entities, hex", |text| each(text, |c| format!("&#x{:X};", c as u32))),
+    way("escaped", "source code", |text| bytes(text, |byte| format!("\\x{byte:02x}"))),
+    encoded("base64 for URLs", |text| {
+        base64(text).replace('+', "-").replace('/', "_").trim_end_matches('=').to_owned()
+    }),
+    encoded("base64 in lines", |text| pieces(&base64(text), 76).join("\n")),
+    encoded("hex, capitals", |text| bytes(text, |byte| format!("{byte:02X}"))),
+    encoded("base64 of UTF-16", |text| {
+        base64_of(&text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>())
+    }),
+    way("hidden", "tags", tags),
+    way("hidden", "joined letters", |text| between(text, "\u{2060}")),
+    way("hidden", "bold letters", bold),
+    split("wrapped with CRLF", |text| pieces(text, 17).join("\r\n")),
+    split("wrapped and indented", |text| pieces(text, 13).join("\n    ")),
+    split("wrapped and quoted", |text| pieces(text, 16).join("\n> ")),
+    split("put together in lines", |text| format!("'{}'", pieces(text, 11).join("' +\n  '"))),
+    split("side by side", |text| format!("\"{}\"", pieces(text, 10).join("\" \""))),
+    split("with dots", |text| format!("'{}'", pieces(text, 8).join("' . '"))),
+    split("joined in Python", |text| format!("''.join(['{}'])", pieces(text, 9).join("', '"))),
+    split("letter by letter", |text| between(text, " ")),
 ];
 
 /// Code, talk, mail, tables, logs, settings, arguments of tools.
@@ -75,6 +101,15 @@ pub(crate) const FRAMES: &[&str] = &[
     "2026-01-31T12:00:00Z INFO worker-3 {} took 12 ms",
     "service:\n  note: {}\n  replicas: 2\n",
     "{\"tool\": \"send\", \"arguments\": {\"text\": \"{}\"}}",
+    "> {}\n> ok?\n\nYes.",
+    "| 17 | {} | open |\n",
+    "<p>{}</p>",
+    "请看：{}。谢谢",
+    "- first\n- {}\n- none\n",
+    "(siehe: {})",
+    "```\n{}\n```",
+    "# note\nkeep: 1\nnote={}\nlast=2",
+    "{\"role\":\"user\",\"content\":\"JSON\"}",
 ];
 
 fn each(text: &str, write: impl Fn(char) -> String) -> String {
@@ -94,9 +129,13 @@ fn pieces(text: &str, width: usize) -> Vec<String> {
 }
 
 pub(crate) fn base64(text: &str) -> String {
+    base64_of(text.as_bytes())
+}
+
+fn base64_of(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::new();
-    for chunk in text.as_bytes().chunks(3) {
+    for chunk in bytes.chunks(3) {
         let bits =
             chunk.iter().fold(0_u32, |bits, byte| (bits << 8) | u32::from(*byte)) << (8 * (3 - chunk.len()));
         out.extend((0..=chunk.len()).map(|n| char::from(DIGITS[(bits >> (18 - 6 * n)) as usize & 63])));
@@ -120,6 +159,24 @@ fn look_alikes(text: &str) -> String {
     text.chars().map(|c| pairs.iter().find(|(plain, _)| *plain == c).map_or(c, |(_, other)| *other)).collect()
 }
 
+fn tags(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_ascii_graphic() { char::from_u32(0xE0000 + c as u32).unwrap_or(c) } else { c })
+        .collect()
+}
+
+fn bold(text: &str) -> String {
+    let bold = |c: char, first: char, to: u32| char::from_u32(to + (c as u32 - first as u32)).unwrap_or(c);
+    text.chars()
+        .map(|c| match c {
+            'A'..='Z' => bold(c, 'A', 0x1D400),
+            'a'..='z' => bold(c, 'a', 0x1D41A),
+            '0'..='9' => bold(c, '0', 0x1D7CE),
+            other => other,
+        })
+        .collect()
+}
+
 fn full_width(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_ascii_graphic() { char::from_u32(c as u32 - 0x21 + 0xFF01).unwrap_or(c) } else { c })
@@ -133,6 +190,7 @@ pub(crate) fn remains(cut: &str, spelled: &str) -> bool {
     if value.is_empty() {
         return cut.contains(spelled);
     }
-    let half = &value[..value.len().div_ceil(2).max(4).min(value.len())];
-    rest.windows(half.len()).any(|window| window == half)
+    let half = value.len().div_ceil(2).max(4).min(value.len());
+    // Any half of it, but the signs of spelling alone are none of it.
+    [&value[..half], &value[value.len() - half..]].iter().any(|half| rest.windows(half.len()).any(|window| window == *half))
 }

@@ -70,6 +70,7 @@ pub(crate) fn lines(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
         let context = if goes_on { context_of(text, start) } else { start..start };
         let (length, first) = (context.len(), context.len() + pieces[0].len());
         pieces.insert(0, context);
+        pieces.extend(pieces.last().map(|last| rest_of(text, last.end)));
         joined.push(Joined {
             first: Some(first),
             folded: Folded::of_pieces(text, &pieces),
@@ -86,6 +87,14 @@ fn context_of(text: &str, at: usize) -> Range<usize> {
     let from = (from..=at).find(|from| text.is_char_boundary(*from)).unwrap_or(at);
     let line = text[from..at].rfind('\n').map_or(from, |line| from + line + 1);
     line..at
+}
+
+/// What stands behind `at` in its line and may say what stood before.
+fn rest_of(text: &str, at: usize) -> Range<usize> {
+    let to = text.len().min(at + MOST_CONTEXT);
+    let to = (at..=to).rev().find(|to| text.is_char_boundary(*to)).unwrap_or(at);
+    let line = text[at..to].find(['\n', '\r']).map_or(to, |line| at + line);
+    at..line
 }
 
 /// Whether it has letters or digits, as no word has them.
@@ -105,14 +114,18 @@ fn is_line_end(bytes: &[u8], at: usize) -> bool {
         || (bytes.get(at) == Some(&b'\r') && bytes.get(at + 1) == Some(&b'\n'))
 }
 
+/// Indentation, and the signs of quoting.
+fn is_margin(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'>' | b'|' | b'#' | b'*')
+}
+
 /// What stands at the start of the line after `at`, behind indentation and the signs of quoting.
 fn next_piece(bytes: &[u8], at: usize) -> Option<Range<usize>> {
     if bytes.get(at) != Some(&b'\n') {
         return None;
     }
     let most = bytes.len().min(at + 1 + MOST_INDENT);
-    let is_sign = |byte: &u8| matches!(byte, b' ' | b'\t' | b'>' | b'|' | b'#' | b'*');
-    let start = at + 1 + bytes[at + 1..most].iter().take_while(|byte| is_sign(byte)).count();
+    let start = at + 1 + bytes[at + 1..most].iter().take_while(|byte| is_margin(byte)).count();
     let end = PIECE.run(bytes, start, MOST_PIECE);
     (end > start).then_some(start..end)
 }
@@ -170,6 +183,56 @@ pub(crate) fn spaced(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
     joined
 }
 
+/// Every place where a line ends near a digit, read on in the next lines: without the break, and
+/// with a space for it.
+pub(crate) fn numbers(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
+    /// No number that is looked for is longer, with its separators.
+    const REACH: usize = 40;
+    const MOST_LINES: usize = 4;
+    let bytes = text.as_bytes();
+    let mut joined = Vec::new();
+    for at in memchr(bytes) {
+        if meter.is_blocked() {
+            break;
+        }
+        let end = if at > 0 && bytes[at - 1] == b'\r' { at - 1 } else { at };
+        let from = end.saturating_sub(REACH);
+        let line = bytes[from..end].iter().rposition(|byte| *byte == b'\n').map_or(from, |n| from + n + 1);
+        let Some(next) = line_at(text, at + 1, REACH) else { continue };
+        let has_digit = |range: Range<usize>| bytes[range].iter().any(u8::is_ascii_digit);
+        if line == end || next.is_empty() || !(has_digit(line..end) && has_digit(next.clone())) {
+            continue;
+        }
+        let mut pieces = vec![context_of(text, end), next];
+        while let Some(last) = pieces.last().filter(|_| pieces.len() <= MOST_LINES)
+            && is_line_end(bytes, last.end)
+        {
+            let line_end = last.end + usize::from(bytes[last.end] == b'\r');
+            let Some(next) = line_at(text, line_end + 1, REACH).filter(|next| !next.is_empty()) else { break };
+            pieces.push(next);
+        }
+        meter.spend(2 * pieces.iter().map(Range::len).sum::<usize>());
+        for between in ["", " "] {
+            joined.push(Joined {
+                first: Some(pieces[0].len()),
+                folded: Folded::of_lines(text, &pieces, between),
+                goes_on: true,
+                context: 0,
+            });
+        }
+    }
+    joined
+}
+
+/// The first `most` bytes of the line at `at`, behind indentation and the signs of quoting.
+fn line_at(text: &str, at: usize, most: usize) -> Option<Range<usize>> {
+    let indented = text.as_bytes().get(at..text.len().min(at + MOST_INDENT))?;
+    let start = at + indented.iter().take_while(|byte| is_margin(byte)).count();
+    let rest = rest_of(text, start);
+    let end = (start..=rest.end.min(start + most)).rev().find(|end| text.is_char_boundary(*end))?;
+    Some(start..end)
+}
+
 /// Every list of texts in quotes that is put together to one: `["ab", "cd"].join("")`.
 pub(crate) fn arrays(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
     const MOST: usize = 1_024;
@@ -179,13 +242,12 @@ pub(crate) fn arrays(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
     meter.spend(bytes.len() / 8);
     for (at, word) in text.match_indices("join(") {
         let (before, after) = (&bytes[..at], &bytes[at + word.len()..]);
-        let is_empty = |two: &[u8]| matches!(two, b"\"\"" | b"''" | b"``");
         // JavaScript, Ruby: the list stands before; Python: behind.
-        let list = if after.get(..2).is_some_and(is_empty) {
+        let list = if begins_with_nothing(after) {
             let from = at.saturating_sub(MOST).max(done);
             let open = bytes[from..at].iter().rposition(|byte| *byte == b'[');
             open.map(|open| from + open..at)
-        } else if before.ends_with(b".") && before.len() >= 3 && is_empty(&before[at - 3..at - 1]) {
+        } else if before.strip_suffix(b".").is_some_and(ends_with_nothing) {
             let from = at + word.len();
             let to = bytes.len().min(from + MOST);
             let close = bytes[from..to].iter().position(|byte| matches!(byte, b']' | b')'));
@@ -196,17 +258,39 @@ pub(crate) fn arrays(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
         let Some(list) = list else { continue };
         meter.spend(list.len());
         done = list.end;
-        let context = context_of(text, list.start.min(at));
+        // What separates and puts together is none of it.
+        let is_around = |byte: &u8| matches!(byte, b'"' | b'\'' | b'`' | b'\\' | b'.');
+        let head = at - bytes[..at].iter().rev().take(8).take_while(|byte| is_around(byte)).count();
+        let context = context_of(text, list.start.min(head));
         let length = context.len();
+        let last = list.end.max(at + word.len());
+        let is_end = |byte: &u8| matches!(byte, b'"' | b'\'' | b'`' | b'\\' | b']' | b')');
+        let last = last + bytes[last..].iter().take(8).take_while(|byte| is_end(byte)).count();
         let mut pieces = quoted(bytes, list);
         pieces.insert(0, context);
+        pieces.push(rest_of(text, last));
         let is_whole = pieces.iter().all(|piece| text.get(piece.clone()).is_some());
-        if pieces.len() >= 3 && is_whole && pieces.len() <= MOST_PIECE {
+        if pieces.len() >= 4 && is_whole && pieces.len() <= MOST_PIECE {
             let folded = Folded::of_pieces(text, &pieces);
             joined.push(Joined { first: None, folded, goes_on: true, context: length });
         }
     }
     joined
+}
+
+/// Whether an empty text in quotes, which may have backslashes before them, is at the start.
+fn begins_with_nothing(bytes: &[u8]) -> bool {
+    let slashes = bytes.iter().take(4).take_while(|byte| **byte == b'\\').count();
+    let second = 2 * slashes + 1;
+    let is_quote = bytes.get(slashes).is_some_and(|byte| matches!(byte, b'"' | b'\'' | b'`'));
+    is_quote && bytes.get(second) == bytes.get(slashes)
+}
+
+/// Whether an empty text in quotes is at the end.
+fn ends_with_nothing(bytes: &[u8]) -> bool {
+    let Some((quote, head)) = bytes.split_last() else { return false };
+    let slashes = head.iter().rev().take(4).take_while(|byte| **byte == b'\\').count();
+    matches!(quote, b'"' | b'\'' | b'`') && head[..head.len() - slashes].last() == Some(quote)
 }
 
 /// What stands in quotes within `range`.
@@ -216,7 +300,9 @@ fn quoted(bytes: &[u8], range: Range<usize>) -> Vec<Range<usize>> {
         match open {
             None if matches!(bytes[at], b'"' | b'\'' | b'`') => open = Some((at + 1, bytes[at])),
             Some((from, quote)) if bytes[at] == quote => {
-                pieces.push(from..at);
+                // The closing one has as many backslashes before it as the opening one.
+                let slashes = bytes[..from - 1].iter().rev().take(4).take_while(|byte| **byte == b'\\').count();
+                pieces.push(from..at.saturating_sub(slashes).max(from));
                 open = None;
             }
             _ => {}

@@ -227,6 +227,7 @@ fn piped_pair(pass: &mut Pass<'_, '_>, at: usize) {
     let Some(colon) = bytes[from..pipe].iter().rposition(|byte| *byte == b':').map(|n| from + n + 1) else {
         return;
     };
+    let colon = colon + bytes[colon..pipe].iter().take_while(|byte| matches!(byte, b'"' | b'\'')).count();
     let length = bytes[colon..pipe]
         .iter()
         .take_while(|byte| !byte.is_ascii_whitespace() && !matches!(byte, b'"' | b'\''))

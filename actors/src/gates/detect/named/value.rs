@@ -117,7 +117,14 @@ fn extent(text: &str, at: usize, look: &Look) -> (Range<usize>, bool) {
     let slashes = text[at..].bytes().take(8).take_while(|byte| *byte == b'\\').count();
     let open = text[at + slashes..].chars().next();
     if let Some(open) = open.filter(|open| OPENING.contains(open)) {
-        let inside = at + slashes + open.len_utf8();
+        let mut inside = at + slashes + open.len_utf8();
+        // A quote in a text in quotes may be written twice; nothing at all is followed by a space.
+        let is_doubled = open.is_ascii()
+            && text[inside..].starts_with(open)
+            && text[inside + 1..].starts_with(|next: char| next.is_alphanumeric() || next == open);
+        if is_doubled {
+            inside += text[inside..].bytes().take(2).take_while(|byte| *byte == open as u8).count();
+        }
         if let Some(length) = closing(&text[inside..], open, slashes) {
             return (inside..inside + length, true);
         }
