@@ -204,7 +204,7 @@ fn is_between_signs(bytes: &[u8], start: usize, end: usize) -> bool {
 /// Between what two pieces of a text may end and begin with: not where a list or a call does.
 fn is_between_pieces(bytes: &[u8], start: usize, end: usize) -> bool {
     let is_sign = |byte: u8| matches!(byte, b'"' | b'\'' | b'`' | b'(' | b')' | b'[' | b']' | b',' | b'=');
-    is_between_signs(bytes, start, end) && !is_sign(bytes[start - 1]) && !is_sign(bytes[end])
+    is_between_signs(bytes, start, end) && !(is_sign(bytes[start - 1]) && is_sign(bytes[end]))
 }
 
 /// `**` or `~~` inside a word.
@@ -219,6 +219,10 @@ fn joint(bytes: &[u8], at: usize, slashes: usize) -> Unit {
     const MOST: usize = 48;
     let first = at + slashes;
     let quote = bytes[first];
+    // With its backslashes it was looked at before.
+    if slashes == 0 && at > 0 && bytes[at - 1] == b'\\' {
+        return Unit::Same;
+    }
     let Some(next) = bytes.get(first + 1) else { return Unit::Same };
     if !matches!(next, b' ' | b'\t' | b'\n' | b'\r' | b'+' | b'.' | b'&' | b'|' | b'\\' | b'<' | b'"' | b'\'')
     {

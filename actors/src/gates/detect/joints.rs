@@ -50,8 +50,10 @@ pub(crate) fn lines(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
             meter.spend(piece.len());
             line_end = piece.end;
             // What was wrapped ends with the first line that is shorter than the one before.
-            let is_whole =
-                is_line_end(bytes, piece.end) && pieces.last().is_none_or(|last| piece.len() >= last.len());
+            // How long the first is says nothing: a label may be a part of it.
+            let is_longer = pieces.last().is_none_or(|last| piece.len() >= last.len())
+                || pieces.len() == 1 && is_token(&bytes[piece.clone()]);
+            let is_whole = is_line_end(bytes, piece.end) && is_longer;
             pieces.push(piece);
             if !is_whole || pieces.len() > MOST_PIECES {
                 break;
@@ -64,7 +66,8 @@ pub(crate) fn lines(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
         done = pieces[pieces.len() - 2].end;
         let length: usize = pieces.iter().map(Range::len).sum();
         let goes_on = is_token(&bytes[pieces[1].clone()]);
-        if length < LEAST || !pieces.iter().any(|piece| is_token(&bytes[piece.clone()])) {
+        let is_part = |piece: &Range<usize>| is_token(&bytes[piece.clone()]) || bytes[piece.clone()].contains(&b'@');
+        if length < LEAST || !pieces.iter().any(is_part) {
             continue;
         }
         let context = if goes_on { context_of(text, start) } else { start..start };
@@ -200,7 +203,7 @@ pub(crate) fn numbers(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
         let line = bytes[from..end].iter().rposition(|byte| *byte == b'\n').map_or(from, |n| from + n + 1);
         let Some(next) = line_at(text, at + 1, REACH) else { continue };
         let has_digit = |range: Range<usize>| bytes[range].iter().any(u8::is_ascii_digit);
-        if line == end || next.is_empty() || !(has_digit(line..end) && has_digit(next.clone())) {
+        if line == end || next.is_empty() || !(has_digit(line..end) || has_digit(next.clone())) {
             continue;
         }
         let mut pieces = vec![context_of(text, end), next];

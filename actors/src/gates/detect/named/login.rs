@@ -39,7 +39,7 @@ pub(crate) fn find(pass: &mut Pass<'_, '_>, at: usize, end: usize) {
             let bare = value.trim_matches(|c: char| {
                 matches!(c, '"' | '\'' | '`' | ',' | '„' | '“' | '”' | '(' | ')' | '*')
             });
-            let bare = bare.trim_end_matches(['.', ';', ':', '?']);
+            let bare = untagged(bare).trim_end_matches(['.', ';', ':', '?']);
             let is_path = bare.contains(['/', '=', '(']) || bare.contains("://");
             let start = bare.as_ptr() as usize - text.as_ptr() as usize;
             // A plain word counts where it is the second of two and ends the sentence.
@@ -65,6 +65,11 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | '+'))
 }
 
+/// The word without the tag that ends what it is in.
+fn untagged(word: &str) -> &str {
+    word.split_once("</").map_or(word, |(word, _)| word)
+}
+
 /// Whether nothing but a verb or a colon stands before the name in the rest of a line.
 fn is_label(line: &str, name: &str) -> bool {
     let head = line.split(name).next().unwrap_or_default();
@@ -80,7 +85,7 @@ fn is_label(line: &str, name: &str) -> bool {
 fn alone(word: &str) -> Option<&str> {
     let bare =
         word.trim_matches(|c: char| matches!(c, '"' | '\'' | '`' | ',' | '„' | '“' | '”' | '(' | ')' | '*'));
-    let bare = bare.trim_end_matches(['.', ';', ':', '?', ',']);
+    let bare = untagged(bare).trim_end_matches(['.', ';', ':', '?', ',']);
     let is_value = is_strong(bare)
         && bare.len() >= 6
         && bare.bytes().any(|byte| byte.is_ascii_digit())
