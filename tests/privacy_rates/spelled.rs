@@ -64,8 +64,8 @@ pub(crate) const ALL: &[Spelling] = &[
     way("hidden", "look-alikes", look_alikes),
     way("hidden", "full width", full_width),
     split("wrapped", |text| pieces(text, 17).join("\n")),
-    split("put together", |text| format!("\"{}\"", pieces(text, 9).join("\" + \""))),
-    split("joined", |text| format!("[\"{}\"].join(\"\")", pieces(text, 9).join("\", \""))),
+    split("put together", |text| format!("\"{}\"", quoted(text, 9).join("\" + \""))),
+    split("joined", |text| format!("[\"{}\"].join(\"\")", quoted(text, 9).join("\", \""))),
     split("over lines", |text| pieces(text, 15).join("\\\n")),
     way("escaped", "JSON, twice", |text| each(text, |c| format!("\\\\u{:04x}", c as u32))),
     way("escaped", "entities, hex", |text| each(text, |c| format!("&#x{:X};", c as u32))),
@@ -84,10 +84,10 @@ pub(crate) const ALL: &[Spelling] = &[
     split("wrapped with CRLF", |text| pieces(text, 17).join("\r\n")),
     split("wrapped and indented", |text| pieces(text, 13).join("\n    ")),
     split("wrapped and quoted", |text| pieces(text, 16).join("\n> ")),
-    split("put together in lines", |text| format!("'{}'", pieces(text, 11).join("' +\n  '"))),
-    split("side by side", |text| format!("\"{}\"", pieces(text, 10).join("\" \""))),
-    split("with dots", |text| format!("'{}'", pieces(text, 8).join("' . '"))),
-    split("joined in Python", |text| format!("''.join(['{}'])", pieces(text, 9).join("', '"))),
+    split("put together in lines", |text| format!("'{}'", quoted(text, 11).join("' +\n  '"))),
+    split("side by side", |text| format!("\"{}\"", quoted(text, 10).join("\" \""))),
+    split("with dots", |text| format!("'{}'", quoted(text, 8).join("' . '"))),
+    split("joined in Python", |text| format!("''.join(['{}'])", quoted(text, 9).join("', '"))),
     split("letter by letter", |text| between(text, " ")),
 ];
 
@@ -122,6 +122,11 @@ fn bytes(text: &str, write: impl Fn(u8) -> String) -> String {
 
 fn between(text: &str, sign: &str) -> String {
     text.chars().map(String::from).collect::<Vec<_>>().join(sign)
+}
+
+/// The pieces of a text in quotes, which are escaped inside.
+fn quoted(text: &str, width: usize) -> Vec<String> {
+    pieces(text, width).iter().map(|piece| piece.replace('"', "\\\"").replace('\'', "\\'")).collect()
 }
 
 fn pieces(text: &str, width: usize) -> Vec<String> {

@@ -266,15 +266,24 @@ impl Search<'_, '_> {
                 // A name before it holds its own line's value alone.
                 let is_told =
                     place.context > 0 && hit.range.start == place.context && hit.rule.starts_with("named");
-                let crosses = place
-                    .first
-                    .is_none_or(|first| hit.range.start < first && hit.range.end > first && !is_told);
-                let range = place.folded.back(&hit.range);
-                // The first piece may be all of it, and the next line a word.
-                let is_known = || {
-                    hits.iter().any(|known| known.range.start <= range.start && known.range.end > range.start)
+                let Some(goes_on) = place.crosses(&hit.range).filter(|_| !is_told || place.breaks.is_empty())
+                else {
+                    continue;
                 };
-                if crosses && (place.goes_on || !is_known()) {
+                let range = place.folded.back(&hit.range);
+                // The first piece may be all of it, and the next line a word; but an address whose
+                // host has no dot is hardly whole.
+                let is_known = || {
+                    let is_first = |known: &&Hit| {
+                        known.range.start <= range.start && known.range.end > range.start
+                    };
+                    let is_whole = |known: &Hit| {
+                        let text = &text[known.range.clone()];
+                        hit.class != Class::Email || text.split('@').next_back().is_some_and(|host| host.contains('.'))
+                    };
+                    hits.iter().filter(is_first).any(is_whole)
+                };
+                if goes_on || !is_known() {
                     hits.push(Hit { range, ..hit });
                 }
             }
@@ -289,10 +298,7 @@ impl Search<'_, '_> {
         for place in joints::numbers(text, self.meter) {
             let mut found = Vec::new();
             personal::find(&place.folded.text, &mut found);
-            let crosses = |hit: &Hit| {
-                place.first.is_some_and(|first| hit.range.start < first && hit.range.end > first)
-            };
-            let found = found.into_iter().filter(|hit| hit.score >= SURE && crosses(hit));
+            let found = found.into_iter().filter(|hit| hit.score >= SURE && place.crosses(&hit.range).is_some());
             hits.extend(found.map(|hit| Hit { range: place.folded.back(&hit.range), ..hit }));
         }
     }

@@ -246,12 +246,13 @@ fn joint(bytes: &[u8], at: usize, slashes: usize) -> Unit {
         to += 1;
     }
     // Without a sign, only what stands side by side or in the next line is one text.
-    let is_beside = to == first + slashes + 1 || to == first + slashes + 2;
+    let is_adjacent = to == first + slashes + 1;
+    let is_beside = is_adjacent || to == first + slashes + 2;
     let is_joint = to < end && bytes[to] == quote && (has_sign || has_break || is_beside);
-    let is_between = match to - first - slashes {
-        _ if has_sign => is_between_signs,
-        1 => is_between_token_bytes,
-        _ => is_between_pieces,
+    let is_between = match (has_sign, is_adjacent) {
+        (true, _) => is_between_signs,
+        (false, true) => is_between_token_bytes,
+        (false, false) => is_between_pieces,
     };
     if is_joint && is_between(bytes, at, to + 1) { Unit::Nothing(to + 1 - at) } else { Unit::Same }
 }

@@ -15,18 +15,37 @@ const MOST_INDENT: usize = 24;
 /// What a first piece is made of: tokens, and what names them in a URL or before a colon.
 const PIECE: Alphabet =
     Alphabet::of(&[b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._~+/=-:!?&@%$"]);
+/// What a piece may end with: what ends a sentence or a name hardly does.
+const LAST: Alphabet =
+    Alphabet::of(&[b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._~+/=-@$"]);
 /// So much of what stands before a list of pieces may name it.
 const MOST_CONTEXT: usize = 96;
 
 /// A place where a value may go on behind a break.
 pub(crate) struct Joined {
     pub(crate) folded: Folded,
-    /// Where the first piece ends, in the joined text, if that piece may be all of the value.
-    pub(crate) first: Option<usize>,
-    /// Whether what follows the first piece looks like more of a token.
-    pub(crate) goes_on: bool,
+    /// Where pieces end, in the joined text, that may be all of a value; none if no piece can be.
+    pub(crate) breaks: Vec<Break>,
     /// Bytes before the first piece that may say what it is.
     pub(crate) context: usize,
+}
+
+/// Where a line ended, in the joined text.
+pub(crate) struct Break {
+    at: usize,
+    /// Whether what follows looks like more of a token.
+    pub(crate) goes_on: bool,
+}
+
+impl Joined {
+    /// Whether a value at `range` is split, and whether it goes on for sure.
+    pub(crate) fn crosses(&self, range: &Range<usize>) -> Option<bool> {
+        if self.breaks.is_empty() {
+            return Some(true);
+        }
+        let mut inside = self.breaks.iter().filter(|split| range.start < split.at && range.end > split.at);
+        inside.next().map(|split| split.goes_on)
+    }
 }
 
 /// Every place where a line ends inside something like a token.
@@ -39,7 +58,7 @@ pub(crate) fn lines(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
             continue;
         }
         let end = if at > 0 && bytes[at - 1] == b'\r' { at - 1 } else { at };
-        if end == 0 || !Alphabet::BEARER.has(bytes[end - 1]) {
+        if end == 0 || !LAST.has(bytes[end - 1]) {
             continue;
         }
         let start = PIECE.run_back(bytes, end, MOST_PIECE).max(done);
@@ -71,15 +90,15 @@ pub(crate) fn lines(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
             continue;
         }
         let context = if goes_on { context_of(text, start) } else { start..start };
-        let (length, first) = (context.len(), context.len() + pieces[0].len());
+        let (length, mut at) = (context.len(), context.len());
+        let breaks = pieces.windows(2).map(|pair| {
+            at += pair[0].len();
+            Break { at, goes_on: is_token(&bytes[pair[1].clone()]) }
+        });
+        let breaks = breaks.collect();
         pieces.insert(0, context);
         pieces.extend(pieces.last().map(|last| rest_of(text, last.end)));
-        joined.push(Joined {
-            first: Some(first),
-            folded: Folded::of_pieces(text, &pieces),
-            goes_on,
-            context: length,
-        });
+        joined.push(Joined { breaks, folded: Folded::of_pieces(text, &pieces), context: length });
     }
     joined
 }
@@ -177,8 +196,11 @@ pub(crate) fn spaced(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
         }
         let is_whole = pieces.iter().all(|piece| bytes[piece.clone()].is_ascii());
         if pieces.len() >= LEAST && is_whole {
+            let context = context_of(text, pieces[0].start);
+            let length = context.len();
+            pieces.insert(0, context);
             let folded = Folded::of_pieces(text, &pieces);
-            joined.push(Joined { first: None, folded, goes_on: true, context: 0 });
+            joined.push(Joined { breaks: Vec::new(), folded, context: length });
         }
         last = end;
         at = end.max(at) + STRIDE;
@@ -214,14 +236,14 @@ pub(crate) fn numbers(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
             let Some(next) = line_at(text, line_end + 1, REACH).filter(|next| !next.is_empty()) else { break };
             pieces.push(next);
         }
-        meter.spend(2 * pieces.iter().map(Range::len).sum::<usize>());
-        for between in ["", " "] {
-            joined.push(Joined {
-                first: Some(pieces[0].len()),
-                folded: Folded::of_lines(text, &pieces, between),
-                goes_on: true,
-                context: 0,
-            });
+        // Where it ends, is not plain: the next line may be another one's.
+        for lines in 2..=pieces.len() {
+            for between in ["", " "] {
+                let folded = Folded::of_lines(text, &pieces[..lines], between);
+                meter.spend(folded.text.len());
+                let breaks = vec![Break { at: pieces[0].len(), goes_on: true }];
+                joined.push(Joined { breaks, folded, context: 0 });
+            }
         }
     }
     joined
@@ -275,7 +297,7 @@ pub(crate) fn arrays(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
         let is_whole = pieces.iter().all(|piece| text.get(piece.clone()).is_some());
         if pieces.len() >= 4 && is_whole && pieces.len() <= MOST_PIECE {
             let folded = Folded::of_pieces(text, &pieces);
-            joined.push(Joined { first: None, folded, goes_on: true, context: length });
+            joined.push(Joined { breaks: Vec::new(), folded, context: length });
         }
     }
     joined

@@ -76,8 +76,7 @@ pub(crate) fn join_lines(bytes: &[u8], runs: &[Range<usize>]) -> Vec<Range<usize
         let length = bytes[run.clone()].iter().rev().take_while(|byte| **byte != b'\n').count();
         if length >= LEAST_LINE && bytes.get(run.end) == Some(&b'\n') {
             let more = Alphabet::BASE64.run(bytes, run.end + 1, LEAST + 2) - run.end - 1;
-            let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte >= 0x80;
-            if more > 0 && !bytes.get(run.end + 1 + more).is_some_and(is_part) {
+            if more > 0 && !bytes.get(run.end + 1 + more).is_some_and(u8::is_ascii_alphanumeric) {
                 run.end += 1 + more;
             }
         }

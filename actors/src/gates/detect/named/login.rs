@@ -27,8 +27,9 @@ pub(crate) fn find(pass: &mut Pass<'_, '_>, at: usize, end: usize) {
     let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty()).take(14).peekable();
     let mut before = "";
     while let Some(word) = words.next() {
+        let word = untagged(word);
         let pair = match word {
-            "/" | "|" | "//" if !before.is_empty() => words.peek().copied(),
+            "/" | "|" | "//" if !before.is_empty() => words.peek().map(|word| untagged(word)),
             _ => word
                 .split_once('/')
                 .or_else(|| word.split_once(':'))
@@ -39,7 +40,7 @@ pub(crate) fn find(pass: &mut Pass<'_, '_>, at: usize, end: usize) {
             let bare = value.trim_matches(|c: char| {
                 matches!(c, '"' | '\'' | '`' | ',' | '„' | '“' | '”' | '(' | ')' | '*')
             });
-            let bare = untagged(bare).trim_end_matches(['.', ';', ':', '?']);
+            let bare = bare.trim_end_matches(['.', ';', ':', '?']);
             let is_path = bare.contains(['/', '=', '(']) || bare.contains("://");
             let start = bare.as_ptr() as usize - text.as_ptr() as usize;
             // A plain word counts where it is the second of two and ends the sentence.
