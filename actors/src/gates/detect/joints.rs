@@ -17,7 +17,7 @@ const PIECE: Alphabet =
     Alphabet::of(&[b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._~+/=-:!?&@%$"]);
 /// What a piece may end with: what ends a sentence or a name hardly does.
 const LAST: Alphabet =
-    Alphabet::of(&[b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._~+/=-@$"]);
+    Alphabet::of(&[b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._~+/=-@$!%&"]);
 /// So much of what stands before a list of pieces may name it.
 const MOST_CONTEXT: usize = 96;
 
@@ -108,6 +108,12 @@ fn context_of(text: &str, at: usize) -> Range<usize> {
     let from = at.saturating_sub(MOST_CONTEXT);
     let from = (from..=at).find(|from| text.is_char_boundary(*from)).unwrap_or(at);
     let line = text[from..at].rfind('\n').map_or(from, |line| from + line + 1);
+    // A name may stand in the line before.
+    let is_first = text[line..at].bytes().all(|byte| is_margin(&byte));
+    let before = text[from..line].trim_end();
+    if is_first && before.ends_with(['=', ':']) {
+        return before.rfind('\n').map_or(from, |line| from + line + 1)..at;
+    }
     line..at
 }
 
@@ -171,7 +177,8 @@ pub(crate) fn spaced(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
             continue;
         }
         let is_one = |sign: usize| {
-            bytes[sign] == mark && bytes.get(sign + 1).is_some_and(|byte| byte.is_ascii_graphic())
+            bytes[sign] == mark
+                && bytes.get(sign + 1).is_some_and(|byte| byte.is_ascii_graphic() || *byte == mark)
         };
         let mut first = sign;
         while first >= last + 3 && is_one(first - 2) {
@@ -195,10 +202,13 @@ pub(crate) fn spaced(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
             pieces.remove(0);
         }
         let is_whole = pieces.iter().all(|piece| bytes[piece.clone()].is_ascii());
-        if pieces.len() >= LEAST && is_whole {
+        let is_part = |piece: &&Range<usize>| bytes[piece.start].is_ascii_alphanumeric();
+        let is_spelt = 2 * pieces.iter().filter(is_part).count() > pieces.len();
+        if pieces.len() >= LEAST && is_whole && is_spelt {
             let context = context_of(text, pieces[0].start);
             let length = context.len();
             pieces.insert(0, context);
+            pieces.extend(pieces.last().map(|last| rest_of(text, last.end)));
             let folded = Folded::of_pieces(text, &pieces);
             joined.push(Joined { breaks: Vec::new(), folded, context: length });
         }
@@ -318,19 +328,24 @@ fn ends_with_nothing(bytes: &[u8]) -> bool {
     matches!(quote, b'"' | b'\'' | b'`') && head[..head.len() - slashes].last() == Some(quote)
 }
 
-/// What stands in quotes within `range`.
+/// What stands in quotes within `range`; a quote with more backslashes than the one that opens is
+/// a part of the text.
 fn quoted(bytes: &[u8], range: Range<usize>) -> Vec<Range<usize>> {
+    const MOST_SLASHES: usize = 8;
     let (mut pieces, mut open) = (Vec::new(), None);
     for at in range {
+        if !matches!(bytes[at], b'"' | b'\'' | b'`') {
+            continue;
+        }
+        let slashes =
+            bytes[..at].iter().rev().take(MOST_SLASHES).take_while(|byte| **byte == b'\\').count();
         match open {
-            None if matches!(bytes[at], b'"' | b'\'' | b'`') => open = Some((at + 1, bytes[at])),
-            Some((from, quote)) if bytes[at] == quote => {
-                // The closing one has as many backslashes before it as the opening one.
-                let slashes = bytes[..from - 1].iter().rev().take(4).take_while(|byte| **byte == b'\\').count();
+            None => open = Some((at + 1, bytes[at], slashes)),
+            Some((from, quote, most)) if bytes[at] == quote && slashes <= most => {
                 pieces.push(from..at.saturating_sub(slashes).max(from));
                 open = None;
             }
-            _ => {}
+            Some(_) => {}
         }
     }
     pieces
