@@ -192,30 +192,40 @@ pub(crate) fn spaced(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
         let mut pieces: Vec<Range<usize>> =
             (first.saturating_sub(1)..end).step_by(2).map(|at| at..at + 1).collect();
         // Letters at both ends may be those of words.
-        let is_word = |at: Option<usize>| {
-            at.and_then(|at| bytes.get(at)).is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte >= 0x80)
-        };
-        if is_word(pieces.last().map(|piece| piece.end)) {
+        let is_latin = |letter: char| letter.is_alphanumeric() && letter < '\u{250}';
+        let follows = pieces.last().and_then(|last| text.get(last.end..)?.chars().next()).is_some_and(is_latin);
+        let precedes = |start: usize| text.get(..start).and_then(|head| head.chars().next_back()).is_some_and(is_latin);
+        if follows {
             pieces.pop();
         }
-        if is_word(pieces.first().and_then(|piece| piece.start.checked_sub(1))) {
+        if pieces.first().is_some_and(|first| precedes(first.start)) {
             pieces.remove(0);
         }
         let is_whole = pieces.iter().all(|piece| bytes[piece.clone()].is_ascii());
         let is_part = |piece: &&Range<usize>| bytes[piece.start].is_ascii_alphanumeric();
         let is_spelt = 2 * pieces.iter().filter(is_part).count() > pieces.len();
         if pieces.len() >= LEAST && is_whole && is_spelt {
-            let context = context_of(text, pieces[0].start);
-            let length = context.len();
-            pieces.insert(0, context);
-            pieces.extend(pieces.last().map(|last| rest_of(text, last.end)));
-            let folded = Folded::of_pieces(text, &pieces);
-            joined.push(Joined { breaks: Vec::new(), folded, context: length });
+            // What stands first may be the end of a word, or a sign of the sentence.
+            let first = pieces[0].clone();
+            let is_lone = text[..first.start].ends_with([' ', '\n', '\t']) || first.start == 0;
+            if !is_lone || !bytes[first.start].is_ascii_alphanumeric() {
+                joined.push(in_context(text, pieces[1..].to_vec()));
+            }
+            joined.push(in_context(text, pieces));
         }
         last = end;
         at = end.max(at) + STRIDE;
     }
     joined
+}
+
+/// Pieces of one value, with what stands around them in their line.
+fn in_context(text: &str, mut pieces: Vec<Range<usize>>) -> Joined {
+    let context = pieces.first().map_or(0..0, |first| context_of(text, first.start));
+    let length = context.len();
+    pieces.extend(pieces.last().map(|last| rest_of(text, last.end)));
+    pieces.insert(0, context);
+    Joined { breaks: Vec::new(), folded: Folded::of_pieces(text, &pieces), context: length }
 }
 
 /// Every place where a line ends near a digit, read on in the next lines: without the break, and
