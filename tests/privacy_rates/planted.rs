@@ -35,8 +35,11 @@ fn of_rules(rules: &Rules, round: u64) -> Vec<Planted> {
     samples
         .filter_map(|(_, text)| {
             let hit = search.scan(&text).hits.into_iter().max_by_key(|hit| hit.score)?;
-            let (before, after) = (text[..hit.range.start].to_owned(), text[hit.range.end..].to_owned());
-            let value = text[hit.range].to_owned();
+            // Some rules take the name along.
+            let name = text[hit.range.clone()].rfind("= ").map_or(0, |sign| sign + 2);
+            let start = hit.range.start + name;
+            let (before, after) = (text[..start].to_owned(), text[hit.range.end..].to_owned());
+            let value = text[start..hit.range.end].to_owned();
             Some(Planted { class: "tokens and keys", before, value, after, is_whole: false })
         })
         .collect()

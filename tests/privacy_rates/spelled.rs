@@ -18,7 +18,8 @@ impl Spelling {
     /// A text of this kind with the value, and how the value is spelled there.
     pub(crate) fn plant(&self, planted: &Planted, frame: &str) -> Option<(String, String)> {
         let Planted { before, value, after, .. } = planted;
-        if value.len() < self.least || (self.least > 0 && value.contains('\n')) {
+        // Only the letters of one byte are found one by one.
+        if self.name == "letter by letter" && !value.is_ascii() || value.len() < self.least || (self.least > 0 && value.contains('\n')) {
             return None;
         }
         let (spelled, text) = if self.with_label {
@@ -190,7 +191,8 @@ fn full_width(text: &str) -> String {
 
 /// Whether anybody could still read half of the value.
 pub(crate) fn remains(cut: &str, spelled: &str) -> bool {
-    let plain = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<Vec<_>>();
+    let is_part = |c: &char| c.is_alphanumeric() || ('\u{E0000}'..='\u{E007F}').contains(c);
+    let plain = |text: &str| text.chars().filter(is_part).collect::<Vec<_>>();
     let (rest, value) = (plain(cut), plain(spelled));
     if value.is_empty() {
         return cut.contains(spelled);

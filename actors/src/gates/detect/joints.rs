@@ -52,7 +52,8 @@ impl Joined {
 pub(crate) fn lines(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
     let bytes = text.as_bytes();
     let mut joined = Vec::new();
-    let mut done = 0;
+    // To where lines were joined, and where the last but one of them begins: it may go on.
+    let (mut done, mut floor) = (0, 0);
     for at in memchr(bytes) {
         if at < done || meter.is_blocked() {
             continue;
@@ -61,7 +62,7 @@ pub(crate) fn lines(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
         if end == 0 || !LAST.has(bytes[end - 1]) {
             continue;
         }
-        let start = PIECE.run_back(bytes, end, MOST_PIECE).max(done);
+        let start = PIECE.run_back(bytes, end, MOST_PIECE).max(floor);
         meter.spend(end - start + MOST_INDENT);
         let mut pieces: Vec<Range<usize>> = std::iter::once(start..end).collect();
         let mut line_end = at;
@@ -82,7 +83,7 @@ pub(crate) fn lines(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
         if pieces.len() < 2 {
             continue;
         }
-        done = pieces[pieces.len() - 2].end;
+        (floor, done) = (pieces[pieces.len() - 2].start, pieces[pieces.len() - 2].end);
         let length: usize = pieces.iter().map(Range::len).sum();
         let goes_on = is_token(&bytes[pieces[1].clone()]);
         let is_part = |piece: &Range<usize>| is_token(&bytes[piece.clone()]) || bytes[piece.clone()].contains(&b'@');
@@ -191,15 +192,11 @@ pub(crate) fn spaced(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
         meter.spend(end - first);
         let mut pieces: Vec<Range<usize>> =
             (first.saturating_sub(1)..end).step_by(2).map(|at| at..at + 1).collect();
-        // Letters at both ends may be those of words.
+        // The last letter may be that of a word.
         let is_latin = |letter: char| letter.is_alphanumeric() && letter < '\u{250}';
         let follows = pieces.last().and_then(|last| text.get(last.end..)?.chars().next()).is_some_and(is_latin);
-        let precedes = |start: usize| text.get(..start).and_then(|head| head.chars().next_back()).is_some_and(is_latin);
         if follows {
             pieces.pop();
-        }
-        if pieces.first().is_some_and(|first| precedes(first.start)) {
-            pieces.remove(0);
         }
         let is_whole = pieces.iter().all(|piece| bytes[piece.clone()].is_ascii());
         let is_part = |piece: &&Range<usize>| bytes[piece.start].is_ascii_alphanumeric();

@@ -119,11 +119,13 @@ fn extent(text: &str, at: usize, look: &Look) -> (Range<usize>, bool) {
     if let Some(open) = open.filter(|open| OPENING.contains(open)) {
         let mut inside = at + slashes + open.len_utf8();
         // A quote in a text in quotes may be written twice; nothing at all is followed by a space.
+        let second = inside + slashes;
         let is_doubled = open.is_ascii()
-            && text[inside..].starts_with(open)
-            && text[inside + 1..].starts_with(|next: char| next.is_alphanumeric() || next == open);
+            && text[inside..].bytes().take_while(|byte| *byte == b'\\').count() == slashes
+            && text[second..].starts_with(open)
+            && text[second + 1..].starts_with(|next: char| next.is_alphanumeric() || next == open);
         if is_doubled {
-            inside += text[inside..].bytes().take(2).take_while(|byte| *byte == open as u8).count();
+            inside = second + text[second..].bytes().take(2).take_while(|byte| *byte == open as u8).count();
         }
         if let Some(length) = closing(&text[inside..], open, slashes) {
             return (inside..inside + length, true);
