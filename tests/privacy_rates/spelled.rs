@@ -19,7 +19,10 @@ impl Spelling {
     pub(crate) fn plant(&self, planted: &Planted, frame: &str) -> Option<(String, String)> {
         let Planted { before, value, after, .. } = planted;
         // Only the letters of one byte are found one by one.
-        if self.name == "letter by letter" && !value.is_ascii() || value.len() < self.least || (self.least > 0 && value.contains('\n')) {
+        if self.name == "letter by letter" && !value.is_ascii()
+            || value.len() < self.least
+            || (self.least > 0 && value.contains('\n'))
+        {
             return None;
         }
         let (spelled, text) = if self.with_label {
@@ -199,5 +202,7 @@ pub(crate) fn remains(cut: &str, spelled: &str) -> bool {
     }
     let half = value.len().div_ceil(2).max(4).min(value.len());
     // Any half of it, but the signs of spelling alone are none of it.
-    [&value[..half], &value[value.len() - half..]].iter().any(|half| rest.windows(half.len()).any(|window| window == *half))
+    [&value[..half], &value[value.len() - half..]]
+        .iter()
+        .any(|half| rest.windows(half.len()).any(|window| window == *half))
 }

@@ -274,12 +274,12 @@ impl Search<'_, '_> {
                 // The first piece may be all of it, and the next line a word; but an address whose
                 // host has no dot is hardly whole.
                 let is_known = || {
-                    let is_first = |known: &&Hit| {
-                        known.range.start <= range.start && known.range.end > range.start
-                    };
+                    let is_first =
+                        |known: &&Hit| known.range.start <= range.start && known.range.end > range.start;
                     let is_whole = |known: &Hit| {
                         let text = &text[known.range.clone()];
-                        hit.class != Class::Email || text.split('@').next_back().is_some_and(|host| host.contains('.'))
+                        hit.class != Class::Email
+                            || text.split('@').next_back().is_some_and(|host| host.contains('.'))
                     };
                     hits.iter().filter(is_first).any(is_whole)
                 };
@@ -298,7 +298,8 @@ impl Search<'_, '_> {
         for place in joints::numbers(text, self.meter) {
             let mut found = Vec::new();
             personal::find(&place.folded.text, &mut found);
-            let found = found.into_iter().filter(|hit| hit.score >= SURE && place.crosses(&hit.range).is_some());
+            let found =
+                found.into_iter().filter(|hit| hit.score >= SURE && place.crosses(&hit.range).is_some());
             hits.extend(found.map(|hit| Hit { range: place.folded.back(&hit.range), ..hit }));
         }
     }

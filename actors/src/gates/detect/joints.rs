@@ -71,8 +71,7 @@ pub(crate) fn lines(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
             line_end = piece.end;
             // What was wrapped ends with the first line that is shorter than the one before.
             // How long the first is says nothing: a label may be a part of it.
-            let is_longer = pieces.last().is_none_or(|last| piece.len() >= last.len())
-                || pieces.len() == 1 && is_token(&bytes[piece.clone()]);
+            let is_longer = pieces.len() == 1 || pieces.last().is_none_or(|last| piece.len() >= last.len());
             let is_whole = is_line_end(bytes, piece.end) && is_longer;
             pieces.push(piece);
             if !is_whole || pieces.len() > MOST_PIECES {
@@ -86,7 +85,8 @@ pub(crate) fn lines(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
         (floor, done) = (pieces[pieces.len() - 2].start, pieces[pieces.len() - 2].end);
         let length: usize = pieces.iter().map(Range::len).sum();
         let goes_on = is_token(&bytes[pieces[1].clone()]);
-        let is_part = |piece: &Range<usize>| is_token(&bytes[piece.clone()]) || bytes[piece.clone()].contains(&b'@');
+        let is_part =
+            |piece: &Range<usize>| is_token(&bytes[piece.clone()]) || bytes[piece.clone()].contains(&b'@');
         if length < LEAST || !pieces.iter().any(is_part) {
             continue;
         }
@@ -194,7 +194,8 @@ pub(crate) fn spaced(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
             (first.saturating_sub(1)..end).step_by(2).map(|at| at..at + 1).collect();
         // The last letter may be that of a word.
         let is_latin = |letter: char| letter.is_alphanumeric() && letter < '\u{250}';
-        let follows = pieces.last().and_then(|last| text.get(last.end..)?.chars().next()).is_some_and(is_latin);
+        let follows =
+            pieces.last().and_then(|last| text.get(last.end..)?.chars().next()).is_some_and(is_latin);
         if follows {
             pieces.pop();
         }
@@ -231,6 +232,8 @@ pub(crate) fn numbers(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
     /// No number that is looked for is longer, with its separators.
     const REACH: usize = 40;
     const MOST_LINES: usize = 4;
+    /// None has fewer, and an address with its code has not either.
+    const LEAST_DIGITS: usize = 6;
     let bytes = text.as_bytes();
     let mut joined = Vec::new();
     for at in memchr(bytes) {
@@ -241,8 +244,14 @@ pub(crate) fn numbers(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
         let from = end.saturating_sub(REACH);
         let line = bytes[from..end].iter().rposition(|byte| *byte == b'\n').map_or(from, |n| from + n + 1);
         let Some(next) = line_at(text, at + 1, REACH) else { continue };
-        let has_digit = |range: Range<usize>| bytes[range].iter().any(u8::is_ascii_digit);
-        if line == end || next.is_empty() || !(has_digit(line..end) || has_digit(next.clone())) {
+        let digits =
+            |range: &Range<usize>| bytes[range.clone()].iter().filter(|byte| byte.is_ascii_digit()).count();
+        let goes_on = |byte: &u8| {
+            byte.is_ascii_alphanumeric()
+                || matches!(byte, b' ' | b',' | b'.' | b'-' | b'/' | b':' | b'(' | b')' | b'+' | 0x80..)
+        };
+        let is_inside = line < end && goes_on(&bytes[end - 1]) && bytes.get(next.start).is_some_and(goes_on);
+        if !is_inside || digits(&(line..end)) + digits(&next) == 0 {
             continue;
         }
         let mut pieces = vec![context_of(text, end), next];
@@ -250,11 +259,18 @@ pub(crate) fn numbers(text: &str, meter: &mut Meter<'_>) -> Vec<Joined> {
             && is_line_end(bytes, last.end)
         {
             let line_end = last.end + usize::from(bytes[last.end] == b'\r');
-            let Some(next) = line_at(text, line_end + 1, REACH).filter(|next| !next.is_empty()) else { break };
+            let Some(next) = line_at(text, line_end + 1, REACH).filter(|next| !next.is_empty()) else {
+                break;
+            };
             pieces.push(next);
         }
         // Where it ends, is not plain: the next line may be another one's.
+        let mut count = digits(&(line..end));
         for lines in 2..=pieces.len() {
+            count += digits(&pieces[lines - 1]);
+            if count < LEAST_DIGITS {
+                continue;
+            }
             for between in ["", " "] {
                 let folded = Folded::of_lines(text, &pieces[..lines], between);
                 meter.spend(folded.text.len());
@@ -344,8 +360,7 @@ fn quoted(bytes: &[u8], range: Range<usize>) -> Vec<Range<usize>> {
         if !matches!(bytes[at], b'"' | b'\'' | b'`') {
             continue;
         }
-        let slashes =
-            bytes[..at].iter().rev().take(MOST_SLASHES).take_while(|byte| **byte == b'\\').count();
+        let slashes = bytes[..at].iter().rev().take(MOST_SLASHES).take_while(|byte| **byte == b'\\').count();
         match open {
             None => open = Some((at + 1, bytes[at], slashes)),
             Some((from, quote, most)) if bytes[at] == quote && slashes <= most => {

@@ -45,11 +45,16 @@ pub(crate) fn authority(pass: &mut Pass<'_, '_>, at: usize, end: usize) {
     }
 }
 
-/// Where the authority ends whose password begins with the quote at `at`.
+/// Where the authority ends whose password begins with the quote at `at`, or the backslashes
+/// before one.
 fn quoted_password(bytes: &[u8], at: usize, most: usize) -> Option<usize> {
-    let quote = bytes.get(at).filter(|byte| **byte == b'"' && bytes[at - 1] == b':')?;
-    let is_end = |byte: &u8| byte == quote || byte.is_ascii_whitespace();
-    let close = bytes[at + 1..most].iter().position(is_end).map(|n| at + 1 + n)?;
+    let rest = &bytes[at..most];
+    let open = rest.iter().take_while(|byte| **byte == b'\\').count() + 1;
+    if bytes[at - 1] != b':' || rest.get(open - 1) != Some(&b'"') {
+        return None;
+    }
+    let is_end = |byte: &u8| *byte == b'"' || byte.is_ascii_whitespace();
+    let close = at + open + rest[open..].iter().position(is_end)?;
     bytes[close..].starts_with(b"\"@").then(|| Alphabet::DOTTED.run(bytes, close + 2, most - close - 2))
 }
 

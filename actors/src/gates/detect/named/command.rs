@@ -232,10 +232,8 @@ fn piped_pair(pass: &mut Pass<'_, '_>, at: usize) {
         return;
     };
     let colon = colon + bytes[colon..pipe].iter().take_while(|byte| is_quote(byte)).count();
-    let length = bytes[colon..pipe]
-        .iter()
-        .take_while(|byte| !byte.is_ascii_whitespace() && !is_quote(byte))
-        .count();
+    let length =
+        bytes[colon..pipe].iter().take_while(|byte| !byte.is_ascii_whitespace() && !is_quote(byte)).count();
     if pass.text.get(colon..colon + length).is_some_and(counts) {
         pass.named_hit(colon..colon + length, Class::Secret, "command-line", 85);
     }

@@ -452,7 +452,10 @@ fn is_code_of_a_program(text: &str, range: &Range<usize>, look: &Look) -> bool {
             .next()
             .is_some_and(|head| head.split(['.', ':']).all(|p| p.is_empty() || is_identifier(p))));
     let is_generic = value.contains("::")
-        || next == Some('<') && !text[range.end..].starts_with("</") && look.style != Style::Tagged && is_identifier(value)
+        || next == Some('<')
+            && !text[range.end..].starts_with("</")
+            && look.style != Style::Tagged
+            && is_identifier(value)
         || value.starts_with('&');
     let is_path = value.contains('.')
         && !value.bytes().any(|byte| byte.is_ascii_digit())
