@@ -87,7 +87,7 @@ fn what_is_planted_goes() {
     println!("{} values in {} texts: {:.2} % gone", planted.len(), total.all, total.percent());
     missed.iter().take(60).for_each(|text| println!("  left: {text}"));
     assert!(planted.len() >= 500, "{} values", planted.len());
-    assert!(total.percent() >= 98.0, "{:.2} %", total.percent());
+    assert!(missed.is_empty(), "{} of {} left", missed.len(), total.all);
 }
 
 #[test]

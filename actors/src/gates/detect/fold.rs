@@ -240,8 +240,8 @@ fn joint(bytes: &[u8], at: usize, slashes: usize) -> Unit {
                 has_break = true;
                 to += slashes;
             }
-            // The next line goes on, or the piece behind it begins inside another text.
-            b'\\' if bytes.get(to + 1) == Some(&quote) => break,
+            // One at the end of a line is a sign; any other is a part of what follows.
+            b'\\' if !bytes.get(to + 1).is_some_and(u8::is_ascii_whitespace) => break,
             b'+' | b'.' | b'&' | b'|' | b'\\' | b'<' | b'>' | b'_' => has_sign = true,
             _ => break,
         }
