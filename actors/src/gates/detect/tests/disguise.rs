@@ -201,7 +201,7 @@ fn what_stands_below_each_other_is_not_put_together() {
         "total 4111 1111\n1111 1112 items\n",
         "page 12\n10 of 34 rooms\n2024\n",
         "a = \"x\", \"y\"\nb = [1, 2, 3]\nc = 4711\nd = 815\n",
-        "- 1 2 3 4 5 6 7 8 9 1 2 3 4 5 6 7 8\n",
+        "- 3 1 4 1 5 9 2 6 5 3 5 8 9 7 9 3 2\n",
     ] {
         assert_eq!(cut(text), text);
     }
