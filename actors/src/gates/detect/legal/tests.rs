@@ -33,6 +33,13 @@ const HELD_OUT: [&str; 2] = [
     include_str!("../../../../tests/corpus/held_out_clean.txt"),
 ];
 
+/// Texts of an author who knew neither the words and weights nor the other corpora, counted once
+/// when those stood.
+const UNSEEN: [&str; 2] = [
+    include_str!("../../../../tests/corpus/unseen_legal.txt"),
+    include_str!("../../../../tests/corpus/unseen_clean.txt"),
+];
+
 fn texts(corpus: &'static str) -> Vec<&'static str> {
     corpus.split("\n%%\n").map(str::trim_end).collect()
 }
@@ -72,6 +79,7 @@ fn legal_texts_are_found_and_near_misses_are_not() {
         ("wide, tuned on", WIDE.map(|corpus| half(corpus, false)), 90, 5),
         ("wide, only counted", WIDE.map(|corpus| half(corpus, true)), 90, 13),
         ("held out", HELD_OUT.map(texts), 85, 5),
+        ("unseen", UNSEEN.map(texts), 95, 3),
     ] {
         let [(found, legal), (alarms, near)] = rates(corpus);
         println!(
