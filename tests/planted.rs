@@ -11,6 +11,7 @@ mod common;
 #[path = "privacy_rates/planted.rs"]
 mod planted;
 #[path = "privacy_rates/spelled.rs"]
+#[allow(dead_code, reason = "the table has columns, this has none")]
 mod spelled;
 
 use std::collections::HashMap;
@@ -39,16 +40,15 @@ fn told(body: &Value) -> String {
 fn nothing_planted_is_in_a_body_that_a_cloud_received() {
     let world = World::new(CONFIG);
     let sim = Sim::start(&world, "name: kept\nkeep_bodies: 10000");
-    let planted = planted::all(&rules::load(&rules::Look::default()).unwrap());
-    // As it is, and escaped, encoded or hidden in one way each, every way in turn. Split values are
-    // measured in `privacy_rates`: not all of them are found.
-    let others = spelled::ALL.iter().filter(|way| spelled::GROUPS[1..4].contains(&way.group));
-    let others: Vec<_> = others.collect();
+    let planted = planted::all(&rules::load(&rules::Look::default()).unwrap(), 0);
+    // As it is, and escaped, encoded, hidden or split in one way each, every way in turn.
+    let others = &spelled::ALL[1..];
     let (mut rows, mut cases) = (String::new(), Vec::new());
     for (number, value) in planted.iter().enumerate() {
-        for way in [&spelled::ALL[0], others[number % others.len()]] {
+        for way in [&spelled::ALL[0], &others[number % others.len()]] {
             let frame = spelled::FRAMES[cases.len() % spelled::FRAMES.len()];
-            let (text, spelled) = way.plant(value, frame).expect("no value is too short");
+            // A short value is not split.
+            let Some((text, spelled)) = way.plant(value, frame) else { continue };
             rows.push_str(&format!("{}\n", json!({"case": cases.len(), "text": text})));
             cases.push((format!("{}, {}: {text}", value.class, way.name), spelled));
         }

@@ -51,7 +51,7 @@ impl Rate {
 fn what_is_planted_goes() {
     let mut rates: BTreeMap<(&str, &str), Rate> = BTreeMap::new();
     let mut missed = Vec::new();
-    let planted = planted::all(&DETECTOR.rules());
+    let planted = planted::all(&DETECTOR.rules(), 0);
     for (number, planted) in planted.iter().enumerate() {
         for (turn, spelling) in spelled::ALL.iter().enumerate() {
             // Each value in each way of writing, and each time in another kind of text.
@@ -87,7 +87,7 @@ fn what_is_planted_goes() {
     println!("{} values in {} texts: {:.2} % gone", planted.len(), total.all, total.percent());
     missed.iter().take(60).for_each(|text| println!("  left: {text}"));
     assert!(planted.len() >= 500, "{} values", planted.len());
-    assert!(total.percent() >= 98.0, "{:.2} %", total.percent());
+    assert!(missed.is_empty(), "{} of {} left", missed.len(), total.all);
 }
 
 #[test]

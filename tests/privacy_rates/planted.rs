@@ -11,9 +11,10 @@ pub(crate) struct Planted {
     pub(crate) is_whole: bool,
 }
 
-pub(crate) fn all(rules: &Rules) -> Vec<Planted> {
-    let mut random = fastrand::Rng::with_seed(11);
-    let mut planted = of_rules(rules);
+/// All of them as round `round` makes them: each round has values of its own.
+pub(crate) fn all(rules: &Rules, round: u64) -> Vec<Planted> {
+    let mut random = fastrand::Rng::with_seed(11 + round);
+    let mut planted = of_rules(rules, round);
     planted.extend(passwords(&mut random));
     for _ in 0..12 {
         planted.extend(personal(&mut random));
@@ -21,18 +22,24 @@ pub(crate) fn all(rules: &Rules) -> Vec<Planted> {
     planted
 }
 
-/// The first sample of every rule.
-fn of_rules(rules: &Rules) -> Vec<Planted> {
+/// A sample of every rule.
+fn of_rules(rules: &Rules, round: u64) -> Vec<Planted> {
+    // Each sample of a rule is made so often, each time another.
+    const SAMPLES: u64 = 3;
+    let number = usize::try_from(round % SAMPLES).unwrap_or_default();
     // Where the value stands in its sample, the search itself tells; that it goes at all, in the
     // plain column, is what the rules' own samples promise.
     let search =
         Detector::new(empire::privacy::rules::load(&Default::default()).expect("the rules that ship"));
-    let samples = rules.samples().filter(|(sample, _)| !sample.is_near && sample.number == 0);
+    let samples = rules.samples().filter(|(sample, _)| !sample.is_near && sample.number == number);
     samples
         .filter_map(|(_, text)| {
             let hit = search.scan(&text).hits.into_iter().max_by_key(|hit| hit.score)?;
-            let (before, after) = (text[..hit.range.start].to_owned(), text[hit.range.end..].to_owned());
-            let value = text[hit.range].to_owned();
+            // Some rules take the name along.
+            let name = text[hit.range.clone()].rfind("= ").map_or(0, |sign| sign + 2);
+            let start = hit.range.start + name;
+            let (before, after) = (text[..start].to_owned(), text[hit.range.end..].to_owned());
+            let value = text[start..hit.range.end].to_owned();
             Some(Planted { class: "tokens and keys", before, value, after, is_whole: false })
         })
         .collect()

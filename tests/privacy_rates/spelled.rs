@@ -18,7 +18,11 @@ impl Spelling {
     /// A text of this kind with the value, and how the value is spelled there.
     pub(crate) fn plant(&self, planted: &Planted, frame: &str) -> Option<(String, String)> {
         let Planted { before, value, after, .. } = planted;
-        if value.len() < self.least || (self.least > 0 && value.contains('\n')) {
+        // Only the letters of one byte are found one by one.
+        if self.name == "letter by letter" && !value.is_ascii()
+            || value.len() < self.least
+            || (self.least > 0 && value.contains('\n'))
+        {
             return None;
         }
         let (spelled, text) = if self.with_label {
@@ -30,6 +34,10 @@ impl Spelling {
         };
         // What has lines of its own stands on its own.
         let is_own = planted.is_whole || value.contains('\n') || text.contains('\n') && frame.contains('"');
+        if frame.contains("JSON") && !is_own {
+            let escaped = |text: &str| serde_json::Value::from(text).to_string().trim_matches('"').to_owned();
+            return Some((frame.replace("JSON", &escaped(&text)), escaped(&spelled)));
+        }
         Some((if is_own { text } else { frame.replace("{}", &text) }, spelled))
     }
 }
@@ -60,9 +68,31 @@ pub(crate) const ALL: &[Spelling] = &[
     way("hidden", "look-alikes", look_alikes),
     way("hidden", "full width", full_width),
     split("wrapped", |text| pieces(text, 17).join("\n")),
-    split("put together", |text| format!("\"{}\"", pieces(text, 9).join("\" + \""))),
-    split("joined", |text| format!("[\"{}\"].join(\"\")", pieces(text, 9).join("\", \""))),
+    split("put together", |text| format!("\"{}\"", quoted(text, 9).join("\" + \""))),
+    split("joined", |text| format!("[\"{}\"].join(\"\")", quoted(text, 9).join("\", \""))),
     split("over lines", |text| pieces(text, 15).join("\\\n")),
+    way("escaped", "JSON, twice", |text| each(text, |c| format!("\\\\u{:04x}", c as u32))),
+    way("escaped", "entities, hex", |text| each(text, |c| format!("&#x{:X};", c as u32))),
+    way("escaped", "source code", |text| bytes(text, |byte| format!("\\x{byte:02x}"))),
+    encoded("base64 for URLs", |text| {
+        base64(text).replace('+', "-").replace('/', "_").trim_end_matches('=').to_owned()
+    }),
+    encoded("base64 in lines", |text| pieces(&base64(text), 76).join("\n")),
+    encoded("hex, capitals", |text| bytes(text, |byte| format!("{byte:02X}"))),
+    encoded("base64 of UTF-16", |text| {
+        base64_of(&text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>())
+    }),
+    way("hidden", "tags", tags),
+    way("hidden", "joined letters", |text| between(text, "\u{2060}")),
+    way("hidden", "bold letters", bold),
+    split("wrapped with CRLF", |text| pieces(text, 17).join("\r\n")),
+    split("wrapped and indented", |text| pieces(text, 13).join("\n    ")),
+    split("wrapped and quoted", |text| pieces(text, 16).join("\n> ")),
+    split("put together in lines", |text| format!("'{}'", quoted(text, 11).join("' +\n  '"))),
+    split("side by side", |text| format!("\"{}\"", quoted(text, 10).join("\" \""))),
+    split("with dots", |text| format!("'{}'", quoted(text, 8).join("' . '"))),
+    split("joined in Python", |text| format!("''.join(['{}'])", quoted(text, 9).join("', '"))),
+    split("letter by letter", |text| between(text, " ")),
 ];
 
 /// Code, talk, mail, tables, logs, settings, arguments of tools.
@@ -75,6 +105,15 @@ pub(crate) const FRAMES: &[&str] = &[
     "2026-01-31T12:00:00Z INFO worker-3 {} took 12 ms",
     "service:\n  note: {}\n  replicas: 2\n",
     "{\"tool\": \"send\", \"arguments\": {\"text\": \"{}\"}}",
+    "> {}\n> ok?\n\nYes.",
+    "| 17 | {} | open |\n",
+    "<p>{}</p>",
+    "请看：{}。谢谢",
+    "- first\n- {}\n- none\n",
+    "(siehe: {})",
+    "```\n{}\n```",
+    "# note\nkeep: 1\nnote={}\nlast=2",
+    "{\"role\":\"user\",\"content\":\"JSON\"}",
 ];
 
 fn each(text: &str, write: impl Fn(char) -> String) -> String {
@@ -89,14 +128,23 @@ fn between(text: &str, sign: &str) -> String {
     text.chars().map(String::from).collect::<Vec<_>>().join(sign)
 }
 
+/// The pieces of a text in quotes, which are escaped inside.
+fn quoted(text: &str, width: usize) -> Vec<String> {
+    pieces(text, width).iter().map(|piece| piece.replace('"', "\\\"").replace('\'', "\\'")).collect()
+}
+
 fn pieces(text: &str, width: usize) -> Vec<String> {
     text.chars().collect::<Vec<_>>().chunks(width).map(|chunk| chunk.iter().collect()).collect()
 }
 
 pub(crate) fn base64(text: &str) -> String {
+    base64_of(text.as_bytes())
+}
+
+fn base64_of(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::new();
-    for chunk in text.as_bytes().chunks(3) {
+    for chunk in bytes.chunks(3) {
         let bits =
             chunk.iter().fold(0_u32, |bits, byte| (bits << 8) | u32::from(*byte)) << (8 * (3 - chunk.len()));
         out.extend((0..=chunk.len()).map(|n| char::from(DIGITS[(bits >> (18 - 6 * n)) as usize & 63])));
@@ -120,6 +168,24 @@ fn look_alikes(text: &str) -> String {
     text.chars().map(|c| pairs.iter().find(|(plain, _)| *plain == c).map_or(c, |(_, other)| *other)).collect()
 }
 
+fn tags(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_ascii_graphic() { char::from_u32(0xE0000 + c as u32).unwrap_or(c) } else { c })
+        .collect()
+}
+
+fn bold(text: &str) -> String {
+    let bold = |c: char, first: char, to: u32| char::from_u32(to + (c as u32 - first as u32)).unwrap_or(c);
+    text.chars()
+        .map(|c| match c {
+            'A'..='Z' => bold(c, 'A', 0x1D400),
+            'a'..='z' => bold(c, 'a', 0x1D41A),
+            '0'..='9' => bold(c, '0', 0x1D7CE),
+            other => other,
+        })
+        .collect()
+}
+
 fn full_width(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_ascii_graphic() { char::from_u32(c as u32 - 0x21 + 0xFF01).unwrap_or(c) } else { c })
@@ -128,11 +194,15 @@ fn full_width(text: &str) -> String {
 
 /// Whether anybody could still read half of the value.
 pub(crate) fn remains(cut: &str, spelled: &str) -> bool {
-    let plain = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<Vec<_>>();
+    let is_part = |c: &char| c.is_alphanumeric() || ('\u{E0000}'..='\u{E007F}').contains(c);
+    let plain = |text: &str| text.chars().filter(is_part).collect::<Vec<_>>();
     let (rest, value) = (plain(cut), plain(spelled));
     if value.is_empty() {
         return cut.contains(spelled);
     }
-    let half = &value[..value.len().div_ceil(2).max(4).min(value.len())];
-    rest.windows(half.len()).any(|window| window == half)
+    let half = value.len().div_ceil(2).max(4).min(value.len());
+    // Any half of it, but the signs of spelling alone are none of it.
+    [&value[..half], &value[value.len() - half..]]
+        .iter()
+        .any(|half| rest.windows(half.len()).any(|window| window == *half))
 }

@@ -184,6 +184,11 @@ impl Search<'_, '_> {
         if depth == 0 {
             self.passages.iter_mut().for_each(back);
         }
+        // As it is written, too: what reads as a sign of mail or of a URL may be one of base64.
+        if !folds.is_empty() {
+            let runs = runs::find(text.as_bytes(), self.meter);
+            self.decoded(text, &runs, depth, &mut hits);
+        }
         (hits, !folds.is_empty())
     }
 
@@ -209,23 +214,40 @@ impl Search<'_, '_> {
             }
             runs::told_by_context(text, run, self.rules, self.meter, hits);
         }
-        for run in runs::join_lines(text.as_bytes(), &runs) {
-            self.meter.spend(run.len() / 8);
-            let Some(decoded) = decode::text(&text.as_bytes()[run.clone()]) else { continue };
-            if self.meter.is_blocked() {
-                return;
+        self.decoded(text, &runs, depth, hits);
+    }
+
+    /// What the runs spell in base64 and the like: those of several lines together, or each alone.
+    fn decoded(&mut self, text: &str, runs: &[Range<usize>], depth: usize, hits: &mut Vec<Hit>) {
+        let mut single = runs.iter().peekable();
+        for run in runs::join_lines(text.as_bytes(), runs) {
+            let is_found = self.decoded_run(text, &run, depth, hits);
+            while let Some(line) = single.next_if(|line| line.start < run.end) {
+                if !is_found && *line != run {
+                    self.decoded_run(text, line, depth, hits);
+                }
             }
-            if depth == MOST_DEPTH {
-                self.meter.block(Blocked::TooDeep);
-                return;
-            }
-            // Which letters spell a part of it is not plain: all of it goes.
-            let before = self.passages.len();
-            let found = self.text(&decoded, depth + 1).0.into_iter().max_by_key(|hit| hit.score);
-            let passage = self.passages.drain(before..).max_by_key(|hit| hit.score);
-            self.passages.extend(passage.map(|hit| Hit { range: run.clone(), ..hit }));
-            hits.extend(found.map(|hit| Hit { range: run, ..hit }));
         }
+    }
+
+    /// Whether what the run spells holds something.
+    fn decoded_run(&mut self, text: &str, run: &Range<usize>, depth: usize, hits: &mut Vec<Hit>) -> bool {
+        self.meter.spend(run.len() / 8);
+        let Some(decoded) = decode::text(&text.as_bytes()[run.clone()]) else { return false };
+        if depth == MOST_DEPTH {
+            self.meter.block(Blocked::TooDeep);
+        }
+        if self.meter.is_blocked() {
+            return false;
+        }
+        // Which letters spell a part of it is not plain: all of it goes.
+        let before = self.passages.len();
+        let found = self.text(&decoded, depth + 1).0.into_iter().max_by_key(|hit| hit.score);
+        let passage = self.passages.drain(before..).max_by_key(|hit| hit.score);
+        let is_found = found.is_some() || passage.is_some();
+        self.passages.extend(passage.map(|hit| Hit { range: run.clone(), ..hit }));
+        hits.extend(found.map(|hit| Hit { range: run.clone(), ..hit }));
+        is_found
     }
 
     fn joints(&mut self, text: &str, hits: &mut Vec<Hit>) {
@@ -244,18 +266,41 @@ impl Search<'_, '_> {
                 // A name before it holds its own line's value alone.
                 let is_told =
                     place.context > 0 && hit.range.start == place.context && hit.rule.starts_with("named");
-                let crosses = place
-                    .first
-                    .is_none_or(|first| hit.range.start < first && hit.range.end > first && !is_told);
-                let range = place.folded.back(&hit.range);
-                // The first piece may be all of it, and the next line a word.
-                let is_known = || {
-                    hits.iter().any(|known| known.range.start <= range.start && known.range.end > range.start)
+                let Some(goes_on) = place.crosses(&hit.range).filter(|_| !is_told || place.breaks.is_empty())
+                else {
+                    continue;
                 };
-                if crosses && (place.goes_on || !is_known()) {
+                let range = place.folded.back(&hit.range);
+                // The first piece may be all of it, and the next line a word; but an address whose
+                // host has no dot is hardly whole.
+                let is_known = || {
+                    let is_first =
+                        |known: &&Hit| known.range.start <= range.start && known.range.end > range.start;
+                    let is_whole = |known: &Hit| {
+                        let text = &text[known.range.clone()];
+                        hit.class != Class::Email
+                            || text.split('@').next_back().is_some_and(|host| host.contains('.'))
+                    };
+                    hits.iter().filter(is_first).any(is_whole)
+                };
+                if goes_on || !is_known() {
                     hits.push(Hit { range, ..hit });
                 }
             }
+        }
+        self.numbers(text, hits);
+    }
+
+    /// Numbers that go on in the next line.
+    fn numbers(&mut self, text: &str, hits: &mut Vec<Hit>) {
+        /// Two numbers that stand below each other make one of this score by chance too often.
+        const SURE: u8 = 75;
+        for place in joints::numbers(text, self.meter) {
+            let mut found = Vec::new();
+            personal::find(&place.folded.text, &mut found);
+            let found =
+                found.into_iter().filter(|hit| hit.score >= SURE && place.crosses(&hit.range).is_some());
+            hits.extend(found.map(|hit| Hit { range: place.folded.back(&hit.range), ..hit }));
         }
     }
 }

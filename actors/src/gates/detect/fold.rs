@@ -42,6 +42,20 @@ impl Folded {
         folded
     }
 
+    /// The pieces of `text` with `between` for what stands between each two.
+    pub(crate) fn of_lines(text: &str, pieces: &[Range<usize>], between: &str) -> Folded {
+        let mut folded = Folded::default();
+        let mut last: Option<usize> = None;
+        for piece in pieces {
+            if let Some(last) = last.filter(|_| !between.is_empty()) {
+                folded.put(between, last, piece.start - last);
+            }
+            last = Some(piece.end);
+            folded.copy(text, piece.clone());
+        }
+        folded
+    }
+
     /// Where a range of the folded text stands in the original. Half a character is all of it.
     pub(crate) fn back(&self, range: &Range<usize>) -> Range<usize> {
         let segment = |at: usize| {
@@ -170,7 +184,7 @@ fn unit(text: &str, at: usize, words: &mut letters::Words) -> Unit {
         0x1B => escapes::terminal(bytes, at),
         b'<' => escapes::inline_tag(bytes, at),
         mark @ (b'*' | b'~') => emphasis(bytes, at, mark),
-        b'"' | b'\'' | b'`' => joint(bytes, at),
+        b'"' | b'\'' | b'`' => joint(bytes, at, 0),
         0x80.. => letters::letter(text, at, words),
         _ => Unit::Nothing(1),
     }
@@ -181,14 +195,16 @@ fn is_between_token_bytes(bytes: &[u8], start: usize, end: usize) -> bool {
     start > 0 && is_token(bytes.get(start - 1)) && is_token(bytes.get(end))
 }
 
-/// Between letters, digits and the signs that values are made of.
+/// Between letters, digits and the signs that values are made of. A piece may end with a quote.
 fn is_between_signs(bytes: &[u8], start: usize, end: usize) -> bool {
-    let is_part = |byte: Option<&u8>| {
-        byte.is_some_and(|byte| {
-            *byte == b' ' || byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'`' | b'(' | b')')
-        })
-    };
+    let is_part = |byte: Option<&u8>| byte.is_some_and(|byte| *byte == b' ' || *byte > 0x20 && *byte != 0x7F);
     start > 0 && is_part(bytes.get(start - 1)) && is_part(bytes.get(end))
+}
+
+/// Between what two pieces of a text may end and begin with: not where a list or a call does.
+fn is_between_pieces(bytes: &[u8], start: usize, end: usize) -> bool {
+    let is_sign = |byte: u8| matches!(byte, b'"' | b'\'' | b'`' | b'(' | b')' | b'[' | b']' | b',' | b'=');
+    is_between_signs(bytes, start, end) && !(is_sign(bytes[start - 1]) && is_sign(bytes[end]))
 }
 
 /// `**` or `~~` inside a word.
@@ -197,28 +213,48 @@ fn emphasis(bytes: &[u8], at: usize, mark: u8) -> Unit {
     if is_pair { Unit::Nothing(2) } else { Unit::Same }
 }
 
-/// `"ab" + "cd"` in the ways of several languages; what is joined reads `abcd`.
-fn joint(bytes: &[u8], at: usize) -> Unit {
+/// `"ab" + "cd"` in the ways of several languages; what is joined reads `abcd`. Inside a text in
+/// quotes, so many backslashes stand before each quote: they begin at `at`.
+fn joint(bytes: &[u8], at: usize, slashes: usize) -> Unit {
     const MOST: usize = 48;
-    let quote = bytes[at];
-    let Some(next) = bytes.get(at + 1) else { return Unit::Same };
+    let first = at + slashes;
+    let quote = bytes[first];
+    // With its backslashes it was looked at before.
+    if slashes == 0 && at > 0 && bytes[at - 1] == b'\\' {
+        return Unit::Same;
+    }
+    let Some(next) = bytes.get(first + 1) else { return Unit::Same };
     if !matches!(next, b' ' | b'\t' | b'\n' | b'\r' | b'+' | b'.' | b'&' | b'|' | b'\\' | b'<' | b'"' | b'\'')
     {
         return Unit::Same;
     }
-    let end = bytes.len().min(at + MOST);
-    let (mut to, mut has_sign, mut has_break) = (at + 1, false, false);
+    let end = bytes.len().min(first + MOST);
+    let (mut to, mut has_sign, mut has_break) = (first + 1, false, false);
     while to < end {
         match bytes[to] {
             b' ' | b'\t' => {}
             b'\n' | b'\r' => has_break = true,
+            b'\\' if bytes.get(to + slashes) == Some(&quote) => to += slashes - 1,
+            // A line break as a text in quotes has it.
+            b'\\' if slashes > 0 && bytes.get(to + slashes) == Some(&b'n') => {
+                has_break = true;
+                to += slashes;
+            }
+            // One at the end of a line is a sign; any other is a part of what follows.
+            b'\\' if !bytes.get(to + 1).is_some_and(u8::is_ascii_whitespace) => break,
             b'+' | b'.' | b'&' | b'|' | b'\\' | b'<' | b'>' | b'_' => has_sign = true,
             _ => break,
         }
         to += 1;
     }
     // Without a sign, only what stands side by side or in the next line is one text.
-    let is_joint = to < end && bytes[to] == quote && (has_sign || has_break || to == at + 1 || to == at + 2);
-    let is_between = if has_sign { is_between_signs } else { is_between_token_bytes };
+    let is_adjacent = to == first + slashes + 1;
+    let is_beside = is_adjacent || to == first + slashes + 2;
+    let is_joint = to < end && bytes[to] == quote && (has_sign || has_break || is_beside);
+    let is_between = match (has_sign, is_adjacent) {
+        (true, _) => is_between_signs,
+        (false, true) => is_between_token_bytes,
+        (false, false) => is_between_pieces,
+    };
     if is_joint && is_between(bytes, at, to + 1) { Unit::Nothing(to + 1 - at) } else { Unit::Same }
 }

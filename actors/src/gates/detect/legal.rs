@@ -4,8 +4,10 @@
 //! That is a property of a passage, not of a word. A window of paragraphs collects features: the
 //! formulas and roles of such texts, clauses with numbers, sections with their statutes, terms
 //! defined in quotes, lines for signatures. Repeating a word adds little, and what reports, teaches,
-//! advertises or programs speaks against. Scores are 0 to 100; [`REPORTED`] and more is a passage.
+//! advertises or programs speaks against. Where features point, the register of all words there has
+//! its say. Scores are 0 to 100; [`REPORTED`] and more is a passage.
 
+mod register;
 mod structure;
 #[cfg(all(test, not(empire_loom)))]
 mod tests;
@@ -28,8 +30,8 @@ const QUOTED: u8 = 60;
 
 /// Bytes that a window has at least, where the text has as many.
 const WINDOW: usize = 1_600;
-/// Weight of single words that a text needs before its structure is looked at.
-const WORTH_A_LOOK: i32 = 14;
+/// Weight of features that a whole window needs before its words are; a shorter one needs less.
+const WORTH_A_LOOK: usize = 14;
 /// Lines that begin with the number of a clause before they count.
 const LEAST_CLAUSES: usize = 2;
 /// Features of public licences with this weight are titles and formulas; the others are words that
@@ -166,7 +168,8 @@ const fn rule(kind: Group) -> &'static str {
 fn judged(text: &str) -> Vec<Verdict> {
     let marks = marks(text);
     let mut passages: Vec<Verdict> = Vec::new();
-    if weight(&marks) < WORTH_A_LOOK {
+    let mut tally = Tally::default();
+    if !is_worth_a_look(tally.weight(&marks), text.len()) {
         return passages;
     }
     let titles = public_titles(text, &marks);
@@ -175,11 +178,15 @@ fn judged(text: &str) -> Vec<Verdict> {
         first += marks[first..].iter().take_while(|mark| mark.start < window.start).count();
         let inside = marks[first..].iter().take_while(|mark| mark.start < window.end).count();
         let marks = &marks[first..first + inside];
+        let weight = tally.weight(marks);
+        if !is_worth_a_look(weight, window.len()) {
+            continue;
+        }
         let follows = titles.iter().any(|title| *title < window.end && window.start < *title + LICENCE);
         if follows && is_licence(marks) {
             continue;
         }
-        let Some(verdict) = judge(text, &window, marks) else { continue };
+        let Some(verdict) = judge(text, &window, marks, weight) else { continue };
         match passages.last_mut() {
             Some(last) if verdict.range.start <= last.range.end => {
                 last.range.end = last.range.end.max(verdict.range.end);
@@ -237,9 +244,39 @@ fn is_licence(marks: &[Mark]) -> bool {
     marks.iter().filter(|mark| mark.side() == Side::Public).count() >= LEAST_LICENCE_WORDS
 }
 
-/// What the features count that speak for a legal text, each as often as it occurs.
-fn weight(marks: &[Mark]) -> i32 {
-    marks.iter().filter(|mark| mark.speaks()).fold(0, |sum, mark| sum.saturating_add(mark.entry().weight))
+/// How often each entry of the list was seen; made once, so that windows cost no memory.
+struct Tally {
+    times: Vec<u8>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { times: vec![0; WORDS.entries.len()] }
+    }
+}
+
+impl Tally {
+    /// What the features at most count that speak for a legal text.
+    fn weight(&mut self, marks: &[Mark]) -> i32 {
+        let speaking = || marks.iter().filter(|mark| mark.speaks());
+        let mut sum = 0;
+        for mark in speaking() {
+            let times = &mut self.times[usize::from(mark.entry)];
+            if *times < 3 {
+                let weight = mark.entry().weight;
+                sum += counts(weight, usize::from(*times) + 1) - counts(weight, usize::from(*times));
+                *times += 1;
+            }
+        }
+        speaking().for_each(|mark| self.times[usize::from(mark.entry)] = 0);
+        sum
+    }
+}
+
+/// Whether the features of so many bytes have the weight that makes it worth to read them.
+fn is_worth_a_look(weight: i32, bytes: usize) -> bool {
+    usize::try_from(weight)
+        .is_ok_and(|weight| weight > 0 && weight * WINDOW >= WORTH_A_LOOK * bytes.min(WINDOW))
 }
 
 /// Windows of whole paragraphs. Each begins half a window after the one before, so that no passage
@@ -285,15 +322,11 @@ fn paragraphs(text: &str) -> Vec<usize> {
 }
 
 /// Scores one window. The passage reaches from its first line with a feature to its last.
-fn judge(text: &str, window: &Range<usize>, marks: &[Mark]) -> Option<Verdict> {
-    if weight(marks) < WORTH_A_LOOK {
-        return None;
-    }
+fn judge(text: &str, window: &Range<usize>, marks: &[Mark], weight: i32) -> Option<Verdict> {
     let (clauses, clause_range) = structure::clauses(&text[window.clone()]);
     let sums = Sums::of(marks, clauses);
-    let score = sums.score();
-    if score < i32::from(REPORTED) {
-        return quoted(text, window, marks);
+    if sums.score() + register::MOST < i32::from(REPORTED) {
+        return None;
     }
     let speaking = || marks.iter().filter(|mark| mark.speaks());
     let (mut first, mut last) = (speaking().map(|mark| mark.start).min()?, speaking().map(Mark::end).max()?);
@@ -305,33 +338,22 @@ fn judge(text: &str, window: &Range<usize>, marks: &[Mark]) -> Option<Verdict> {
     let start = text[window.start..first].rfind('\n').map_or(window.start, |line| window.start + line + 1);
     let rest = &text[last..window.end.max(last)];
     let end = rest.find('\n').map_or(last + rest.len(), |line| last + line);
-    Some(Verdict {
-        range: start..end,
-        score: u8::try_from(score).unwrap_or(100),
-        kind: sums.kind(),
-        reason: sums.reason(score),
-    })
+    let verdict = sums.verdict(text, start..end, REPORTED);
+    verdict.or_else(|| quoted(text, window, marks, weight))
 }
 
 /// The surest of the quotations in a window: a clause that somebody quotes stays one, whatever is
 /// said around it.
-fn quoted(text: &str, window: &Range<usize>, marks: &[Mark]) -> Option<Verdict> {
+fn quoted(text: &str, window: &Range<usize>, marks: &[Mark], weight: i32) -> Option<Verdict> {
     // Not even all of them together would do.
-    if weight(marks) + SOBER < i32::from(QUOTED) * ENOUGH / i32::from(REPORTED) {
+    if weight + SOBER < i32::from(QUOTED) * ENOUGH / i32::from(REPORTED) {
         return None;
     }
     let verdict = |quote: Range<usize>| {
         let from = marks.partition_point(|mark| mark.start < quote.start);
         let inside = marks[from..].iter().take_while(|mark| mark.end() <= quote.end);
         let inside: Vec<Mark> = inside.copied().collect();
-        let sums = Sums::of(&inside, 0);
-        let score = sums.score();
-        (score >= i32::from(QUOTED)).then(|| Verdict {
-            range: quote,
-            score: u8::try_from(score).unwrap_or(100),
-            kind: sums.kind(),
-            reason: sums.reason(score),
-        })
+        Sums::of(&inside, 0).verdict(text, quote, QUOTED)
     };
     let quotes = structure::quotations(&text[window.clone()]).into_iter();
     quotes
@@ -397,6 +419,20 @@ impl Sums {
         Self { features }
     }
 
+    /// The verdict on the passage at `range`, if it scores `least` or more.
+    fn verdict(&self, text: &str, range: Range<usize>, least: u8) -> Option<Verdict> {
+        // Where the register could change nothing, it is not asked.
+        let is_sure = self.score() >= i32::from(least) + register::MOST;
+        let lean = if is_sure { 0 } else { register::lean(&text[range.clone()]) };
+        let score = u8::try_from((self.score() + lean).clamp(0, 100)).unwrap_or_default();
+        (score >= least).then(|| Verdict {
+            range,
+            score,
+            kind: self.kind(),
+            reason: self.reason(score, lean),
+        })
+    }
+
     fn group(&self, group: Group) -> i32 {
         self.features.iter().filter(|feature| feature.group == group).map(|feature| feature.counts).sum()
     }
@@ -407,7 +443,7 @@ impl Sums {
         titles.filter(|feature| feature.weight >= TITLE).map(|feature| feature.counts).sum()
     }
 
-    /// 0 to 100.
+    /// 0 to 100, before the register is asked.
     fn score(&self) -> i32 {
         let sum = |is_formula: bool| -> i32 {
             let speaks = self.features.iter().filter(|feature| !feature.is_against());
@@ -432,7 +468,7 @@ impl Sums {
         kinds.into_iter().max_by_key(|kind| weigh(*kind)).unwrap_or(Group::Contract)
     }
 
-    fn reason(&self, score: i32) -> String {
+    fn reason(&self, score: u8, lean: i32) -> String {
         let mut features: Vec<_> = self.features.iter().collect();
         features.sort_by_key(|feature| Reverse(feature.counts));
         let list = |against: bool, most: usize| {
@@ -445,6 +481,6 @@ impl Sums {
         };
         let against = list(true, 4);
         let against = if against.is_empty() { against } else { format!("; against it: {against}") };
-        format!("score {score}: {}{against}", list(false, 8))
+        format!("score {score}: {}{against}; register {lean:+}", list(false, 8))
     }
 }

@@ -21,6 +21,8 @@ pub(super) enum Bound {
     Capitals,
 }
 
+/// Parts of a long text that are read at once.
+const LANES: usize = 4;
 /// From so many bytes on, making the faster automaton pays.
 const LONG_TEXT: usize = 64 << 10;
 
@@ -33,6 +35,8 @@ pub(super) struct Lexicon<T> {
     start: StateID,
     /// Meaning, bound and bytes by pattern.
     words: Vec<(T, Bound, usize)>,
+    /// Bytes of the longest word.
+    longest: usize,
 }
 
 impl<T: Copy> Lexicon<T> {
@@ -44,10 +48,11 @@ impl<T: Copy> Lexicon<T> {
             .build(words.iter().map(|(_, _, word)| word))?;
         // It searches both ways, so that this one has a start.
         let start = automaton.start_state(Anchored::No).unwrap_or_default();
+        let longest = words.iter().map(|(_, _, word)| word.len()).max().unwrap_or_default();
         let texts = words;
         let words = words.iter().map(|(meaning, bound, word)| (*meaning, *bound, word.len())).collect();
         let texts = texts.iter().map(|(_, _, word)| (*word).to_owned()).collect();
-        Ok(Self { automaton, dense: OnceLock::new(), texts, start, words })
+        Ok(Self { automaton, dense: OnceLock::new(), texts, start, words, longest })
     }
 
     /// The state before any text.
@@ -55,7 +60,7 @@ impl<T: Copy> Lexicon<T> {
         self.start
     }
 
-    /// Reads a whole text; tells `seen` the meaning, the start and the end of each word.
+    /// Reads a whole text; tells `seen` the meaning, the start and the end of each word, in any order.
     pub(super) fn read_all(&self, bytes: &[u8], seen: impl FnMut(T, usize, usize)) {
         let dense = || {
             let builder = &mut DFA::builder();
@@ -64,10 +69,7 @@ impl<T: Copy> Lexicon<T> {
         };
         let dense = (bytes.len() >= LONG_TEXT).then(|| self.dense.get_or_init(dense).as_ref()).flatten();
         match dense {
-            Some(dfa) => {
-                let start = dfa.start_state(Anchored::No).unwrap_or_default();
-                self.walk(dfa, bytes, 0..bytes.len(), start, seen);
-            }
+            Some(dfa) => self.walk_lanes(dfa, bytes, seen),
             None => {
                 self.walk(&self.automaton, bytes, 0..bytes.len(), self.start, seen);
             }
@@ -86,6 +88,56 @@ impl<T: Copy> Lexicon<T> {
         self.walk(&self.automaton, bytes, range, state, seen)
     }
 
+    /// Reads several parts of a long text at once: each waits for memory most of the time.
+    fn walk_lanes(&self, dfa: &DFA, bytes: &[u8], mut seen: impl FnMut(T, usize, usize)) {
+        let start = dfa.start_state(Anchored::No).unwrap_or_default();
+        let part = bytes.len() / LANES;
+        let mut states = [start; LANES];
+        let lanes: [&[u8]; LANES] = std::array::from_fn(|lane| &bytes[lane * part..][..part]);
+        for index in 0..part {
+            let mut is_special = false;
+            for (state, lane) in states.iter_mut().zip(lanes) {
+                *state = dfa.next_state(Anchored::No, *state, lane[index]);
+                is_special |= dfa.is_special(*state);
+            }
+            if is_special {
+                for (lane, state) in states.iter().enumerate().filter(|(_, state)| dfa.is_match(**state)) {
+                    self.tell(dfa, bytes, *state, lane * part + index + 1, &mut seen);
+                }
+            }
+        }
+        // What lies across the end of a part; the last part has the bytes that are left over.
+        for (lane, state) in states.into_iter().enumerate() {
+            let next = (lane + 1) * part;
+            let last = if lane + 1 == LANES { bytes.len() } else { (next + self.longest).min(bytes.len()) };
+            let begins_here = |start: usize| lane + 1 == LANES || start < next;
+            self.walk(dfa, bytes, next..last, state, |meaning, start, end| {
+                if begins_here(start) {
+                    seen(meaning, start, end);
+                }
+            });
+        }
+    }
+
+    /// Tells `seen` the words that end at `end`, where the automaton is in `state`.
+    #[inline]
+    fn tell(
+        &self,
+        automaton: &impl Automaton,
+        bytes: &[u8],
+        state: StateID,
+        end: usize,
+        seen: &mut impl FnMut(T, usize, usize),
+    ) {
+        for which in 0..automaton.match_len(state) {
+            let pattern = automaton.match_pattern(state, which).as_usize();
+            let (meaning, bound, length) = self.words[pattern];
+            if holds(bytes, end - length, end, bound) {
+                seen(meaning, end - length, end);
+            }
+        }
+    }
+
     #[inline]
     fn walk(
         &self,
@@ -95,19 +147,18 @@ impl<T: Copy> Lexicon<T> {
         mut state: StateID,
         mut seen: impl FnMut(T, usize, usize),
     ) -> StateID {
-        let from = range.start;
-        for (index, byte) in bytes[range].iter().enumerate() {
-            state = automaton.next_state(Anchored::No, state, *byte);
+        let (mut at, until) = (range.start, range.end);
+        while at < until {
+            // Nothing else happens in here, so that the state stays in a register.
+            let ahead = bytes[at..until].iter().position(|byte| {
+                state = automaton.next_state(Anchored::No, state, *byte);
+                automaton.is_special(state)
+            });
+            let Some(ahead) = ahead else { break };
+            at += ahead + 1;
             // Dead states are special too: an unanchored standard automaton has none on its way.
-            if automaton.is_special(state) && automaton.is_match(state) {
-                let end = from + index + 1;
-                for which in 0..automaton.match_len(state) {
-                    let pattern = automaton.match_pattern(state, which).as_usize();
-                    let (meaning, bound, length) = self.words[pattern];
-                    if holds(bytes, end - length, end, bound) {
-                        seen(meaning, end - length, end);
-                    }
-                }
+            if automaton.is_match(state) {
+                self.tell(automaton, bytes, state, at, &mut seen);
             }
         }
         state
@@ -128,4 +179,26 @@ fn holds(bytes: &[u8], start: usize, end: usize, bound: Bound) -> bool {
 /// A letter or digit; the second bytes of quotes and dashes are not.
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || (0xA4..=0xBF).contains(&byte)
+}
+
+#[cfg(all(test, not(empire_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_read_in_parts_as_it_is_in_one() {
+        let words = [(0_u8, Bound::Part, "aab"), (1, Bound::Head, "baaaa"), (2, Bound::Part, "b")];
+        let lexicon = Lexicon::new(&words).unwrap();
+        for extra in 0..9 {
+            let text = "aabbaaaabaab".repeat(LONG_TEXT / 12 + 1) + &"b".repeat(extra);
+            let mut parts = Vec::new();
+            lexicon.read_all(text.as_bytes(), |word, start, end| parts.push((start, end, word)));
+            let mut one = Vec::new();
+            let seen = |word, start, end| one.push((start, end, word));
+            lexicon.read(text.as_bytes(), 0..text.len(), lexicon.start(), seen);
+            parts.sort_unstable();
+            one.sort_unstable();
+            assert!(text.len() >= LONG_TEXT && parts == one, "{extra}");
+        }
+    }
 }

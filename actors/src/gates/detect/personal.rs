@@ -49,7 +49,7 @@ pub fn find(text: &str, hits: &mut Vec<Hit>) {
         scan.context.advance(scan.bytes, token.start);
         let found = judge(&scan, &mut token);
         from = token.end;
-        if let Some(hit) = found.filter(|hit| hit.score >= REPORTED) {
+        if let Some(hit) = found {
             scan.floor = hit.range.end;
             from = from.max(hit.range.end);
             hits.push(hit);
@@ -63,11 +63,14 @@ fn judge(scan: &Scan<'_>, token: &mut Token) -> Option<Hit> {
     if token.end - token.start > 2 * LONGEST_HEAD {
         return None;
     }
+    // What a family is not sure enough of may be another one's.
+    let sure = |hit: &Hit| hit.score >= REPORTED;
     if token.digit > token.start {
         return bank::iban(scan, token)
-            .or_else(|| germany::lettered(scan, token))
-            .or_else(|| anglo::lettered(scan, token))
-            .or_else(|| network::lettered(scan, token));
+            .filter(sure)
+            .or_else(|| germany::lettered(scan, token).filter(sure))
+            .or_else(|| anglo::lettered(scan, token).filter(sure))
+            .or_else(|| network::lettered(scan, token).filter(sure));
     }
     let run = Run::read(scan.bytes, token.start);
     if run.is_table() {
@@ -76,13 +79,14 @@ fn judge(scan: &Scan<'_>, token: &mut Token) -> Option<Hit> {
         return None;
     }
     bank::iban(scan, token)
-        .or_else(|| network::numbered(scan, token, &run))
-        .or_else(|| birth::date(scan, token))
-        .or_else(|| address::find(scan, token))
-        .or_else(|| germany::numbered(scan, token, &run))
-        .or_else(|| bank::card(scan, &run))
-        .or_else(|| anglo::numbered(scan, token, &run))
-        .or_else(|| phone::find(scan, &run))
+        .filter(sure)
+        .or_else(|| network::numbered(scan, token, &run).filter(sure))
+        .or_else(|| birth::date(scan, token).filter(sure))
+        .or_else(|| address::find(scan, token).filter(sure))
+        .or_else(|| germany::numbered(scan, token, &run).filter(sure))
+        .or_else(|| bank::card(scan, &run).filter(sure))
+        .or_else(|| anglo::numbered(scan, token, &run).filter(sure))
+        .or_else(|| phone::find(scan, &run).filter(sure))
 }
 
 /// The next digit at or after `from`. A block without one is skipped as a whole.

@@ -73,10 +73,10 @@ pub(crate) fn join_lines(bytes: &[u8], runs: &[Range<usize>]) -> Vec<Range<usize
     }
     // The last line may be too short for a run.
     for run in &mut joined {
-        if bytes[run.clone()].contains(&b'\n') && bytes.get(run.end) == Some(&b'\n') {
-            let more = Alphabet::BASE64.run(bytes, run.end + 1, LEAST) - run.end - 1;
-            let ends = bytes.get(run.end + 1 + more).is_none_or(|byte| byte.is_ascii_whitespace());
-            if more > 0 && ends {
+        let length = bytes[run.clone()].iter().rev().take_while(|byte| **byte != b'\n').count();
+        if length >= LEAST_LINE && bytes.get(run.end) == Some(&b'\n') {
+            let more = Alphabet::BASE64.run(bytes, run.end + 1, LEAST + 2) - run.end - 1;
+            if more > 0 && !bytes.get(run.end + 1 + more).is_some_and(u8::is_ascii_alphanumeric) {
                 run.end += 1 + more;
             }
         }

@@ -18,7 +18,9 @@ pub(crate) fn authority(pass: &mut Pass<'_, '_>, at: usize, end: usize) {
     }
     let most = bytes.len().min(end + MOST_AUTHORITY);
     let stops = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'<' | b'>' | b'`' | b'\\');
-    let all = end + bytes[end..most].iter().position(stops).unwrap_or(most - end);
+    let first = bytes[end..most].iter().position(stops).map_or(most, |n| end + n);
+    // Code may put the password together: it stands in quotes then.
+    let all = quoted_password(bytes, first, most).unwrap_or(first);
     pass.meter.spend(all - end);
     pass.url_to = all;
     // A slash inside a password is not always escaped: then an `@` behind it tells.
@@ -41,6 +43,19 @@ pub(crate) fn authority(pass: &mut Pass<'_, '_>, at: usize, end: usize) {
     if value.len() >= least && !is_stand_in(value) && !is_reference {
         pass.hit(from..sign, Class::Secret, "connection-string", 90);
     }
+}
+
+/// Where the authority ends whose password begins with the quote at `at`, or the backslashes
+/// before one.
+fn quoted_password(bytes: &[u8], at: usize, most: usize) -> Option<usize> {
+    let rest = &bytes[at..most];
+    let open = rest.iter().take_while(|byte| **byte == b'\\').count() + 1;
+    if bytes[at - 1] != b':' || rest.get(open - 1) != Some(&b'"') {
+        return None;
+    }
+    let is_end = |byte: &u8| *byte == b'"' || byte.is_ascii_whitespace();
+    let close = at + open + rest[open..].iter().position(is_end)?;
+    bytes[close..].starts_with(b"\"@").then(|| Alphabet::DOTTED.run(bytes, close + 2, most - close - 2))
 }
 
 /// `Bearer …`.

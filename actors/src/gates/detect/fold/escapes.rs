@@ -15,6 +15,8 @@ pub(super) fn backslash(text: &str, at: usize) -> Unit {
         Some(b'r') => return Unit::Letter('\r', slashes + 1),
         Some(b't') => return Unit::Letter('\t', slashes + 1),
         Some(b'/') => return Unit::Letter('/', slashes + 1),
+        // The end of a piece of a text, inside a text.
+        Some(b'"' | b'\'' | b'`') => return super::joint(bytes, at, slashes),
         // A line that goes on in the next one.
         Some(b'\n') if slashes == 1 && is_between_signs(bytes, at, at + 2) => return Unit::Nothing(2),
         Some(b'x') => (hex(bytes, head, 2), head + 2),

@@ -9,22 +9,35 @@ const TUNED: [&str; 2] = [
     include_str!("../../../../tests/corpus/legal.txt"),
     include_str!("../../../../tests/corpus/near_misses.txt"),
 ];
-/// Texts that were written afterwards, in four rounds; each was looked at, and then tuned on.
+/// Texts that were written afterwards, in seven rounds; each was looked at, and then tuned on.
 const LATER: [&str; 2] = [
     include_str!("../../../../tests/corpus/later_legal.txt"),
     include_str!("../../../../tests/corpus/later_clean.txt"),
 ];
-/// Texts of many kinds, in two languages by turns: of every four, two were tuned on and two were
-/// looked at once, when the words and weights stood.
+/// Texts of many kinds, all tuned on.
 const BROAD: [&str; 2] = [
     include_str!("../../../../tests/corpus/broad_legal.txt"),
     include_str!("../../../../tests/corpus/broad_clean.txt"),
+];
+
+/// Hard texts, short ones above all, in two languages by turns: of every four, two were tuned on and
+/// two only counted.
+const WIDE: [&str; 2] = [
+    include_str!("../../../../tests/corpus/wide_legal.txt"),
+    include_str!("../../../../tests/corpus/wide_clean.txt"),
 ];
 
 /// Texts that were written when the words and weights stood. Nothing was tuned on them.
 const HELD_OUT: [&str; 2] = [
     include_str!("../../../../tests/corpus/held_out_legal.txt"),
     include_str!("../../../../tests/corpus/held_out_clean.txt"),
+];
+
+/// Texts of an author who knew neither the words and weights nor the other corpora, counted once
+/// when those stood.
+const UNSEEN: [&str; 2] = [
+    include_str!("../../../../tests/corpus/unseen_legal.txt"),
+    include_str!("../../../../tests/corpus/unseen_clean.txt"),
 ];
 
 fn texts(corpus: &'static str) -> Vec<&'static str> {
@@ -62,9 +75,11 @@ fn legal_texts_are_found_and_near_misses_are_not() {
     for (name, corpus, recall, most_alarms) in [
         ("tuned on", TUNED.map(texts), 95, 5),
         ("later, tuned on", LATER.map(texts), 95, 5),
-        ("broad, tuned on", BROAD.map(|corpus| half(corpus, false)), 95, 5),
-        ("broad, looked at once", BROAD.map(|corpus| half(corpus, true)), 95, 5),
-        ("held out", HELD_OUT.map(texts), 80, 6),
+        ("broad, tuned on", BROAD.map(texts), 95, 5),
+        ("wide, tuned on", WIDE.map(|corpus| half(corpus, false)), 90, 5),
+        ("wide, only counted", WIDE.map(|corpus| half(corpus, true)), 90, 13),
+        ("held out", HELD_OUT.map(texts), 85, 5),
+        ("unseen", UNSEEN.map(texts), 95, 3),
     ] {
         let [(found, legal), (alarms, near)] = rates(corpus);
         println!(
@@ -111,10 +126,19 @@ fn a_passage_is_its_lines_and_not_the_text_around() {
 }
 
 #[test]
+fn the_register_tells_plain_words_apart() {
+    let clause =
+        "Either side may end this arrangement by one month's notice; fees for work done remain payable.";
+    let talk = "So I finally told him, and he laughed! Do you want some soup before the film?";
+    assert!(register::lean(clause) > 0 && register::lean(talk) < 0);
+    assert_eq!(register::lean(&clause.to_uppercase()), register::lean(clause));
+}
+
+#[test]
 fn what_speaks_against_is_named() {
     let text =
         "In this post: the parties agree as follows, each party shall remain in full force and effect.";
-    let against = Sums::of(&marks(text), 0).reason(0);
+    let against = Sums::of(&marks(text), 0).reason(0, 0);
     assert!(against.contains("against it: in this post"), "{against}");
 }
 

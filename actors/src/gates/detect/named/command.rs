@@ -217,6 +217,10 @@ fn divide(line: &str) -> Vec<Word<'_>> {
     words
 }
 
+fn is_quote(byte: &u8) -> bool {
+    matches!(byte, b'"' | b'\'' | b'\\')
+}
+
 /// `echo 'name:SECRET' | chpasswd`.
 fn piped_pair(pass: &mut Pass<'_, '_>, at: usize) {
     const MOST: usize = 96;
@@ -227,10 +231,9 @@ fn piped_pair(pass: &mut Pass<'_, '_>, at: usize) {
     let Some(colon) = bytes[from..pipe].iter().rposition(|byte| *byte == b':').map(|n| from + n + 1) else {
         return;
     };
-    let length = bytes[colon..pipe]
-        .iter()
-        .take_while(|byte| !byte.is_ascii_whitespace() && !matches!(byte, b'"' | b'\''))
-        .count();
+    let colon = colon + bytes[colon..pipe].iter().take_while(|byte| is_quote(byte)).count();
+    let length =
+        bytes[colon..pipe].iter().take_while(|byte| !byte.is_ascii_whitespace() && !is_quote(byte)).count();
     if pass.text.get(colon..colon + length).is_some_and(counts) {
         pass.named_hit(colon..colon + length, Class::Secret, "command-line", 85);
     }

@@ -27,8 +27,9 @@ pub(crate) fn find(pass: &mut Pass<'_, '_>, at: usize, end: usize) {
     let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty()).take(14).peekable();
     let mut before = "";
     while let Some(word) = words.next() {
+        let word = untagged(word);
         let pair = match word {
-            "/" | "|" | "//" if !before.is_empty() => words.peek().copied(),
+            "/" | "|" | "//" if !before.is_empty() => words.peek().map(|word| untagged(word)),
             _ => word
                 .split_once('/')
                 .or_else(|| word.split_once(':'))
@@ -65,6 +66,11 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | '+'))
 }
 
+/// The word without the tag that ends what it is in.
+fn untagged(word: &str) -> &str {
+    word.split_once("</").map_or(word, |(word, _)| word)
+}
+
 /// Whether nothing but a verb or a colon stands before the name in the rest of a line.
 fn is_label(line: &str, name: &str) -> bool {
     let head = line.split(name).next().unwrap_or_default();
@@ -80,7 +86,7 @@ fn is_label(line: &str, name: &str) -> bool {
 fn alone(word: &str) -> Option<&str> {
     let bare =
         word.trim_matches(|c: char| matches!(c, '"' | '\'' | '`' | ',' | '„' | '“' | '”' | '(' | ')' | '*'));
-    let bare = bare.trim_end_matches(['.', ';', ':', '?', ',']);
+    let bare = untagged(bare).trim_end_matches(['.', ';', ':', '?', ',']);
     let is_value = is_strong(bare)
         && bare.len() >= 6
         && bare.bytes().any(|byte| byte.is_ascii_digit())

@@ -117,7 +117,16 @@ fn extent(text: &str, at: usize, look: &Look) -> (Range<usize>, bool) {
     let slashes = text[at..].bytes().take(8).take_while(|byte| *byte == b'\\').count();
     let open = text[at + slashes..].chars().next();
     if let Some(open) = open.filter(|open| OPENING.contains(open)) {
-        let inside = at + slashes + open.len_utf8();
+        let mut inside = at + slashes + open.len_utf8();
+        // A quote in a text in quotes may be written twice; nothing at all is followed by a space.
+        let second = inside + slashes;
+        let is_doubled = open.is_ascii()
+            && text[inside..].bytes().take_while(|byte| *byte == b'\\').count() == slashes
+            && text[second..].starts_with(open)
+            && text[second + 1..].starts_with(|next: char| next.is_alphanumeric() || next == open);
+        if is_doubled {
+            inside = second + text[second..].bytes().take(2).take_while(|byte| *byte == open as u8).count();
+        }
         if let Some(length) = closing(&text[inside..], open, slashes) {
             return (inside..inside + length, true);
         }
@@ -443,7 +452,10 @@ fn is_code_of_a_program(text: &str, range: &Range<usize>, look: &Look) -> bool {
             .next()
             .is_some_and(|head| head.split(['.', ':']).all(|p| p.is_empty() || is_identifier(p))));
     let is_generic = value.contains("::")
-        || next == Some('<') && look.style != Style::Tagged && is_identifier(value)
+        || next == Some('<')
+            && !text[range.end..].starts_with("</")
+            && look.style != Style::Tagged
+            && is_identifier(value)
         || value.starts_with('&');
     let is_path = value.contains('.')
         && !value.bytes().any(|byte| byte.is_ascii_digit())

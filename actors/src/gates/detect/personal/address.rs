@@ -60,12 +60,16 @@ fn is_word_char(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '-' | '\'' | '’' | '.')
 }
 
+/// Inside a word they are apostrophes; around it, quotes.
+const QUOTES: [char; 2] = ['\'', '’'];
+
 /// The word that ends at `end`: letters, digits, hyphens, apostrophes and full stops.
 fn word_before<'t>(scan: &Scan<'t>, end: usize) -> Option<Word<'t>> {
     let head = scan.text.get(scan.floor..end)?;
     let length: usize =
         head.chars().rev().take(LONGEST_WORD).take_while(|c| is_word_char(*c)).map(char::len_utf8).sum();
-    (length > 0).then(|| Word { text: &head[head.len() - length..], start: end - length, end })
+    let text = head[head.len() - length..].trim_start_matches(QUOTES);
+    (!text.is_empty()).then(|| Word { text, start: end - text.len(), end })
 }
 
 /// The word that begins at `start`.
@@ -73,7 +77,8 @@ fn word_at<'t>(scan: &Scan<'t>, start: usize) -> Option<Word<'t>> {
     let tail = scan.text.get(start..)?;
     let length: usize =
         tail.chars().take(LONGEST_WORD).take_while(|c| is_word_char(*c)).map(char::len_utf8).sum();
-    (length > 0).then(|| Word { text: &tail[..length], start, end: start + length })
+    let text = tail[..length].trim_end_matches(QUOTES);
+    (!text.is_empty()).then(|| Word { text, start, end: start + text.len() })
 }
 
 /// One past a single space at `at`.

@@ -211,7 +211,8 @@ fn weighted_cross_sums(digits: impl Iterator<Item = u8>, weights: &[u32]) -> u8 
 fn paper(scan: &Scan<'_>, token: &Token) -> Option<Hit> {
     let is_card = scan.context.near(Kind::IdCard, 48);
     let is_pass = scan.context.near(Kind::Passport, 48);
-    let is_machine_line = scan.at(token.end) == b'<' || scan.before(token.start) == b'<';
+    let is_filled = scan.at(token.end) == b'<' && scan.at(token.end + 1) != b'/';
+    let is_machine_line = is_filled || scan.before(token.start) == b'<';
     if !(is_card || is_pass || is_machine_line) || scan.context.is_other() {
         return None;
     }

@@ -164,3 +164,45 @@ proptest! {
         prop_assert!(cut.contains("<SECRET_") && !remains(&cut, &disguised), "{}: {:?} became {:?}", DISGUISES[disguise].0, text, cut);
     }
 }
+
+#[test]
+fn split_values_go_whatever_stands_around_them() {
+    let account = "DE89370400440532013000";
+    let half = format!(
+        "{} {} {}\n{} {}",
+        &account[..4],
+        &account[4..8],
+        &account[8..10],
+        &account[10..14],
+        &account[14..]
+    );
+    for text in [
+        format!("auf {half} überweisen"),
+        format!("service:\n  note: auf {half}\n  replicas: 2\n"),
+        "nimm [\"Zw93z8qcd\", \"jV24RTVl2\", \"px\"].join(\"\") zum Einloggen".to_owned(),
+        "nimm ''.join(['Zw93z8qcd', 'jV24RTVl2', 'px']) zum Einloggen".to_owned(),
+        "passphrase: \"\"6HL4G0qZ6\" + \"VOn6RUUjc\" + \"rI\"\" took".to_owned(),
+        "{\"content\":\"pw: \\\"6HL4G0qZ6\\\" + \\\"VOn6RUUjc\\\"\"}".to_owned(),
+        format!("id,note\n17,{}\n18,none\n", base64("zahlt mit 4111 1111 1111 1111")),
+        format!("id,note\n17,{}\n18,none\n", base64("IP: 2001:db8:85a3::8a2e:370:15fd")),
+        "ship to 177 Maple Str\n    eet, Springfi\n    eld, IL 62776\nrun(config)?;".to_owned(),
+    ] {
+        let left = cut(&text);
+        for piece in ["04004405", "3201", "jV24", "VOn6", "emFob", "SVA6", "Spring"] {
+            assert!(!left.contains(piece), "{text:?} became {left:?}");
+        }
+    }
+}
+
+#[test]
+fn what_stands_below_each_other_is_not_put_together() {
+    for text in [
+        "12345678\n87654321\n11223344\n",
+        "total 4111 1111\n1111 1112 items\n",
+        "page 12\n10 of 34 rooms\n2024\n",
+        "a = \"x\", \"y\"\nb = [1, 2, 3]\nc = 4711\nd = 815\n",
+        "- 3 1 4 1 5 9 2 6 5 3 5 8 9 7 9 3 2\n",
+    ] {
+        assert_eq!(cut(text), text);
+    }
+}
