@@ -5,7 +5,6 @@ mod budget;
 mod completions;
 mod doctor;
 mod limits;
-mod money;
 mod privacy;
 mod results;
 mod run;

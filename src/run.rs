@@ -1,6 +1,7 @@
 //! Running a job: what `empire swarm run`, `resume`, `retry` and `plan` share.
 //!
-//! [`prepare`] reads spec, input and configuration and refuses what can be refused; [`house`]
+//! [`prepare`] reads spec, input and configuration and refuses what can be refused; [`launch`] readies
+//! a job to run; [`house`]
 //! puts the actors together that all jobs share, [`engine`] runs a job among them and waits for its
 //! end; [`outputs`] writes results while they come
 //! and once more, whole and in order, at the end; [`finish`] makes the report.
@@ -11,6 +12,7 @@ pub mod engine;
 pub mod error;
 pub mod finish;
 pub mod house;
+pub mod launch;
 pub mod limits;
 pub mod machine;
 pub mod origin;
@@ -19,5 +21,6 @@ pub mod prepare;
 pub mod progress;
 pub mod reconcile;
 pub mod routing;
+pub mod sample;
 pub mod supervision;
 pub mod system;

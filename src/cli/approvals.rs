@@ -3,7 +3,8 @@
 use clap::{Args, Subcommand};
 
 use super::status::stores;
-use super::{Context, money, terminal};
+use super::{Context, terminal};
+use crate::run::approval::who;
 use crate::run::error::{CommandError, Exit};
 use crate::run::progress::say;
 use crate::store::{Approval, ApprovalState, Store};
@@ -106,7 +107,7 @@ fn state(approval: &Approval) -> &'static str {
 
 async fn answer(context: &Context, args: &AnswerArgs, yes: bool) -> Result<Exit, CommandError> {
     let (store, approval) = find(context, &args.id.id).await?;
-    if !store.answer_approval(&approval.id, yes, &money::who(), &args.reason).await? {
+    if !store.answer_approval(&approval.id, yes, &who(), &args.reason).await? {
         let again = match approval.state {
             ApprovalState::Pending | ApprovalState::Expired => {
                 "expired, which is a no: run the job again to be asked anew".to_owned()

@@ -4,9 +4,13 @@
 use empire_actors::money::Micros;
 use empire_actors::ports::{StoreError, UnixMillis, WallClock};
 
+use super::caps::job_cap;
 use super::error::CommandError;
+use super::launch::Confirm;
 use super::prepare::Loaded;
+use super::progress::say;
 use super::system::{SystemClock, new_job_id};
+use crate::config::system_env;
 use crate::plan::Plan;
 use crate::store::{Approval, ApprovalState, NewApproval, Store};
 
@@ -136,4 +140,80 @@ fn fingerprint(loaded: &Loaded, input: &str) -> String {
         hasher.update(part);
     }
     hasher.finalize().to_hex()[..32].to_owned()
+}
+
+/// A cap that was set by hand for this job takes the place of its budget.
+pub async fn take_up_job_cap(
+    store: &Store,
+    loaded: &mut Loaded,
+    job: Option<&str>,
+) -> Result<(), CommandError> {
+    let Some(job) = job else { return Ok(()) };
+    let Some(Some(cap)) = job_cap(&store.caps().await?, job).filter(|cap| *cap != Some(loaded.budget)) else {
+        return Ok(());
+    };
+    say(&format!(
+        "this job's cap was set by hand: {cap} in place of {} (`empire budget set job:{job} default` takes it back)",
+        loaded.budget
+    ));
+    loaded.budget = cap;
+    Ok(())
+}
+
+/// An approval that lets a job start, to be used up once it does.
+pub struct Given {
+    id: String,
+    is_used: bool,
+}
+
+/// Makes sure that a job which may spend much in one go has an approval: one that was given, or
+/// one that a person gives now. Where nobody can be asked, it is put on record and the job is refused.
+pub async fn approve(
+    store: &Store,
+    loaded: &mut Loaded,
+    input: &str,
+    job: Option<&str>,
+    amount: Micros,
+    confirm: Confirm<'_>,
+) -> Result<Option<Given>, CommandError> {
+    let limit = loaded.config.budget.approval_above.unwrap_or_default();
+    let (subject, id) = match standing(store, loaded, input, job, amount).await? {
+        Standing::NotNeeded => return Ok(None),
+        Standing::Given { id, amount, is_used } => {
+            loaded.approved = Some(amount);
+            return Ok(Some(Given { id, is_used }));
+        }
+        Standing::Pending(approval) => (approval.subject, approval.id),
+        Standing::Missing(needed) => (needed.subject().to_owned(), needed.ask(store, loaded).await?),
+    };
+    let question = format!("{subject} in one go, more than {limit}: approve it?");
+    let Some(yes) = confirm(&question) else { return Err(refusal(&subject, limit, &id)) };
+    let by = who();
+    if !store.answer_approval(&id, yes, &by, "answered at the terminal").await? {
+        return Err(CommandError::refused(format!("approval {id} was answered elsewhere, or took too long")));
+    }
+    if !yes {
+        return Err(CommandError::refused("not started: the approval was denied"));
+    }
+    loaded.approved = Some(amount);
+    Ok(Some(Given { id, is_used: false }))
+}
+
+impl Given {
+    /// Uses it up for this job.
+    pub async fn use_up(self, store: &Store, job: &str) -> Result<(), CommandError> {
+        if self.is_used || store.use_approval(&self.id, job).await? {
+            return Ok(());
+        }
+        Err(CommandError::refused(format!("approval {} was used by another job meanwhile", self.id)))
+    }
+}
+
+/// Who answers here.
+#[must_use]
+pub fn who() -> String {
+    ["USER", "USERNAME", "LOGNAME"]
+        .iter()
+        .find_map(|name| system_env(name).filter(|name| !name.is_empty()))
+        .unwrap_or_else(|| "the owner of the data folder".to_owned())
 }

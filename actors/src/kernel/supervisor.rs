@@ -2,135 +2,28 @@
 //! back-off apart from intensity, stop in reverse order with a deadline for each child, and the
 //! orders of people. It alone changes what its part of the [`tree`](super::tree) says.
 
+mod orders;
+mod root;
+mod spec;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use serde::Serialize;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::control::{Address, Control, Down, Failure, StartChild, starter};
+use self::spec::Start;
+use super::control::Failure;
 use super::journal::{Decision, Event};
-use super::policy::{Action, ChildExit, History, OnExhausted, Policy, Restart, Strategy};
-use super::pulse::Pulse;
-use super::tree::{
-    Branch, LastExit, Node, NodeKind, NodeState, NodeView, Observe, Order, OrderRefused, ROOT, Supervision,
-    Tree,
-};
+use super::policy::{Action, ChildExit, History, Policy, Restart, Strategy};
+use super::tree::{LastExit, Node, NodeState, Order, OrderRefused, Supervision};
 
-/// How often the tree is looked over for actors that are stuck.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// One child: how it is started, restarted and stopped.
-pub struct ChildSpec {
-    id: String,
-    policy: Policy,
-    start: Start,
-    pulse: Arc<Pulse>,
-    observe: Option<Observe>,
-    set_paused: Option<SetPaused>,
-    branch: Option<Arc<dyn Branch>>,
-    is_passing: bool,
-}
-
-/// Holds an actor's messages back, or lets them through again.
-pub(super) type SetPaused = Arc<dyn Fn(bool) + Send + Sync>;
-
-enum Start {
-    Actor(StartChild),
-    Supervisor(Arc<dyn Fn() -> Vec<ChildSpec> + Send + Sync>),
-}
-
-impl ChildSpec {
-    /// A permanent control actor; `make` builds the state of each incarnation, and `address`
-    /// leads to whichever runs. On stopping it has five seconds for what it is doing.
-    pub fn actor<A, F>(id: impl Into<String>, address: &Address<A::Message>, make: F) -> ChildSpec
-    where
-        A: Control,
-        F: Fn() -> futures_util::future::BoxFuture<'static, Result<A, Failure>> + Send + Sync + 'static,
-    {
-        let (observed, paused) = (address.clone(), address.clone());
-        ChildSpec {
-            id: id.into(),
-            policy: Policy::default(),
-            start: Start::Actor(starter(address, make)),
-            pulse: address.pulse(),
-            observe: Some(Arc::new(move || {
-                let address = observed.clone();
-                Box::pin(async move { address.observe().await })
-            })),
-            set_paused: Some(Arc::new(move |is_paused| paused.set_paused(is_paused))),
-            branch: None,
-            is_passing: false,
-        }
-    }
-
-    /// A permanent supervisor below this one. `children` is asked anew at each start.
-    pub fn supervisor<F>(id: impl Into<String>, policy: Policy, children: F) -> ChildSpec
-    where
-        F: Fn() -> Vec<ChildSpec> + Send + Sync + 'static,
-    {
-        ChildSpec {
-            id: id.into(),
-            policy: Policy { stop_within: policy.stop_within.max(Duration::from_secs(30)), ..policy },
-            start: Start::Supervisor(Arc::new(children)),
-            pulse: Arc::default(),
-            observe: None,
-            set_paused: None,
-            branch: None,
-            is_passing: false,
-        }
-    }
-
-    /// The same with another restart kind.
-    #[must_use]
-    pub fn restart(mut self, restart: Restart) -> ChildSpec {
-        self.policy.restart = restart;
-        self
-    }
-
-    /// The same with another deadline for stopping.
-    #[must_use]
-    pub fn stop_within(mut self, stop_within: Duration) -> ChildSpec {
-        self.policy.stop_within = stop_within;
-        self
-    }
-
-    /// The same, and this happens when it failed too often.
-    #[must_use]
-    pub fn on_exhausted(mut self, on_exhausted: OnExhausted) -> ChildSpec {
-        self.policy.on_exhausted = on_exhausted;
-        self
-    }
-
-    /// The same, and it goes from the tree once it is let go or removed.
-    #[must_use]
-    pub fn passing(self) -> ChildSpec {
-        ChildSpec { is_passing: true, ..self }
-    }
-
-    /// The same with something below that it supervises itself, or orders that it carries out
-    /// itself.
-    #[must_use]
-    pub fn with_branch(self, branch: Arc<dyn Branch>) -> ChildSpec {
-        ChildSpec { branch: Some(branch), ..self }
-    }
-
-    fn node(&self, above: &str) -> Node {
-        let kind = match self.start {
-            Start::Actor(_) => NodeKind::Actor,
-            Start::Supervisor(_) => NodeKind::Supervisor,
-        };
-        let mut node = Node::new(format!("{above}/{}", self.id), kind, self.policy);
-        node.pulse = self.pulse.clone();
-        node.observe.clone_from(&self.observe);
-        node.set_paused.clone_from(&self.set_paused);
-        node.branch.clone_from(&self.branch);
-        node
-    }
-}
+pub use self::root::Root;
+pub use self::spec::ChildSpec;
+pub(crate) use self::spec::SetPaused;
 
 /// What had to be done to stop a tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -574,121 +467,6 @@ impl State {
             let _ = own.send_message(command);
         });
     }
-
-    async fn drained(
-        &mut self,
-        own: &ActorRef<Command>,
-        index: usize,
-        restarts: bool,
-        cut_off: Option<usize>,
-        reply: OrderReply,
-    ) -> Result<(), ActorProcessingErr> {
-        let how = match cut_off {
-            None => "drained".to_owned(),
-            Some(lost) => format!("its time was over: killed with {lost} of its messages unhandled"),
-        };
-        if !restarts {
-            self.children[index].node.is(NodeState::Stopped);
-            let _ = reply.send(Ok(format!("{how}; it stays down until `empire release`")));
-            return Ok(());
-        }
-        let started = self.restart(own, index).await;
-        let incarnation = self.children.get(index).map_or(0, Child::incarnation);
-        let _ = reply.send(Ok(format!("{how}; incarnation {incarnation} runs")));
-        started
-    }
-
-    /// Restarts the child at `index` and those that share its fate, which is no failure.
-    async fn restart(&mut self, own: &ActorRef<Command>, index: usize) -> Result<(), ActorProcessingErr> {
-        let strategy = self.policy().strategy;
-        let range = self.take_down(index, strategy).await;
-        self.start_or_decide(own, range).await
-    }
-
-    async fn order(
-        &mut self,
-        own: &ActorRef<Command>,
-        id: &str,
-        order: Order,
-        by: &str,
-        reply: OrderReply,
-    ) -> Result<(), ActorProcessingErr> {
-        let Some(index) = self.index_of_id(id).filter(|_| !self.stopping) else {
-            let _ = reply.send(Err(OrderRefused::Down { path: format!("{}/{id}", self.node.path) }));
-            return Ok(());
-        };
-        let (path, state) = (self.children[index].node.path.clone(), self.children[index].node.state());
-        let refuse = |why: &str| Err(OrderRefused::not_now(&path, why));
-        let is_down = self.children[index].cell.is_none();
-        let outcome = match order {
-            Order::Restart { drain_ms: None } => {
-                // What it works on is not waited for.
-                if let Some(cell) = self.children[index].cell.take() {
-                    let _ = cell.kill_and_wait(Some(Duration::from_secs(1))).await;
-                }
-                self.restart(own, index).await?;
-                let incarnation = self.children.get(index).map_or(0, Child::incarnation);
-                Ok(format!("restarted; incarnation {incarnation} runs"))
-            }
-            Order::Restart { .. } | Order::Drain { .. } if is_down => refuse(&format!(
-                "it is {} and has nothing to drain: `empire release` starts it",
-                state.word()
-            )),
-            Order::Restart { drain_ms: Some(ms) } => return self.drain(own, index, ms, true, reply),
-            Order::Drain { within_ms } => return self.drain(own, index, within_ms, false, reply),
-            Order::Quarantine => {
-                self.children[index].due = false;
-                self.stop(index..index + 1).await;
-                self.children[index].node.is(NodeState::Quarantined);
-                Ok("quarantined until `empire release`".to_owned())
-            }
-            Order::Release if self.children[index].is_held() => {
-                self.children[index].due = true;
-                self.start_or_decide(own, index..index + 1).await?;
-                Ok(format!("started; incarnation {} runs", self.children[index].incarnation()))
-            }
-            Order::Release => refuse(&format!("it is {}, so there is nothing to release", state.word())),
-            Order::Kill | Order::Crash if is_down => refuse(&format!("it is {} already", state.word())),
-            Order::Kill => {
-                self.kill(index, ChildExit::Killed(by.to_owned()));
-                Ok("killed; its policy says what follows".to_owned())
-            }
-            Order::Crash => {
-                self.kill(index, ChildExit::Failed(format!("a drill by {by}")));
-                Ok("killed as if it had failed; its policy says what follows".to_owned())
-            }
-            Order::Pause | Order::Resume | Order::Scale { .. } => refuse("it has no such thing"),
-        };
-        let _ = reply.send(outcome);
-        Ok(())
-    }
-
-    fn drain(
-        &mut self,
-        own: &ActorRef<Command>,
-        index: usize,
-        within_ms: u64,
-        restarts: bool,
-        reply: OrderReply,
-    ) -> Result<(), ActorProcessingErr> {
-        let child = &mut self.children[index];
-        let path = child.node.path.clone();
-        let refused = match (&child.spec.start, &child.ending, &child.cell) {
-            (Start::Supervisor(_), ..) => Some("a supervisor has nothing to drain: drain what is below it"),
-            (_, Some(_), _) => Some("it is ending already"),
-            (.., None) => Some("it is down"),
-            (.., Some(cell)) => cell.drain().err().map(|_| "it is ending already"),
-        };
-        if let Some(why) = refused {
-            let _ = reply.send(Err(OrderRefused::not_now(&path, why)));
-            return Ok(());
-        }
-        child.ending = Some(Ending::Drain { restarts, cut_off: None, reply });
-        child.node.is(NodeState::Draining);
-        let over = Command::DrainOver { child: child.spec.id.clone(), incarnation: child.incarnation() };
-        self.later(own, Duration::from_millis(within_ms), over);
-        Ok(())
-    }
 }
 
 /// Tells of a decision once.
@@ -727,137 +505,4 @@ async fn stop_child(spec: &ChildSpec, within: Duration, cell: ActorCell, report:
         report.killed.push(spec.id.clone());
     }
     report.stopped.push(spec.id.clone());
-}
-
-/// The root of a tree.
-#[derive(Debug)]
-pub struct Root {
-    actor: ActorRef<Command>,
-    gave_up: watch::Receiver<bool>,
-    tree: Tree,
-    /// The watch for stuck actors ends with this.
-    _looking: oneshot::Sender<()>,
-}
-
-impl Root {
-    /// Starts a tree.
-    ///
-    /// # Errors
-    /// A child did not start; those before it have been stopped again.
-    pub async fn start(
-        policy: Policy,
-        children: Vec<ChildSpec>,
-        supervision: Supervision,
-    ) -> Result<Root, Failure> {
-        let node = Arc::new(Node::new(ROOT.to_owned(), NodeKind::Supervisor, policy));
-        let tree = Tree { root: node.clone(), supervision: supervision.clone() };
-        let arguments = Arguments { node: node.clone(), children, supervision };
-        let spawned = Actor::spawn(None, Supervisor, arguments).await;
-        let (actor, task) = spawned.map_err(|error| Failure(error.to_string()))?;
-        node.live.lock().incarnation = 1;
-        node.is(NodeState::Running);
-        let (looking, over) = oneshot::channel();
-        super::spawn(look_for_stuck(tree.clone(), over));
-        let (tell, gave_up) = watch::channel(false);
-        super::spawn(async move {
-            // However it ended, it is over.
-            let _ = task.await;
-            tell.send_replace(true);
-        });
-        Ok(Root { actor, gave_up, tree, _looking: looking })
-    }
-
-    /// The way to look at the tree and to steer it.
-    #[must_use]
-    pub fn tree(&self) -> Tree {
-        self.tree.clone()
-    }
-
-    /// The whole tree as it is now.
-    #[must_use]
-    pub fn view(&self) -> NodeView {
-        self.tree.whole()
-    }
-
-    /// Starts one more child of the supervisor at `path`, after all others.
-    ///
-    /// # Errors
-    /// There is no such supervisor, it is down, it has such a child already, or the child did not
-    /// start.
-    pub async fn add(&self, path: &str, child: ChildSpec) -> Result<(), Failure> {
-        self.tree.add(path, child).await
-    }
-
-    /// Says so once the root has given up, or was stopped.
-    #[must_use]
-    pub fn gave_up(&self) -> watch::Receiver<bool> {
-        self.gave_up.clone()
-    }
-
-    /// Resolves when the root has given up, or was stopped.
-    pub async fn failed(&self) {
-        // Who tells it lives as long as the root.
-        let _ = self.gave_up().wait_for(|gave_up| *gave_up).await;
-    }
-
-    /// Stops the tree in reverse order of its start.
-    pub async fn stop(self) -> StopReport {
-        let (reply, answer) = oneshot::channel();
-        if self.actor.send_message(Command::Stop(reply)).is_err() {
-            return StopReport::default();
-        }
-        let report = answer.await.unwrap_or_default();
-        self.failed().await;
-        report
-    }
-}
-
-impl Drop for Root {
-    /// A tree that nobody holds any more ends, without waiting for its children's deadlines.
-    fn drop(&mut self) {
-        self.actor.kill();
-    }
-}
-
-/// Looks the tree over for actors that are busy with one message for too long, until `over`.
-async fn look_for_stuck(tree: Tree, mut over: oneshot::Receiver<()>) {
-    while tokio::time::timeout(LOOK_EVERY, &mut over).await.is_err() {
-        tree.each(&mut |node| {
-            let Some(busy) = node.pulse.busy_for() else { return };
-            if node.state() != NodeState::Running
-                || busy <= tree.supervision.effective(node).policy.stuck_after
-            {
-                return;
-            }
-            let (supervisor, incarnation) = {
-                let live = node.live.lock();
-                (live.supervisor.clone(), live.incarnation)
-            };
-            if let Some(supervisor) = supervisor {
-                let child = node.id().to_owned();
-                // One that is down is being restarted, with all below it.
-                let _ = supervisor.send_message(Command::Stuck { child, incarnation, busy });
-            }
-        });
-    }
-}
-
-impl Tree {
-    /// Stops a passing child of the supervisor at `path`, without waiting for it.
-    pub(crate) fn remove(&self, path: &str, child: String) {
-        if let Some(supervisor) = self.supervisor_at(path) {
-            // One that is down starts without it.
-            let _ = supervisor.send_message(Command::Remove(child));
-        }
-    }
-
-    /// Starts one more child of the supervisor at `path`.
-    async fn add(&self, path: &str, child: ChildSpec) -> Result<(), Failure> {
-        let supervisor =
-            self.supervisor_at(path).ok_or_else(|| Failure(format!("there is no supervisor at {path}")))?;
-        let (reply, answer) = oneshot::channel();
-        let sent = supervisor.send_message(Command::Add(Box::new(child), reply));
-        sent.map_err(|_| Failure(Down.to_string()))?;
-        answer.await.map_err(|_| Failure(Down.to_string()))?
-    }
 }

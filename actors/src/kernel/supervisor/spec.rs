@@ -1,0 +1,118 @@
+//! A child: what it is, how it is started and treated.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::control::{Address, Control, Failure, StartChild, starter};
+use super::super::policy::{OnExhausted, Policy, Restart};
+use super::super::pulse::Pulse;
+use super::super::tree::{Branch, Node, NodeKind, Observe};
+
+/// One child: how it is started, restarted and stopped.
+pub struct ChildSpec {
+    pub(super) id: String,
+    policy: Policy,
+    pub(super) start: Start,
+    pulse: Arc<Pulse>,
+    observe: Option<Observe>,
+    set_paused: Option<SetPaused>,
+    branch: Option<Arc<dyn Branch>>,
+    pub(super) is_passing: bool,
+}
+
+/// Holds an actor's messages back, or lets them through again.
+pub(crate) type SetPaused = Arc<dyn Fn(bool) + Send + Sync>;
+
+pub(super) enum Start {
+    Actor(StartChild),
+    Supervisor(Arc<dyn Fn() -> Vec<ChildSpec> + Send + Sync>),
+}
+
+impl ChildSpec {
+    /// A permanent control actor; `make` builds the state of each incarnation, and `address`
+    /// leads to whichever runs. On stopping it has five seconds for what it is doing.
+    pub fn actor<A, F>(id: impl Into<String>, address: &Address<A::Message>, make: F) -> ChildSpec
+    where
+        A: Control,
+        F: Fn() -> futures_util::future::BoxFuture<'static, Result<A, Failure>> + Send + Sync + 'static,
+    {
+        let (observed, paused) = (address.clone(), address.clone());
+        ChildSpec {
+            id: id.into(),
+            policy: Policy::default(),
+            start: Start::Actor(starter(address, make)),
+            pulse: address.pulse(),
+            observe: Some(Arc::new(move || {
+                let address = observed.clone();
+                Box::pin(async move { address.observe().await })
+            })),
+            set_paused: Some(Arc::new(move |is_paused| paused.set_paused(is_paused))),
+            branch: None,
+            is_passing: false,
+        }
+    }
+
+    /// A permanent supervisor below this one. `children` is asked anew at each start.
+    pub fn supervisor<F>(id: impl Into<String>, policy: Policy, children: F) -> ChildSpec
+    where
+        F: Fn() -> Vec<ChildSpec> + Send + Sync + 'static,
+    {
+        ChildSpec {
+            id: id.into(),
+            policy: Policy { stop_within: policy.stop_within.max(Duration::from_secs(30)), ..policy },
+            start: Start::Supervisor(Arc::new(children)),
+            pulse: Arc::default(),
+            observe: None,
+            set_paused: None,
+            branch: None,
+            is_passing: false,
+        }
+    }
+
+    /// The same with another restart kind.
+    #[must_use]
+    pub fn restart(mut self, restart: Restart) -> ChildSpec {
+        self.policy.restart = restart;
+        self
+    }
+
+    /// The same with another deadline for stopping.
+    #[must_use]
+    pub fn stop_within(mut self, stop_within: Duration) -> ChildSpec {
+        self.policy.stop_within = stop_within;
+        self
+    }
+
+    /// The same, and this happens when it failed too often.
+    #[must_use]
+    pub fn on_exhausted(mut self, on_exhausted: OnExhausted) -> ChildSpec {
+        self.policy.on_exhausted = on_exhausted;
+        self
+    }
+
+    /// The same, and it goes from the tree once it is let go or removed.
+    #[must_use]
+    pub fn passing(self) -> ChildSpec {
+        ChildSpec { is_passing: true, ..self }
+    }
+
+    /// The same with something below that it supervises itself, or orders that it carries out
+    /// itself.
+    #[must_use]
+    pub fn with_branch(self, branch: Arc<dyn Branch>) -> ChildSpec {
+        ChildSpec { branch: Some(branch), ..self }
+    }
+
+    pub(super) fn node(&self, above: &str) -> Node {
+        let kind = match self.start {
+            Start::Actor(_) => NodeKind::Actor,
+            Start::Supervisor(_) => NodeKind::Supervisor,
+        };
+        let mut node = Node::new(format!("{above}/{}", self.id), kind, self.policy);
+        node.pulse = self.pulse.clone();
+        node.observe.clone_from(&self.observe);
+        node.set_paused.clone_from(&self.set_paused);
+        node.branch.clone_from(&self.branch);
+        node
+    }
+}
