@@ -10,6 +10,7 @@ pub mod approval;
 pub mod caps;
 pub mod engine;
 pub mod error;
+pub mod feed;
 pub mod finish;
 pub mod house;
 pub mod launch;

@@ -12,6 +12,7 @@ use empire_actors::swarm::meters::MeterReading;
 use empire_actors::swarm::order::{COHORT_SIZE, CohortPlan, FailureRule, JobEnd, JobOrder, StopReason};
 use empire_actors::swarm::{JobParts, Swarm};
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::caps::{self, CapWatch};
@@ -105,15 +106,13 @@ impl Run<'_> {
             out: outputs.folder(),
         };
         let house = house::start(store, plans).await?;
-        let signals = Signals::new()?;
-        let ran = self.run(&house, Some(signals)).await;
+        let ran = self.run(&house, Told::Terminal(Signals::new()?)).await;
         let killed = house.stop().await.killed;
         Ok(Ran { killed, ..ran? })
     }
 
-    /// Runs in `house` until the job ends or is stopped. With `signals`, somebody watches: progress
-    /// is drawn, and a signal pauses the job.
-    pub async fn run(self, house: &House, signals: Option<Signals>) -> Result<Ran, CommandError> {
+    /// Runs in `house` until the job ends or is `told` to stop.
+    pub async fn run(self, house: &House, told: Told) -> Result<Ran, CommandError> {
         let Run { store, job, loaded, outputs, .. } = self;
         let items = store.items(&job.id);
         let simulated = loaded.simulated.is_some();
@@ -130,7 +129,7 @@ impl Run<'_> {
             shared: routing::shared_calls(loaded, store).await?,
             caps: vec![caps::of_job(&by_hand, &job.id, loaded.budget)],
         };
-        let progress = signals.is_some().then(|| Progress::new(self.fixed(&order)));
+        let progress = Progress::new(self.fixed(&order));
         store.set_state(&job.id, JobState::Running, "").await?;
         let started = Instant::now();
         let swarm = Swarm::start(house, parts, order).await.map_err(CommandError::internal)?;
@@ -142,13 +141,11 @@ impl Run<'_> {
             progress,
             money: CapWatch::new(loaded, &job.id, by_hand),
             rules: loaded.rules.clone(),
-            signals,
+            told,
         };
         let watched = watch.until_the_end().await;
         watch.money.tell(house);
-        if let Some(progress) = &watch.progress {
-            progress.finish();
-        }
+        watch.progress.finish();
         let took = started.elapsed();
         let meters = watch.swarm.meters().read();
         drop(watch);
@@ -224,10 +221,10 @@ struct Watch<'a> {
     swarm: Swarm,
     store: &'a Store,
     job: &'a str,
-    progress: Option<Progress>,
+    progress: Progress,
     money: CapWatch<'a>,
     rules: RulesInForce,
-    signals: Option<Signals>,
+    told: Told,
 }
 
 impl Watch<'_> {
@@ -241,7 +238,6 @@ impl Watch<'_> {
         let mut memory = Memory::new();
         let mut snapshot = limits::Snapshot::new(self.store.dir(), self.job);
         let mut teller = Teller::default();
-        let mut interrupts = 0;
         loop {
             tokio::select! {
                 end = self.swarm.ended() => {
@@ -252,9 +248,7 @@ impl Watch<'_> {
                     let lanes = self.swarm.lanes().await;
                     let pressure = self.house.guard().pressure();
                     snapshot.write_sometimes(&lanes).await;
-                    if let Some(progress) = &mut self.progress {
-                        progress.show(&meters.read(), &lanes, &pressure);
-                    }
+                    self.progress.show(&meters.read(), &lanes, &pressure);
                     teller.tell(&pressure, self.store, self.job).await;
                     self.money.tell(self.house);
                     memory.look_sometimes();
@@ -271,12 +265,12 @@ impl Watch<'_> {
                     Ok(true) => say("privacy: the changed rules are in force"),
                     Err(error) => say(&format!("warning: {error}; until then the rules of before stay in force")),
                 },
-                () = Signals::next(&mut self.signals) => {
-                    interrupts += 1;
-                    if interrupts == 1 {
+                wish = self.told.next() => match wish {
+                    Wish::Pause => {
                         say("pausing: calls under way may end, nothing new starts; once more stops at once");
                         self.swarm.stop(StopReason::Paused);
-                    } else {
+                    }
+                    Wish::StopNow => {
                         say("stopping at once: calls under way stay billed at their reservation");
                         self.swarm.stop_now(StopReason::Paused);
                     }
@@ -286,8 +280,46 @@ impl Watch<'_> {
     }
 }
 
+/// What a run is told while it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Calls under way may end.
+    Pause,
+    /// They are dropped.
+    StopNow,
+}
+
+/// Who tells a run to stop.
+pub enum Told {
+    /// A person at the terminal: the first signal pauses, the next one stops at once.
+    Terminal(Signals),
+    /// The daemon, when it ends.
+    Daemon(watch::Receiver<Option<Wish>>),
+}
+
+impl Told {
+    async fn next(&mut self) -> Wish {
+        match self {
+            Told::Terminal(signals) => {
+                signals.next().await;
+                signals.heard += 1;
+                if signals.heard == 1 { Wish::Pause } else { Wish::StopNow }
+            }
+            Told::Daemon(wishes) => loop {
+                if wishes.changed().await.is_err() {
+                    return std::future::pending().await;
+                }
+                if let Some(wish) = *wishes.borrow_and_update() {
+                    return wish;
+                }
+            },
+        }
+    }
+}
+
 /// Ctrl-C and, where there is one, the signal that asks a process to end.
 pub struct Signals {
+    heard: u32,
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
@@ -302,24 +334,22 @@ impl Signals {
             use tokio::signal::unix::{SignalKind, signal};
             let listen = |kind| signal(kind).map_err(CommandError::internal);
             Ok(Signals {
+                heard: 0,
                 interrupt: listen(SignalKind::interrupt())?,
                 terminate: listen(SignalKind::terminate())?,
             })
         }
         #[cfg(not(unix))]
-        Ok(Signals {})
+        Ok(Signals { heard: 0 })
     }
 
-    /// Resolves with the next one; never, where nobody hears them.
-    pub async fn next(signals: &mut Option<Signals>) {
-        let Some(signals) = signals else { return std::future::pending().await };
+    /// Resolves with the next one.
+    pub async fn next(&mut self) {
         #[cfg(unix)]
         tokio::select! {
-            _ = signals.interrupt.recv() => {}
-            _ = signals.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
-        #[cfg(not(unix))]
-        let Signals {} = signals;
         #[cfg(not(unix))]
         // Without a handler Ctrl-C ends the process; the job is resumable all the same.
         if tokio::signal::ctrl_c().await.is_err() {

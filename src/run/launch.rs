@@ -11,7 +11,7 @@ use empire_actors::ports::ItemKey;
 use serde::{Deserialize, Serialize};
 
 use super::approval::{self, exposure};
-use super::engine::{Run, Shape};
+use super::engine::{Run, Shape, Told};
 use super::error::CommandError;
 use super::finish::{Finished, finish};
 use super::machine::check_disks;
@@ -118,8 +118,9 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// Works it to its end and writes its report: in `house`, or in a house of its own.
-    pub async fn work(self, house: Option<&House>) -> Result<Finished, CommandError> {
+    /// Works it to its end and writes its report: in the house of somebody who may tell it to stop,
+    /// or in a house of its own.
+    pub async fn work(self, house: Option<(&House, Told)>) -> Result<Finished, CommandError> {
         let Ready { store, job, loaded, shape, finished, outputs } = self;
         if loaded.simulated.is_some() {
             say("SIMULATED: answers come from the simulator, not from models");
@@ -131,7 +132,7 @@ impl Ready {
             let (store, job, loaded, outputs) = (&store, &job, &loaded, &outputs);
             let run = Run { store, job, loaded, shape, finished, only: None, outputs };
             let ran = match house {
-                Some(house) => run.run(house, None).await,
+                Some((house, told)) => run.run(house, told).await,
                 None => run.run_alone().await,
             };
             Some(ran.map_err(|error| resumable(&error, job))?)

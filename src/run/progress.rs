@@ -17,6 +17,7 @@ use empire_actors::swarm::meters::MeterReading;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
+use super::feed::Feed;
 use super::system::SystemClock;
 use crate::plan::Load;
 use crate::report::{ProgressFacts, eta, progress_line};
@@ -52,6 +53,8 @@ pub struct Fixed {
 pub struct Progress {
     fixed: Fixed,
     bar: Option<ProgressBar>,
+    /// Who hears it in a daemon.
+    feed: Option<Arc<Feed>>,
     /// Calls made by then.
     seen: VecDeque<(Instant, u64)>,
     started: Instant,
@@ -59,23 +62,34 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Starts drawing. Progress is talk: it goes to standard error.
+    /// Starts drawing. Progress is talk: it goes where [`say`] goes.
     #[must_use]
     pub fn new(fixed: Fixed) -> Progress {
-        let bar = stderr().is_terminal().then(|| {
+        let feed = super::feed::current();
+        let bar = (feed.is_none() && stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(fixed.total), ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template("{msg}") {
                 bar.set_style(style);
             }
             bar
         });
-        Progress { fixed, bar, seen: VecDeque::new(), started: Instant::now(), last_plain: Instant::now() }
+        Progress {
+            fixed,
+            bar,
+            feed,
+            seen: VecDeque::new(),
+            started: Instant::now(),
+            last_plain: Instant::now(),
+        }
     }
 
     /// Shows how things stand.
     pub fn show(&mut self, meters: &MeterReading, lanes: &[(ProviderId, LaneReading)], pressure: &Pressure) {
         let machine = (pressure.level > GuardLevel::Normal).then(|| pressure.to_string());
         let facts = ProgressFacts { machine, ..self.facts(meters, lanes) };
+        if let Some(feed) = &self.feed {
+            return feed.progress(progress_line(&facts, PLAIN_WIDTH), facts.done + facts.failed, facts.total);
+        }
         if let Some(bar) = &self.bar {
             // One message with bar and line: each change of a bar is drawn, and drawing twice flickers.
             let width = Table::new().use_stderr().width().map_or(PLAIN_WIDTH, usize::from);
@@ -198,9 +212,13 @@ fn binding_words(provider: &ProviderId, lane: &LaneReading, binding: Binding) ->
     }
 }
 
-/// Says a line to the person at the terminal, on standard error.
+/// Says a line to the person at the terminal, on standard error; in a daemon to whoever follows the
+/// job.
 #[allow(clippy::print_stderr, reason = "the one place that talks")]
 pub fn say(line: &str) {
+    if let Some(feed) = super::feed::current() {
+        return feed.say(line);
+    }
     // A closed standard error leaves nobody to tell.
     let _ = writeln!(stderr().lock(), "{line}");
 }

@@ -34,6 +34,11 @@ pub(super) enum Admin {
         job: String,
         desired: Desired,
     },
+    /// Whether the daemon holds a job.
+    Hold {
+        job: String,
+        held: bool,
+    },
     /// What a running job is about, in words.
     Note {
         job: String,
@@ -97,6 +102,11 @@ impl Admin {
                     .bind(job.as_str())
                     .bind(desired.as_str())
                     .bind(now.0);
+                Ok(query.execute(connection).await?.rows_affected())
+            }
+            Admin::Hold { job, held } => {
+                let query =
+                    sqlx::query("UPDATE jobs SET held = $2 WHERE id = $1").bind(job.as_str()).bind(held);
                 Ok(query.execute(connection).await?.rows_affected())
             }
             Admin::Note { job, note } => {

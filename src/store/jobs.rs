@@ -254,6 +254,26 @@ impl Store {
         found(job, changed)
     }
 
+    /// Says whether the daemon holds the job, and so goes on with it after a restart.
+    ///
+    /// # Errors
+    /// If there is no such job, or the store fails.
+    pub async fn set_held(&self, job: &str, held: bool) -> Result<(), StoreError> {
+        found(job, self.administer(Admin::Hold { job: job.into(), held }).await?)
+    }
+
+    /// The jobs that the daemon holds, oldest first.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn held_jobs(&self) -> Result<Vec<Job>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM jobs WHERE held = 1 ORDER BY created_at, id")
+            .fetch_all(self.readers())
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(job).collect::<Result<_, _>>().map_err(store_error)
+    }
+
     /// What the job's owner wants of its run.
     ///
     /// # Errors
