@@ -232,7 +232,7 @@ pub type FileLayer = Vec<(String, PolicyPatch)>;
 #[derive(Debug, Default)]
 pub struct Policies(RwLock<Layers>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Layers {
     /// The more general first.
     file: FileLayer,
@@ -298,6 +298,26 @@ impl Policies {
         let mut layers = self.0.write();
         layers.version = layers.version.max(said.version);
         layers.overrides.insert(said.path.clone(), said);
+    }
+
+    /// What would be in force if `said` were said, to look at it first.
+    #[must_use]
+    pub fn with(&self, said: Override) -> Policies {
+        let trial = self.copy();
+        trial.say(said);
+        trial
+    }
+
+    /// What would be in force if what was said of `path` were taken back.
+    #[must_use]
+    pub fn without(&self, path: &str) -> Policies {
+        let trial = self.copy();
+        trial.unsay(path, 0);
+        trial
+    }
+
+    fn copy(&self) -> Policies {
+        Policies(RwLock::new(self.0.read().clone()))
     }
 
     /// Takes back what was said of `path`, as change number `version`.

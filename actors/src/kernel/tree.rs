@@ -120,7 +120,7 @@ impl NodeState {
 
 /// What a person tells a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "order", rename_all = "snake_case")]
+#[serde(tag = "order", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Order {
     /// A new incarnation, which does not count as a failure. With a time, what waits is done
     /// first, as far as that time goes; without, the old one is killed.
