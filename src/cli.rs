@@ -1,8 +1,10 @@
 //! The command line. Data goes to standard output, talk to standard error.
 
 mod approvals;
+mod attach;
 mod budget;
 mod completions;
+mod daemon;
 mod doctor;
 mod limits;
 mod privacy;
@@ -15,6 +17,7 @@ mod terminal;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::ErrorKind;
@@ -80,6 +83,13 @@ enum Command {
     /// See and try what the privacy gate does with texts.
     #[command(subcommand)]
     Privacy(privacy::Privacy),
+    /// Start the daemon: it runs jobs day and night, several at once, and goes on with them after a
+    /// restart.
+    Up(daemon::UpArgs),
+    /// End the daemon: calls under way may end, and jobs go on with its next start.
+    Down(daemon::DownArgs),
+    /// Show what the daemon is doing.
+    Status(daemon::StatusArgs),
     /// Check what is reachable, configured and missing, and say what to do about each.
     Doctor,
     /// Show what each provider still allows, who waits for it, and when the next call may go.
@@ -186,6 +196,12 @@ struct ResumeArgs {
     sim: Option<String>,
 }
 
+fn time(text: &str) -> Result<Duration, String> {
+    let told = || format!("`{text}` is no time: write a number and a unit, like 30s or 2m");
+    let time: jiff::SignedDuration = text.parse().map_err(|_| told())?;
+    time.try_into().map_err(|_| told())
+}
+
 fn amount(text: &str) -> Result<Micros, String> {
     const POSITIVE: &str = "a budget must be more than 0: say what may be spent at most, like 0.50";
     if text.trim_start_matches(['$', ' ']).starts_with('-') {
@@ -251,6 +267,9 @@ pub async fn main(cli: Cli) -> Result<Exit, CommandError> {
         Command::Approvals(args) => approvals::approvals(&context, args).await,
         Command::Sim(args) => sim::sim(&context, args).await,
         Command::Privacy(command) => privacy::privacy(context, command).await,
+        Command::Up(args) => Box::pin(daemon::up(&context, args)).await,
+        Command::Down(args) => daemon::down(&context, args).await,
+        Command::Status(args) => daemon::status(&context, args).await,
         Command::Doctor => doctor::doctor(&context).await,
         Command::Limits => limits::limits(&context).await,
         Command::Schema(_) | Command::Completions(_) => Ok(Exit::Done),

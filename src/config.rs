@@ -7,6 +7,7 @@
 mod address;
 mod budget;
 mod build;
+mod control;
 mod duration;
 mod error;
 mod guard;
@@ -30,6 +31,7 @@ use empire_actors::money::Micros;
 use secrecy::SecretString;
 
 pub use budget::{ActionPrice, Budget};
+pub use control::ControlSetting;
 pub use duration::{DurationError, HumaneDuration};
 pub use error::{ConfigError, Place};
 pub use guard::GuardSetting;
@@ -162,6 +164,8 @@ pub struct Config {
     pub privacy: Privacy,
     /// When the machine holds a run back.
     pub guard: GuardSetting,
+    /// How a running process is looked at and steered.
+    pub control: ControlSetting,
 }
 
 impl Config {

@@ -1,8 +1,6 @@
 //! The daemon: one process that holds the data folder, runs several jobs in one house, and goes on
 //! with them after a restart.
 
-pub mod routes;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +9,8 @@ use empire_actors::house::House;
 use empire_actors::kernel::supervisor::StopReport;
 use futures_util::future::LocalBoxFuture;
 use parking_lot::Mutex;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -71,7 +71,7 @@ pub struct Down {
 }
 
 /// A job that was taken in.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Taken {
     /// Its id.
     pub id: String,
@@ -80,7 +80,7 @@ pub struct Taken {
 }
 
 /// Why a job was not taken in.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NotTaken {
     /// The exit code that `empire swarm run` would give.
     pub exit: u8,
@@ -93,7 +93,7 @@ pub struct NotTaken {
 }
 
 /// What a daemon is doing.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Its process.
     pub pid: u32,
@@ -103,8 +103,8 @@ pub struct Status {
     pub up_s: u64,
     /// Its data folder.
     pub home: String,
-    /// Whether its calls go to the simulator.
-    pub simulated: bool,
+    /// The simulator that its calls go to, as it was given.
+    pub simulator: Option<String>,
     /// Whether it is ending.
     pub ending: bool,
     /// The machine's pressure, in words.
@@ -114,7 +114,7 @@ pub struct Status {
 }
 
 /// A job that runs.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunningJob {
     /// Its id.
     pub id: String,
@@ -369,7 +369,7 @@ impl Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             up_s: self.started.elapsed().as_secs(),
             home: self.home.dir().display().to_string(),
-            simulated: self.simulated.is_some(),
+            simulator: self.simulated.as_ref().map(|simulated| simulated.given.clone()),
             ending: self.down.borrow().is_some(),
             pressure: self.house.guard().pressure().to_string(),
             jobs,

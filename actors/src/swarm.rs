@@ -12,6 +12,7 @@ pub mod order;
 mod passage;
 mod reduce;
 mod reuse;
+mod sight;
 mod turnstile;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use self::job::JobMemory;
 use self::jobs::Running;
 use self::meters::JobMeters;
 use self::order::{JobEnd, JobOrder, StopReason};
+use self::sight::Sight;
 use self::turnstile::Turnstile;
 use crate::gates::budget::Cap;
 use crate::gates::detect::Detector;
@@ -93,6 +95,7 @@ impl Swarm {
         }
         let context = Arc::new(JobContext {
             meters: Arc::new(JobMeters::new(order.route.len())),
+            sight: Sight::default(),
             turnstile: Turnstile::new(awake(&order, &shared.lanes)),
             script: parts.script,
             items: parts.items,

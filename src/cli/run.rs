@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::status::{Found, find};
-use super::{Context, PlanArgs, ResumeArgs, RunArgs, SpecArgs, terminal};
+use super::{Context, PlanArgs, ResumeArgs, RunArgs, SpecArgs, attach, daemon, terminal};
 use crate::plan::Verdict as PlanVerdict;
 use crate::run::error::{CommandError, Exit};
 use crate::run::finish::Finished;
@@ -47,6 +47,10 @@ pub(super) async fn plan(context: &Context, args: PlanArgs) -> Result<Exit, Comm
 pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, CommandError> {
     let RunArgs { spec, out, yes, fresh } = args;
     let wanted = Wanted { out, yes, fresh, ..wanted(spec) };
+    let home = context.place.home_of(wanted.sim.is_some())?;
+    if let Some((client, _)) = daemon::running(&home).await? {
+        return attach::run(context, &client, &home, wanted).await;
+    }
     let opened = Opened::new(&context.place, &wanted, StoreOf::Home).await?;
     let ready = ready_to_run(opened, &wanted, &terminal::confirm).await?;
     Box::pin(work(context, ready)).await
@@ -57,6 +61,9 @@ pub(super) async fn resume(context: &Context, args: ResumeArgs, dead: bool) -> R
     let Found { store, home, job } = find(context, &args.id).await?;
     store.close().await?;
     let wanted = WantedAgain { budget: args.budget, sim: args.sim, dead };
+    if let Some((client, _)) = daemon::running(&home).await? {
+        return attach::resume(context, &client, &job.id, wanted).await;
+    }
     let ready =
         ready_to_resume(&context.place, &home, StoreOf::Home, job, wanted, &terminal::confirm).await?;
     Box::pin(work(context, ready)).await

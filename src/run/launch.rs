@@ -8,6 +8,7 @@ use std::sync::Arc;
 use empire_actors::house::House;
 use empire_actors::money::Micros;
 use empire_actors::ports::ItemKey;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::approval::{self, exposure};
@@ -34,7 +35,7 @@ use crate::text;
 const SCENARIO_FILE: &str = "scenario";
 
 /// What a person wants run.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
     /// The job file.
@@ -48,8 +49,9 @@ pub struct Wanted {
     /// The simulator, in place of real models.
     #[serde(default)]
     pub sim: Option<String>,
-    /// The most it may spend, in place of the job file's.
+    /// The most it may spend, in micro-dollars, in place of the job file's.
     #[serde(default)]
+    #[schemars(with = "Option<u64>")]
     pub budget: Option<Micros>,
     /// The folder for results, in place of the job file's.
     #[serde(default)]
@@ -63,11 +65,12 @@ pub struct Wanted {
 }
 
 /// A stored job that a person wants to go on.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WantedAgain {
-    /// A new budget; what is spent already counts.
+    /// A new budget in micro-dollars; what is spent already counts.
     #[serde(default)]
+    #[schemars(with = "Option<u64>")]
     pub budget: Option<Micros>,
     /// For a simulated job: another scenario than last time.
     #[serde(default)]

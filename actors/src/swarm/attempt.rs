@@ -352,7 +352,9 @@ async fn send(
     let model = call.request().model.clone();
     let tokens = (call.request().max_tokens, question.max_tokens.min(model.max_output));
     let underway = Underway::begin(&job.meters, &call, (question.items > 1, redactions), share);
+    let seen = job.sight.calling(question.item, &model);
     let (outcome, bill) = job.lane(&model).provider.send(call).await.settle();
+    drop(seen);
     let took = started.elapsed();
     if outcome.as_ref().is_err_and(|error| error.kind == FailureKind::NotSent) {
         underway.held_back();

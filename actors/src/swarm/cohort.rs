@@ -141,6 +141,11 @@ impl Cohort {
             parked: HashMap::new(),
         }
     }
+
+    /// What its agents share.
+    pub(crate) fn shared(&self) -> &Arc<CohortShared> {
+        &self.shared
+    }
 }
 
 impl Group for Cohort {
@@ -310,7 +315,9 @@ impl Cohort {
             }
         };
         let item = &chunk.items[usize::from(index)];
-        let verdict = Verdict::Dead(format!("the agent panicked {} times: {why}", PANICS + 1));
+        let why = format!("the agent panicked {} times: {why}", PANICS + 1);
+        job.sight.died(item.number, &why);
+        let verdict = Verdict::Dead(why);
         let record = agent::result_record(&job, Part::Item, item, verdict, Log::default(), 1);
         let recorded = job.results.record(record).await;
         agent::finish(&job, &self.shared, index, item, true, recorded);

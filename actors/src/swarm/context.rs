@@ -16,6 +16,7 @@ use super::cohort::Finished;
 use super::job;
 use super::meters::JobMeters;
 use super::order::{CohortPlan, JobOrder, StopReason};
+use super::sight::Sight;
 use super::turnstile::Turnstile;
 use crate::call::Standing;
 use crate::gates::budget::BudgetGate;
@@ -97,6 +98,7 @@ pub(crate) struct JobContext {
     pub(crate) shared: SharedCalls,
     pub(crate) turnstile: Arc<Turnstile>,
     pub(crate) meters: Arc<JobMeters>,
+    pub(crate) sight: Sight,
     pub(crate) twins: Mutex<HashMap<ItemKey, Twin>>,
     pub(crate) chunks: ChunkCache,
     /// Items in a row that what is left does not cover, since one was funded.

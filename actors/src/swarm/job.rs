@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -15,14 +15,15 @@ use serde_json::json;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use super::cohort::{self, Cohort, Finished};
+use super::cohort::{self, Cohort, CohortShared, Finished};
 use super::context::JobContext;
 use super::order::{CohortPlan, JobEnd, StopReason};
 use super::reduce;
-use crate::kernel::cell::panic_text;
+use crate::kernel::cell::{Status, panic_text};
 use crate::kernel::control::{Control, Failure};
 use crate::kernel::group::{self, GroupExit, GroupHandle};
 use crate::kernel::policy::{History, Policy};
+use crate::kernel::sight::AgentState;
 use crate::kernel::tree::{NodeKind, NodeState, NodeView};
 use crate::ports::StoreError;
 
@@ -78,6 +79,21 @@ struct MemoryState {
     /// How often each was started.
     starts: Vec<u32>,
     crashes: HashMap<u32, u32>,
+    /// Those that run, by number, to look at their agents.
+    running: HashMap<u32, Weak<CohortShared>>,
+}
+
+impl MemoryState {
+    /// How the cohort with this number is.
+    fn of(&self, number: usize) -> NodeState {
+        let crashes = u32::try_from(number).ok().and_then(|number| self.crashes.get(&number)).copied();
+        match (self.ended[number], self.starts[number]) {
+            (true, _) if crashes > Some(CRASHES) => NodeState::Quarantined,
+            (true, _) => NodeState::Stopped,
+            (false, 0) => NodeState::Starting,
+            (false, _) => NodeState::Running,
+        }
+    }
 }
 
 impl JobMemory {
@@ -93,19 +109,45 @@ impl JobMemory {
         }
     }
 
+    /// How many cohorts are in which state.
+    pub(crate) fn by_state(&self) -> serde_json::Value {
+        let state = self.state.lock();
+        let count = |wanted: NodeState| (0..state.ended.len()).filter(|n| state.of(*n) == wanted).count();
+        json!({
+            "starting": count(NodeState::Starting),
+            "running": count(NodeState::Running),
+            "ended": count(NodeState::Stopped),
+            "given_up": count(NodeState::Quarantined),
+            "crashes": state.crashes.values().sum::<u32>(),
+        })
+    }
+
+    /// What the agent of the item at `index` of a cohort does.
+    pub(crate) fn agent(&self, number: u32, index: u16, is_calling: bool) -> AgentState {
+        if self.finished[number as usize].has(index) {
+            return AgentState::Finished;
+        }
+        let (cohort, state) = {
+            let state = self.state.lock();
+            (state.running.get(&number).and_then(Weak::upgrade), state.of(number as usize))
+        };
+        match cohort.and_then(|cohort| cohort.agent(index)).map(|agent| agent.status()) {
+            _ if is_calling => AgentState::Calling,
+            Some(Status::Waiting) => AgentState::Waiting,
+            Some(Status::Working) => AgentState::Awake,
+            Some(Status::Ended) => AgentState::Pending,
+            None if state == NodeState::Starting => AgentState::NotStarted,
+            None => AgentState::NotWorked,
+        }
+    }
+
     /// A cohort as it is now.
     pub(crate) fn view(&self, plan: CohortPlan, path: String) -> NodeView {
         let index = plan.number as usize;
-        let (ended, starts, crashes) = {
+        let (state, starts, crashes) = {
             let state = self.state.lock();
             let crashes = state.crashes.get(&plan.number).copied().unwrap_or(0);
-            (state.ended[index], state.starts[index], crashes)
-        };
-        let state = match (ended, starts) {
-            (true, _) if crashes > CRASHES => NodeState::Quarantined,
-            (true, _) => NodeState::Stopped,
-            (false, 0) => NodeState::Starting,
-            (false, _) => NodeState::Running,
+            (state.of(index), state.starts[index], crashes)
         };
         let finished = self.finished[index].count();
         NodeView {
@@ -242,6 +284,7 @@ impl JobActor {
             state.incarnations
         };
         let cohort = Cohort::new(context, plan, self.memory.finished[index].clone(), incarnation);
+        self.memory.state.lock().running.insert(number, Arc::downgrade(cohort.shared()));
         let job = self.context.job.clone();
         let handle = group::spawn(cohort, cohort::MAILBOX, move |exit| {
             Box::pin(async move {
