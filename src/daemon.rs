@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::home::Home;
 use crate::run::engine::{Told, Wish};
 use crate::run::error::{CommandError, Exit};
-use crate::run::feed::{Ended, Feed, heard_by};
+use crate::run::feed::{Ended, Feed, Heard, heard_by};
 use crate::run::house::{self, Plans};
 use crate::run::launch::{
     Confirm, Opened, Ready, StoreOf, Wanted, WantedAgain, ready_to_resume, ready_to_run, tell_recovered,
@@ -109,7 +109,7 @@ pub struct Status {
     pub ending: bool,
     /// The machine's pressure, in words.
     pub pressure: String,
-    /// The jobs that run.
+    /// The jobs that run, or are about to go on.
     pub jobs: Vec<RunningJob>,
 }
 
@@ -357,13 +357,13 @@ impl Daemon {
 
     /// What it is doing.
     pub async fn status(&self) -> Result<Status, CommandError> {
-        let at_work = self.jobs.lock().at_work.clone();
-        let mut jobs = Vec::new();
-        for id in at_work {
-            let Some(job) = self.store.job(&id).await? else { continue };
-            let heard = self.feed(&id).map(|feed| feed.from(usize::MAX)).unwrap_or_default();
-            jobs.push(RunningJob { id, name: job.setup.name, done: heard.done, progress: heard.progress });
-        }
+        let held = self.store.held_jobs().await?;
+        let jobs = held.into_iter().map(|job| {
+            let heard = self.feed(&job.id).map(|feed| feed.from(usize::MAX));
+            let heard =
+                heard.unwrap_or_else(|| Heard { progress: "about to go on".into(), ..Heard::default() });
+            RunningJob { id: job.id, name: job.setup.name, done: heard.done, progress: heard.progress }
+        });
         Ok(Status {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -372,7 +372,7 @@ impl Daemon {
             simulator: self.simulated.as_ref().map(|simulated| simulated.given.clone()),
             ending: self.down.borrow().is_some(),
             pressure: self.house.guard().pressure().to_string(),
-            jobs,
+            jobs: jobs.collect(),
         })
     }
 
