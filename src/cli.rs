@@ -5,6 +5,7 @@ mod budget;
 mod completions;
 mod doctor;
 mod limits;
+mod logs;
 mod money;
 mod privacy;
 mod results;
@@ -85,6 +86,8 @@ enum Command {
     Doctor,
     /// Show what each provider still allows, who waits for it, and when the next call may go.
     Limits,
+    /// Show the log of what ran here, and follow it.
+    Logs(logs::LogArgs),
     /// Print the JSON Schema of a file that people write.
     #[command(subcommand)]
     Schema(Schema),
@@ -254,6 +257,7 @@ pub async fn main(cli: Cli) -> Result<Exit, CommandError> {
         Command::Privacy(command) => privacy::privacy(context, command).await,
         Command::Doctor => doctor::doctor(&context).await,
         Command::Limits => limits::limits(&context).await,
+        Command::Logs(args) => logs::logs(&context, args).await,
         Command::Schema(_) | Command::Completions(_) => Ok(Exit::Done),
     }
 }

@@ -11,6 +11,7 @@ mod duration;
 mod error;
 mod guard;
 mod key;
+mod log;
 mod money;
 mod privacy;
 mod routing;
@@ -34,6 +35,7 @@ pub use duration::{DurationError, HumaneDuration};
 pub use error::{ConfigError, Place};
 pub use guard::GuardSetting;
 pub use key::KeySource;
+pub use log::LogSetting;
 pub use money::EuroRate;
 pub use privacy::{EMPTY_SOURCE, Privacy, RegisterError, Registered};
 pub use routing::{CacheSetting, Routing};
@@ -162,6 +164,8 @@ pub struct Config {
     pub privacy: Privacy,
     /// When the machine holds a run back.
     pub guard: GuardSetting,
+    /// What is logged.
+    pub log: LogSetting,
 }
 
 impl Config {

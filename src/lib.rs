@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod home;
 pub mod job;
+pub mod log;
 pub mod plan;
 pub mod privacy;
 pub mod providers;

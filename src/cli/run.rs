@@ -13,6 +13,7 @@ use super::status::{Found, find};
 use super::{Context, PlanArgs, ResumeArgs, RunArgs, SpecArgs, money, terminal};
 use crate::config::Config;
 use crate::job::{JobSpec, Totals};
+use crate::log;
 use crate::plan::{Plan, SampleCall, SampleStats, Verdict as PlanVerdict};
 use crate::run::approval::exposure;
 use crate::run::engine::{Run, Shape};
@@ -113,6 +114,7 @@ pub(super) async fn resume(context: &Context, args: ResumeArgs, dead: bool) -> R
     let config = context.place.load_unlocked()?;
     let budget = args.budget.or(job.setup.budget);
     let rules = context.place.rules(&config, Some(&spec))?;
+    log::start(context.place.home.dir(), &config.log, rules.detector().clone());
     let places = Places::kept(&store, &job.id)?;
     let origin = Origin::Stored(&places);
     let mut loaded = Loaded::new(spec, config, rules, origin, sim.as_deref(), budget).await?;
@@ -249,6 +251,7 @@ impl Opened {
         let (origin, sim) = (Origin::Input(args.input.as_deref()), args.sim.as_deref());
         let mut loaded = Loaded::new(spec, config, rules, origin, sim, args.budget).await?;
         let store = Store::open(home.lock()?, Arc::new(SystemClock)).await?;
+        log::start(context.place.home.dir(), &loaded.config.log, loaded.rules.detector().clone());
         tell_recovered(&store);
         if loaded.source.is_stdin() {
             check_disks(&loaded, &store, None)?;
