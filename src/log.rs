@@ -12,8 +12,6 @@ mod line;
 mod queue;
 pub mod read;
 mod redact;
-#[cfg(test)]
-mod tests;
 mod writer;
 
 use std::io::{self, IsTerminal};
@@ -25,10 +23,9 @@ use std::time::Duration;
 
 use empire_actors::gates::detect::Detector;
 use empire_actors::ports::WallClock;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
@@ -39,7 +36,8 @@ use crate::run::progress::say;
 use crate::run::system::SystemClock;
 use collect::{Collect, is_silent};
 use file::DayFile;
-use queue::{MOST_LINES, Queue, Sink};
+use levels::Want;
+use queue::{MOST_LINES, Queue};
 use writer::{Looking, Order, Writer};
 
 /// Shown on the terminal where nothing else is wanted. Slow statements are for whoever asks.
@@ -96,7 +94,9 @@ struct Log {
     counters: Arc<Counters>,
     /// The levels of the file, once there is one.
     levels: Mutex<Levels>,
-    filter: reload::Handle<Targets, Registry>,
+    terminal: Levels,
+    want: Arc<RwLock<Want>>,
+    filter: reload::Handle<Want, Registry>,
 }
 
 impl std::fmt::Debug for LogHandle {
@@ -106,11 +106,21 @@ impl std::fmt::Debug for LogHandle {
 }
 
 /// What a log is made of.
-struct Parts {
-    terminal: Box<dyn io::Write + Send>,
-    coloured: bool,
-    levels: Levels,
-    clock: Arc<dyn WallClock>,
+pub struct LogParts {
+    /// Where a person reads it.
+    pub terminal: Box<dyn io::Write + Send>,
+    /// Whether that shows colours.
+    pub coloured: bool,
+    /// What is shown there.
+    pub levels: Levels,
+    /// The time of day.
+    pub clock: Arc<dyn WallClock>,
+}
+
+impl std::fmt::Debug for LogParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogParts").field("levels", &self.levels).finish_non_exhaustive()
+    }
 }
 
 /// Starts the log of the process: to standard error, at the levels that `wanted` names (warnings if
@@ -127,8 +137,7 @@ pub fn init(wanted: Option<&str>) -> LogHandle {
     }
     // Colours are for eyes: in a file they are noise.
     let coloured = io::stderr().is_terminal();
-    let parts =
-        Parts { terminal: Box::new(io::stderr()), coloured, levels, clock: Arc::new(SystemClock) };
+    let parts = LogParts { terminal: Box::new(io::stderr()), coloured, levels, clock: Arc::new(SystemClock) };
     let handle = LOG.get_or_init(|| {
         let (subscriber, handle) = build(parts);
         // Whoever has set another one, as tests do, hears what is logged in our place.
@@ -143,7 +152,7 @@ pub fn init(wanted: Option<&str>) -> LogHandle {
 /// `detector`, the privacy gate's own, so that it knows the owner's secrets and rules as well.
 pub fn start(home: &Path, setting: &LogSetting, detector: Arc<Detector>) -> LogHandle {
     let handle = LOG.get().cloned().unwrap_or_else(|| init(None));
-    handle.start(home, setting, detector);
+    handle.write_to(home, setting, detector);
     handle
 }
 
@@ -151,8 +160,9 @@ fn default_levels() -> Levels {
     TERMINAL.parse().unwrap_or_else(|_| Levels::off())
 }
 
-/// The subscriber, with its writer's thread running.
-fn build(parts: Parts) -> (impl tracing::Subscriber + Send + Sync, LogHandle) {
+/// A subscriber for `tracing` that writes a log of its own, and the way to it. [`init`] is what makes
+/// it the log of the process.
+pub fn build(parts: LogParts) -> (impl tracing::Subscriber + Send + Sync, LogHandle) {
     let (sender, orders) = sync_channel(MOST_LINES);
     let queue = Arc::new(Queue::new(sender));
     let counters = Arc::new(Counters::default());
@@ -172,24 +182,24 @@ fn build(parts: Parts) -> (impl tracing::Subscriber + Send + Sync, LogHandle) {
     if let Err(error) = thread.spawn(move || writer.run(&orders)) {
         say(&format!("warning: nothing is logged: no thread for it: {error}"));
     }
-    let (filter, handle) = reload::Layer::new(Levels::off().filter());
-    let collect =
-        |sink| Collect { sink, queue: queue.clone(), clock: parts.clock.clone() };
-    let layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![
-        collect(Sink::Terminal).with_filter(parts.levels.filter()).boxed(),
-        collect(Sink::File).with_filter(filter).boxed(),
-    ];
+    let want = Want::new(&parts.levels, &Levels::off());
+    let (filter, handle) = reload::Layer::new(want.clone());
+    let want = Arc::new(RwLock::new(want));
+    let collect = Collect { want: want.clone(), queue: queue.clone(), clock: parts.clock };
     let log = Log {
         queue: queue.clone(),
         counters,
         levels: Mutex::new(Levels::off()),
+        terminal: parts.levels,
+        want,
         filter: handle,
     };
-    (tracing_subscriber::registry().with(layers), LogHandle(Arc::new(log)))
+    (tracing_subscriber::registry().with(collect.with_filter(filter)), LogHandle(Arc::new(log)))
 }
 
 impl LogHandle {
-    fn start(&self, home: &Path, setting: &LogSetting, detector: Arc<Detector>) {
+    /// Writes to files in the data folder `home` from now on, as [`start`] does for the process.
+    pub fn write_to(&self, home: &Path, setting: &LogSetting, detector: Arc<Detector>) {
         self.order(Order::Detect(detector));
         self.order(Order::Open(Box::new(DayFile::new(home, setting.keep_days))));
         self.set_level(setting.levels.clone());
@@ -197,11 +207,11 @@ impl LogHandle {
 
     /// Logs to the file at these levels from now on; the terminal's stay.
     pub fn set_level(&self, levels: Levels) {
-        let filter = levels.clone().unless_named("sqlx", LevelFilter::ERROR).filter();
+        let want = Want::new(&self.0.terminal, &levels.clone().unless_named("sqlx", LevelFilter::ERROR));
+        *self.0.want.write() = want.clone();
+        *self.0.levels.lock() = levels;
         // It fails only if the subscriber is gone, and nothing is logged any more.
-        if self.0.filter.reload(filter).is_ok() {
-            *self.0.levels.lock() = levels;
-        }
+        let _ = self.0.filter.reload(want);
     }
 
     /// What is logged to the file.

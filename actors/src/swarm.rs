@@ -134,6 +134,7 @@ impl Swarm {
             unaffordable: AtomicU32::new(0),
             stop: watch::channel(None).0,
             job: Address::new(format!("/empire/swarm/job-{}", order.id)),
+            span: tracing::info_span!(parent: None, "job", job = &*order.id),
             deadline: order.deadline.map(|deadline| Instant::now() + deadline),
             order,
         });
@@ -143,6 +144,8 @@ impl Swarm {
         let swarm = swarm_spec(&context, end_sender, parts.random.clone());
         let policy = Policy::default().with_strategy(Strategy::OneForOne);
         let root = Root::start(policy, vec![guard, gates, swarm], parts.random).await?;
+        let (items, cohorts) = (context.order.pending, context.order.cohorts.len());
+        tracing::info!(parent: &context.span, items, cohorts, "a job started");
         Ok(Swarm { root, context, end })
     }
 

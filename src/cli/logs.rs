@@ -64,8 +64,9 @@ fn moment_at(given: &str, now: UnixMillis) -> Result<UnixMillis, String> {
     // A moment that names its own zone first: read as a plain one, that would be left out.
     let moment = given.parse::<Timestamp>().ok();
     let moment = moment.or_else(|| given.parse::<DateTime>().ok().and_then(of_utc));
-    let moment =
-        moment.or_else(|| given.parse::<Date>().ok().and_then(|day| of_utc(day.to_datetime(jiff::civil::Time::midnight()))));
+    let moment = moment.or_else(|| {
+        given.parse::<Date>().ok().and_then(|day| of_utc(day.to_datetime(jiff::civil::Time::midnight())))
+    });
     moment.map(|at| UnixMillis(at.as_millisecond())).ok_or_else(|| {
         "write how long ago, like 30m, 2h or 7d, or a moment, like 2026-09-02 or 2026-09-02T14:30".to_owned()
     })
@@ -88,10 +89,7 @@ pub(super) async fn logs(context: &Context, args: LogArgs) -> Result<Exit, Comma
     let home = context.place.home.dir();
     let mut reader = Reader::new(home, wanted);
     let unreadable = |error: std::io::Error| {
-        CommandError::bad_input(format!(
-            "cannot read the log in {}: {error}",
-            home.join("logs").display()
-        ))
+        CommandError::bad_input(format!("cannot read the log in {}: {error}", home.join("logs").display()))
     };
     if reader.is_empty().map_err(unreadable)? {
         let place = reader.folder().display().to_string();

@@ -75,6 +75,7 @@ impl Given {
     /// Uses it up for this job.
     pub(super) async fn use_up(self, store: &Store, job: &str) -> Result<(), CommandError> {
         if self.is_used || store.use_approval(&self.id, job).await? {
+            tracing::info!(approval = %self.id, job, "a job starts with its approval");
             return Ok(());
         }
         Err(CommandError::refused(format!("approval {} was used by another job meanwhile", self.id)))

@@ -6,6 +6,7 @@ use std::fmt::{self, Write};
 use std::sync::Arc;
 
 use empire_actors::ports::WallClock;
+use parking_lot::RwLock;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -14,8 +15,9 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::levels::Want;
 use super::line::{Around, Fields, Line};
-use super::queue::{Queue, Sink};
+use super::queue::Queue;
 
 /// Bytes of one value that are taken; of those, [`SHOWN_BYTES`](super::redact::SHOWN_BYTES) are
 /// written once the value was looked at. What is cut in the middle of a secret is never shown.
@@ -41,9 +43,9 @@ pub(crate) fn is_silent() -> bool {
 /// The fields of a span, kept while it is open.
 struct OfSpan(Fields);
 
-/// The layer of one sink.
+/// The layer.
 pub(crate) struct Collect {
-    pub(crate) sink: Sink,
+    pub(crate) want: Arc<RwLock<Want>>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) clock: Arc<dyn WallClock>,
 }
@@ -51,10 +53,6 @@ pub(crate) struct Collect {
 impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Collect {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        // The layers of several sinks see the same spans.
-        if span.extensions().get::<OfSpan>().is_some() {
-            return;
-        }
         let mut taken = Taken::default();
         attributes.record(&mut taken);
         span.extensions_mut().insert(OfSpan(taken.fields));
@@ -73,6 +71,7 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Collect {
         if is_silent() {
             return;
         }
+        let sinks = self.want.read().sinks(event.metadata());
         let mut taken = Taken::default();
         event.record(&mut taken);
         let spans = context.event_scope(event).into_iter().flat_map(|scope| scope.from_root());
@@ -88,7 +87,7 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Collect {
             fields: taken.fields,
             spans: spans.collect(),
         };
-        self.queue.put(self.sink, line);
+        self.queue.put(sinks, line);
     }
 }
 

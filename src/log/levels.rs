@@ -4,7 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
+use tracing::{Metadata, Subscriber};
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Context, Filter};
 
 /// More targets than this are a mistake.
 const MOST_TARGETS: usize = 64;
@@ -42,8 +45,53 @@ impl Levels {
         self
     }
 
-    pub(crate) fn filter(&self) -> Targets {
+    fn filter(&self) -> Targets {
         Targets::new().with_default(self.default).with_targets(self.targets.iter().cloned())
+    }
+}
+
+/// What the terminal and the file want.
+#[derive(Debug, Clone)]
+pub(crate) struct Want {
+    terminal: Targets,
+    file: Targets,
+}
+
+/// Where a line goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sinks {
+    pub(crate) terminal: bool,
+    pub(crate) file: bool,
+}
+
+impl Want {
+    pub(crate) fn new(terminal: &Levels, file: &Levels) -> Want {
+        Want { terminal: terminal.filter(), file: file.filter() }
+    }
+
+    /// Who wants what is said there.
+    pub(crate) fn sinks(&self, of: &Metadata<'_>) -> Sinks {
+        let wants = |targets: &Targets| targets.would_enable(of.target(), of.level());
+        Sinks { terminal: wants(&self.terminal), file: wants(&self.file) }
+    }
+}
+
+impl<S: Subscriber> Filter<S> for Want {
+    fn enabled(&self, of: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        let Sinks { terminal, file } = self.sinks(of);
+        terminal || file
+    }
+
+    // Asked once for each place in the code: what nobody wants costs nothing from then on.
+    fn callsite_enabled(&self, of: &'static Metadata<'static>) -> Interest {
+        let Sinks { terminal, file } = self.sinks(of);
+        if terminal || file { Interest::always() } else { Interest::never() }
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        let of =
+            |targets: &Targets| targets.iter().map(|(_, level)| level).chain(targets.default_level()).max();
+        Some(of(&self.terminal).max(of(&self.file)).unwrap_or(LevelFilter::OFF))
     }
 }
 
@@ -117,7 +165,10 @@ mod tests {
         assert!(!filter.would_enable("sqlx::query", &Level::WARN));
         let named: Levels = "info,sqlx=debug".parse().unwrap();
         assert!(
-            named.unless_named("sqlx", LevelFilter::ERROR).filter().would_enable("sqlx::query", &Level::DEBUG)
+            named
+                .unless_named("sqlx", LevelFilter::ERROR)
+                .filter()
+                .would_enable("sqlx::query", &Level::DEBUG)
         );
         assert_eq!(levels.to_string(), "WARN, empire::store=debug");
     }

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 
+use super::levels::Sinks;
 use super::line::Line;
 use super::writer::Order;
 
@@ -11,13 +12,6 @@ use super::writer::Order;
 pub(crate) const MOST_LINES: usize = 8_192;
 /// Bytes that may wait.
 const MOST_BYTES: usize = 16 << 20;
-
-/// Where a line goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sink {
-    Terminal,
-    File,
-}
 
 /// The writing end.
 #[derive(Debug)]
@@ -33,11 +27,11 @@ impl Queue {
     }
 
     /// Hands a line over, or drops it.
-    pub(crate) fn put(&self, sink: Sink, line: Line) {
+    pub(crate) fn put(&self, sinks: Sinks, line: Line) {
         let bytes = line.bytes();
         let waiting = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let is_taken =
-            waiting + bytes <= MOST_BYTES && self.sender.try_send(Order::Write(sink, Box::new(line))).is_ok();
+        let is_taken = waiting + bytes <= MOST_BYTES
+            && self.sender.try_send(Order::Write(sinks, Box::new(line))).is_ok();
         if !is_taken {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.dropped.fetch_add(1, Ordering::Relaxed);

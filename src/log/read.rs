@@ -44,7 +44,9 @@ impl Wanted {
         let is_since = self.since.is_none_or(|since| *entry.time >= *time(since));
         let is_until = self.until.is_none_or(|until| *entry.time < *time(until));
         let is_of_job = self.job.as_deref().is_none_or(|job| {
-            let of = |fields: &Fields| fields.get("job").and_then(|job| job.as_str()).is_some_and(|id| id.starts_with(job));
+            let of = |fields: &Fields| {
+                fields.get("job").and_then(|job| job.as_str()).is_some_and(|id| id.starts_with(job))
+            };
             of(&entry.fields) || entry.spans.iter().any(of)
         });
         is_severe && is_since && is_until && is_of_job
@@ -76,7 +78,8 @@ impl Entry {
     #[must_use]
     pub fn pretty(&self, coloured: bool) -> String {
         let Parsed { time, level, target, message, fields, spans } = &self.parsed;
-        let name = |span: &'_ Fields| span.get("name").and_then(|name| name.as_str()).unwrap_or("span").to_owned();
+        let name =
+            |span: &'_ Fields| span.get("name").and_then(|name| name.as_str()).unwrap_or("span").to_owned();
         let names: Vec<String> = spans.iter().map(name).collect();
         let shown = Shown { time, level, target, message, fields: Some(fields) };
         shown.pretty(names.iter().map(String::as_str).zip(spans), coloured)

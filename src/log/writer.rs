@@ -12,14 +12,15 @@ use empire_actors::ports::WallClock;
 use super::Counters;
 use super::collect::silence_this_thread;
 use super::file::{DayFile, Written};
+use super::levels::Sinks;
 use super::line::Line;
-use super::queue::{Queue, Sink};
+use super::queue::Queue;
 use super::redact::{Found, redact};
 use crate::privacy::rules;
 
 /// What the writer is told.
 pub(crate) enum Order {
-    Write(Sink, Box<Line>),
+    Write(Sinks, Box<Line>),
     /// Looks for secrets with this from now on.
     Detect(Arc<Detector>),
     /// Writes to files from now on.
@@ -69,15 +70,15 @@ impl Writer {
         silence_this_thread();
         while let Ok(order) = orders.recv() {
             match order {
-                Order::Write(sink, line) => {
+                Order::Write(sinks, line) => {
                     self.queue.taken(&line);
-                    self.tell_dropped(sink);
-                    self.write(sink, *line);
+                    self.tell_dropped(sinks);
+                    self.write(sinks, *line);
                 }
                 Order::Detect(detector) => self.detector = Looking::With(detector),
                 Order::Open(file) => self.open(file),
                 Order::Flush(done) => {
-                    self.tell_dropped(Sink::File);
+                    self.tell_dropped(Sinks { terminal: false, file: true });
                     let _ = self.terminal.flush();
                     // Who asked may have stopped waiting.
                     let _ = done.try_send(());
@@ -93,12 +94,18 @@ impl Writer {
         self.file = Some(file);
     }
 
-    fn write(&mut self, sink: Sink, mut line: Line) {
+    fn write(&mut self, sinks: Sinks, mut line: Line) {
         let found = redact(&mut line, self.detector.detector());
         self.count(&line, found);
-        match sink {
-            Sink::Terminal => self.show(&line),
-            Sink::File => self.file(&line),
+        self.put(sinks, &line);
+    }
+
+    fn put(&mut self, sinks: Sinks, line: &Line) {
+        if sinks.terminal {
+            self.show(line);
+        }
+        if sinks.file {
+            self.file(line);
         }
     }
 
@@ -126,7 +133,8 @@ impl Writer {
         match file.write(&line.json(std::process::id()), now) {
             Written::Yes => self.counters.written.fetch_add(1, Ordering::Relaxed),
             Written::After(lost) => {
-                let told = Line::own(now, "the log can be written again; lines are missing", &[("lost", lost)]);
+                let told =
+                    Line::own(now, "the log can be written again; lines are missing", &[("lost", lost)]);
                 file.write(&told.json(std::process::id()), now);
                 self.counters.written.fetch_add(1, Ordering::Relaxed)
             }
@@ -147,7 +155,7 @@ impl Writer {
     }
 
     /// Lines that found no place in the queue are told of where the next one stands.
-    fn tell_dropped(&mut self, sink: Sink) {
+    fn tell_dropped(&mut self, sinks: Sinks) {
         let dropped = self.queue.dropped();
         let more = dropped - self.dropped_told;
         if more == 0 {
@@ -156,9 +164,6 @@ impl Writer {
         self.dropped_told = dropped;
         let told =
             Line::own(self.clock.now(), "lines came faster than they could be written", &[("dropped", more)]);
-        match sink {
-            Sink::Terminal => self.show(&told),
-            Sink::File => self.file(&told),
-        }
+        self.put(sinks, &told);
     }
 }

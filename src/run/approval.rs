@@ -109,7 +109,9 @@ impl Needed {
             amount: self.amount,
             expires_at: UnixMillis(SystemClock.now().0.saturating_add(waits)),
         };
+        let subject = new.subject.clone();
         store.ask_approval(new).await?;
+        tracing::info!(approval = %id, %subject, amount = %self.amount, "an approval is asked for");
         Ok(id)
     }
 
