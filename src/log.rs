@@ -187,7 +187,7 @@ pub fn build(parts: LogParts) -> (impl tracing::Subscriber + Send + Sync, LogHan
     let want = Arc::new(RwLock::new(want));
     let collect = Collect { want: want.clone(), queue: queue.clone(), clock: parts.clock };
     let log = Log {
-        queue: queue.clone(),
+        queue,
         counters,
         levels: Mutex::new(Levels::off()),
         terminal: parts.levels,
