@@ -1,5 +1,6 @@
 //! The command line. Data goes to standard output, talk to standard error.
 
+mod alerts;
 mod approvals;
 mod budget;
 mod completions;
@@ -77,6 +78,8 @@ enum Command {
     Budget(budget::Budget),
     /// See and answer what waits for a yes or a no.
     Approvals(approvals::ApprovalArgs),
+    /// See what somebody should look at, and say that you know of it.
+    Alerts(alerts::AlertArgs),
     /// Run the simulator of the model vendors alone, on loopback.
     Sim(sim::SimArgs),
     /// See and try what the privacy gate does with texts.
@@ -253,6 +256,7 @@ pub async fn main(cli: Cli) -> Result<Exit, CommandError> {
         Command::Swarm(Swarm::Cancel(args)) => steer::cancel(&context, &args.id).await,
         Command::Budget(command) => budget::budget(&context, command).await,
         Command::Approvals(args) => approvals::approvals(&context, args).await,
+        Command::Alerts(args) => alerts::alerts(&context, args).await,
         Command::Sim(args) => sim::sim(&context, args).await,
         Command::Privacy(command) => privacy::privacy(context, command).await,
         Command::Doctor => doctor::doctor(&context).await,

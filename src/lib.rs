@@ -3,9 +3,11 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod alerts;
 pub mod cache;
 pub mod cli;
 pub mod config;
+pub mod health;
 pub mod home;
 pub mod job;
 pub mod log;

@@ -30,6 +30,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
 pub use levels::{Levels, LevelsError};
+pub(crate) use line::time;
 
 use crate::config::LogSetting;
 use crate::run::progress::say;
@@ -154,6 +155,13 @@ pub fn start(home: &Path, setting: &LogSetting, detector: Arc<Detector>) -> LogH
     let handle = LOG.get().cloned().unwrap_or_else(|| init(None));
     handle.write_to(home, setting, detector);
     handle
+}
+
+/// Hears of every secret that was kept out of the log of the process.
+#[must_use]
+pub fn secrets() -> watch::Receiver<SecretSeen> {
+    // Without a log there is nothing to keep one out of.
+    LOG.get().map_or_else(|| watch::channel(SecretSeen::default()).1, LogHandle::secrets)
 }
 
 fn default_levels() -> Levels {

@@ -18,3 +18,4 @@ pub mod progress;
 pub mod reconcile;
 pub mod routing;
 pub mod system;
+mod watching;

@@ -217,6 +217,15 @@ impl Swarm {
         readings
     }
 
+    /// How many messages wait in the deepest mailbox of a control actor.
+    #[must_use]
+    pub fn deepest_mailbox(&self) -> usize {
+        let context = &self.context;
+        let lanes = context.lanes.values().map(|lane| lane.rate.depth());
+        let gates = [context.job.depth(), context.budget.depth(), context.privacy.depth()];
+        lanes.chain(gates).max().unwrap_or(0)
+    }
+
     /// Who watches the machine.
     #[must_use]
     pub fn guard(&self) -> &Guard {

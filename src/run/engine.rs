@@ -24,6 +24,8 @@ use super::prepare::{Loaded, highest_level, scope_of};
 use super::progress::{Fixed, Progress, say};
 use super::routing;
 use super::system::{SystemClock, SystemRandom};
+use super::watching::Watching;
+use crate::alerts::Alerts;
 use crate::job::Totals;
 use crate::privacy::rules::RulesInForce;
 use crate::providers;
@@ -104,7 +106,9 @@ impl Run<'_> {
         let order = self.order();
         let by_hand = store.caps().await?;
         let shared = routing::shared_calls(loaded, store).await?;
-        let parts = self.parts(items, recorder, self.caps(&by_hand), shared, store.audit().await?)?;
+        let mut watching = Watching::start(store, loaded).await?;
+        let caps = self.caps(&by_hand);
+        let parts = self.parts(items, recorder, caps, shared, store.audit().await?, watching.alerts())?;
         let fixed = self.fixed(&order);
         store.set_state(&job.id, JobState::Running, "").await?;
         let started = Instant::now();
@@ -112,12 +116,17 @@ impl Run<'_> {
         let mut progress = Progress::new(fixed);
         let mut money = CapWatch::new(loaded, &job.id, by_hand);
         let rules = loaded.rules.clone();
-        let watched = watch(&mut swarm, store, &job.id, &mut progress, &mut money, rules).await;
-        money.tell(&swarm);
+        let seen = (&mut progress, &mut money, &mut watching);
+        let watched = watch(&mut swarm, store, &job.id, seen, rules).await;
+        money.tell(&swarm, |passed| watching.threshold(passed));
+        if watched.is_err() {
+            watching.gave_up();
+        }
         progress.finish();
         let took = started.elapsed();
         let (meters, held) = (swarm.meters().read(), swarm.guard().held());
         let killed = swarm.shutdown().await.killed;
+        watching.stop().await;
         let (end, peak_memory) = watched?;
         if let Err(error) = appender.finish().await {
             say(&format!("warning: {error}"));
@@ -166,9 +175,10 @@ impl Run<'_> {
         caps: Vec<Cap>,
         shared: SharedCalls,
         audit: Arc<dyn Audit>,
+        alerts: &Alerts,
     ) -> Result<SwarmParts, CommandError> {
         let loaded = self.loaded;
-        let all = providers::all(&loaded.config)?;
+        let all = providers::all(&loaded.config, Some(alerts))?;
         let of_route = |model: &Arc<Model>| -> (Arc<ProviderSpec>, Arc<dyn Provider>) {
             let id: &ProviderId = &model.provider;
             (Arc::new(loaded.config.providers[id].spec.clone()), all[id].clone())
@@ -229,8 +239,7 @@ async fn watch(
     swarm: &mut Swarm,
     store: &Store,
     job: &str,
-    progress: &mut Progress,
-    money: &mut CapWatch<'_>,
+    (progress, money, watching): (&mut Progress, &mut CapWatch<'_>, &mut Watching),
     mut rules: RulesInForce,
 ) -> Result<(JobEnd, Option<u64>), CommandError> {
     let meters = swarm.meters();
@@ -254,7 +263,8 @@ async fn watch(
                 snapshot.write_sometimes(&lanes).await;
                 progress.show(&meters.read(), &lanes, &pressure);
                 teller.tell(&pressure, store, job).await;
-                money.tell(swarm);
+                watching.look(swarm, &lanes, &pressure);
+                money.tell(swarm, |passed| watching.threshold(passed));
                 memory.look_sometimes();
             }
             _ = ask.tick() => match store.desired(job).await {

@@ -87,7 +87,11 @@ impl Board {
             (true, _) if is_due || is_worse => News::Raised,
             (false, true) => News::Worse,
             (false, false) if is_due && alert.acknowledged_at.is_none() => {
-                if alert.told_at.is_none() { News::Raised } else { News::Lasts }
+                if alert.told_at.is_none() {
+                    News::Raised
+                } else {
+                    News::Lasts
+                }
             }
             _ => return None,
         };
@@ -179,7 +183,10 @@ mod tests {
         assert_eq!(raise(180, Severity::Warning), None);
         assert_eq!(raise(3_720, Severity::Warning), Some(News::Lasts));
         let over = board.recover(at(4_000), AlertKind::Provider, "kimi").unwrap();
-        assert_eq!((over.news, over.alert.count, over.alert.severity), (News::Recovered, 5, Severity::Critical));
+        assert_eq!(
+            (over.news, over.alert.count, over.alert.severity),
+            (News::Recovered, 5, Severity::Critical)
+        );
         assert_eq!(board.recover(at(4_001), AlertKind::Provider, "kimi"), None);
         // It comes and goes: told of no more often, and so is its end.
         assert_eq!(board.raise(at(4_100), sign(AlertKind::Provider, "kimi", Severity::Warning)), None);
@@ -249,7 +256,7 @@ mod tests {
         #[test]
         fn what_is_told_makes_sense(steps in prop::collection::vec((0i64..2_000, step()), 0..120)) {
             let mut board = Board::new(PACE, []);
-            let mut told: BTreeMap<(AlertKind, Arc<str>), Vec<(i64, News, Severity)>> = BTreeMap::new();
+            let mut told: BTreeMap<Key, Vec<(i64, News, Severity)>> = BTreeMap::new();
             let mut now = 0;
             for (wait, step) in steps {
                 now += wait;

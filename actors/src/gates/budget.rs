@@ -196,6 +196,11 @@ impl BudgetGate {
         self.serve_waiters();
     }
 
+    /// Messages that wait for the gate's actor.
+    pub(crate) fn depth(&self) -> usize {
+        self.address.depth()
+    }
+
     /// The actor serves who waits; one that is down does so when it starts.
     fn serve_waiters(&self) {
         if self.shared.vault.lock().has_waiters() {

@@ -245,6 +245,11 @@ impl PrivacyGate {
         self.pool.iter().enumerate().map(child).collect()
     }
 
+    /// Calls that wait for the actor that has the most.
+    pub(crate) fn depth(&self) -> usize {
+        self.pool.iter().map(Address::depth).max().unwrap_or(0)
+    }
+
     /// Has a call looked at before it may go to `zone`.
     ///
     /// # Errors

@@ -197,6 +197,11 @@ impl RateGate {
         }))
     }
 
+    /// Messages that wait for the lane's actor.
+    pub(crate) fn depth(&self) -> usize {
+        self.0.address.depth()
+    }
+
     /// Looks whether more calls may be out than before.
     pub(crate) fn look(&self) {
         self.serve();
