@@ -119,10 +119,7 @@ impl Alerts {
 
     /// It is as it should be.
     pub fn fine(&self, kind: AlertKind, subject: &str) {
-        // Mostly it always was.
-        if self.is_open(kind, subject) {
-            self.put(Input::Fine(kind, subject.into()));
-        }
+        self.put(Input::Fine(kind, subject.into()));
     }
 
     /// A login, or a token, was refused.
@@ -179,10 +176,6 @@ impl Alerts {
     #[must_use]
     pub fn open(&self) -> Vec<Alert> {
         self.open.borrow().clone()
-    }
-
-    fn is_open(&self, kind: AlertKind, subject: &str) -> bool {
-        self.open.borrow().iter().any(|alert| alert.kind == kind && *alert.subject == *subject)
     }
 
     /// For what is looked at many times a minute: said again only when it gets worse, or after a while.
@@ -255,6 +248,8 @@ impl Task {
                 let notice = self.board.raise(now, sign);
                 self.tell(kind, &subject, notice).await;
             }
+            // Mostly it always was.
+            Input::Fine(kind, subject) if !self.board.get(kind, &subject).is_some_and(Alert::is_open) => {}
             Input::Fine(kind, subject) => {
                 let notice = self.board.recover(now, kind, &subject);
                 self.tell(kind, &subject, notice).await;

@@ -228,13 +228,14 @@ fn a_run_tells_of_a_passed_cap_in_the_log_to_the_webhook_and_to_whoever_asks() {
     let rows: String = (0..20).map(|n| format!("{{\"word\": \"word {n}\"}}\n")).collect();
     sandbox.write("rows.jsonl", rows);
     let job = "name: words\nprivacy: P0\ninput: rows.jsonl\nprompt: \"Say {{ word }}\"\nmax_tokens: 20\n\
-        route: [kimi]\nbudget: 0.0005\nfailure_rule: off\n";
+        route: [kimi]\nbudget: 0.02\nfailure_rule: off\n";
     sandbox.write("job.yaml", job);
-    let config = format!("[alerts]\nwebhook = \"{url}\"\n[budget]\nalerts = [10]\n");
+    let config = format!("[alerts]\nwebhook = \"{url}\"\n[budget]\nalerts = [1]\n");
     sandbox.write("home/empire.toml", config);
     assert_eq!(sandbox.empire(&["alerts"]).err, "nothing is wrong\n");
     let sim = Sim::start(&sandbox, "instant");
-    sandbox.empire(&["swarm", "run", "job.yaml", "--sim", &sim.url, "--yes"]);
+    let ran = sandbox.empire(&["swarm", "run", "job.yaml", "--sim", &sim.url, "--yes"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
     let (_, post) = posts.recv_timeout(Duration::from_secs(60)).unwrap();
     assert_eq!((&post["kind"], &post["severity"]), (&"budget".into(), &"warning".into()));
     let listed = sandbox.empire(&["alerts", "--json"]).json();
