@@ -9,6 +9,7 @@ mod collect;
 mod file;
 mod levels;
 mod line;
+mod otlp;
 mod queue;
 pub mod read;
 mod redact;
@@ -16,7 +17,7 @@ mod writer;
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use empire_actors::gates::detect::Detector;
 use empire_actors::ports::WallClock;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, reload};
@@ -38,6 +39,7 @@ use crate::run::system::SystemClock;
 use collect::{Collect, is_silent};
 use file::DayFile;
 use levels::Want;
+use otlp::Exporter;
 use queue::{MOST_LINES, Queue};
 use writer::{Looking, Order, Writer};
 
@@ -97,6 +99,7 @@ struct Log {
     levels: Mutex<Levels>,
     terminal: Levels,
     want: Arc<RwLock<Want>>,
+    is_traced: Arc<AtomicBool>,
     filter: reload::Handle<Want, Registry>,
 }
 
@@ -182,6 +185,7 @@ pub fn build(parts: LogParts) -> (impl tracing::Subscriber + Send + Sync, LogHan
         counters: counters.clone(),
         detector: Looking::Shipped,
         file: None,
+        exporter: None,
         dropped_told: 0,
     };
     let thread = std::thread::Builder::new().name("log".to_owned());
@@ -193,13 +197,22 @@ pub fn build(parts: LogParts) -> (impl tracing::Subscriber + Send + Sync, LogHan
     let want = Want::new(&parts.levels, &Levels::off());
     let (filter, handle) = reload::Layer::new(want.clone());
     let want = Arc::new(RwLock::new(want));
-    let collect = Collect { want: want.clone(), queue: queue.clone(), clock: parts.clock };
+    let is_traced = Arc::new(AtomicBool::new(false));
+    let seed = (u128::from(std::process::id()) << 64) | u128::from(parts.clock.now().0.unsigned_abs());
+    let collect = Collect {
+        want: want.clone(),
+        queue: queue.clone(),
+        clock: parts.clock,
+        is_traced: is_traced.clone(),
+        seed,
+    };
     let log = Log {
         queue,
         counters,
         levels: Mutex::new(Levels::off()),
         terminal: parts.levels,
         want,
+        is_traced,
         filter: handle,
     };
     (tracing_subscriber::registry().with(collect.with_filter(filter)), LogHandle(Arc::new(log)))
@@ -210,7 +223,37 @@ impl LogHandle {
     pub fn write_to(&self, home: &Path, setting: &LogSetting, detector: Arc<Detector>) {
         self.order(Order::Detect(detector));
         self.order(Order::Open(Box::new(DayFile::new(home, setting.keep_days))));
+        if let Some(url) = &setting.otlp {
+            self.export_to(url);
+        }
         self.set_level(setting.levels.clone());
+    }
+
+    /// Exports lines and spans to the collector at `url` from now on.
+    fn export_to(&self, url: &str) {
+        // A process without a runtime runs no jobs.
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        match Exporter::start(url) {
+            Ok(exporter) => {
+                self.order(Order::Export(exporter));
+                self.0.is_traced.store(true, Ordering::Relaxed);
+            }
+            Err(error) => tracing::warn!(%error, "logs are not exported"),
+        }
+    }
+
+    /// Waits until all that was logged is written and exported, but not longer than `within`.
+    pub async fn exported(&self, within: Duration) {
+        if !self.0.is_traced.load(Ordering::Relaxed) {
+            return;
+        }
+        let end = tokio::time::Instant::now() + within;
+        if let Some(Some(exported)) = self.written(within) {
+            // Whoever is late is not waited for.
+            let _ = tokio::time::timeout_at(end, exported).await;
+        }
     }
 
     /// Logs to the file at these levels from now on; the terminal's stay.
@@ -251,10 +294,17 @@ impl LogHandle {
     /// Waits until all that was logged is written, but not longer than `within`. Says whether it
     /// is.
     pub fn flush(&self, within: Duration) -> bool {
+        self.written(within).is_some()
+    }
+
+    /// Waits as [`flush`](Self::flush); gives what tells when all of it is exported.
+    fn written(&self, within: Duration) -> Option<Option<oneshot::Receiver<()>>> {
         let end = tokio::time::Instant::now() + within;
         let (done, written) = sync_channel(1);
-        self.order_until(Order::Flush(done), end)
-            && written.recv_timeout(end.saturating_duration_since(tokio::time::Instant::now())).is_ok()
+        if !self.order_until(Order::Flush(done), end) {
+            return None;
+        }
+        written.recv_timeout(end.saturating_duration_since(tokio::time::Instant::now())).ok()
     }
 
     fn order(&self, order: Order) {

@@ -35,7 +35,12 @@ fn main() -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    let exit = runtime.block_on(cli::main(cli)).unwrap_or_else(|error| {
+    let exit = runtime.block_on(async {
+        let exit = cli::main(cli).await;
+        log.exported(LOG_WITHIN).await;
+        exit
+    });
+    let exit = exit.unwrap_or_else(|error| {
         say(&format!("error: {error}"));
         error.exit
     });

@@ -24,6 +24,9 @@ use tokio::sync::watch;
 
 const PACE: Pace = Pace { again_after: Duration::from_secs(3_600), quiet_after: Duration::from_secs(3_600) };
 
+/// Nothing here takes as long, unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 struct Hands(AtomicI64);
 
 impl WallClock for Hands {
@@ -125,7 +128,7 @@ async fn a_secret_in_the_log_and_too_many_logins_are_alerts() {
         seen.rules = "github-token".to_owned();
         seen.target = "empire::run".to_owned();
     });
-    while told.notices.lock().unwrap().len() < 1 {
+    while told.notices.lock().unwrap().is_empty() {
         tokio::task::yield_now().await;
     }
     alerts.login_refused();
@@ -154,6 +157,7 @@ fn hook(statuses: &'static [u16]) -> (String, mpsc::Receiver<(String, Value)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/alerts", listener.local_addr().unwrap());
     let (sender, posts) = mpsc::channel();
+    #[expect(clippy::disallowed_methods, reason = "it ends with the test's process")]
     std::thread::spawn(move || {
         for status in statuses {
             let (mut stream, _) = listener.accept().unwrap();
@@ -181,7 +185,7 @@ fn hook(statuses: &'static [u16]) -> (String, mpsc::Receiver<(String, Value)>) {
     (url, posts)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_gets_what_happened_and_is_asked_again_if_it_fails() {
     let (world, (url, posts)) = (World::new(), hook(&[503, 204]));
     let store = world.store().await;
@@ -190,9 +194,9 @@ async fn a_webhook_gets_what_happened_and_is_asked_again_if_it_fails() {
     assert!(!format!("{webhook:?}").contains(&key));
     let (alerts, running) = world.alerts(&store, vec![Arc::new(webhook)]).await;
     alerts.raise(gone(Severity::Critical));
+    let first = posts.recv_timeout(PATIENCE).unwrap();
+    let (head, body) = posts.recv_timeout(PATIENCE).unwrap();
     running.stop().await;
-    let first = posts.recv().unwrap();
-    let (head, body) = posts.recv().unwrap();
     assert_eq!(first.1, body);
     assert!(head.starts_with("POST /alerts ") && head.contains(&format!("authorization: Bearer {key}")));
     let expected = serde_json::json!({
@@ -217,7 +221,7 @@ async fn a_webhook_that_refuses_or_redirects_is_left_alone() {
         let notice = Notice { news: empire_actors::alerts::News::Raised, alert };
         let error = webhook.deliver(&notice).await.unwrap_err();
         assert!(error.starts_with(&format!("it answered {}", status[0])), "{error}");
-        assert!(posts.recv().unwrap().0.starts_with("POST /alerts "));
+        assert!(posts.recv_timeout(PATIENCE).unwrap().0.starts_with("POST /alerts "));
     }
 }
 
@@ -236,7 +240,7 @@ fn a_run_tells_of_a_passed_cap_in_the_log_to_the_webhook_and_to_whoever_asks() {
     let sim = Sim::start(&sandbox, "instant");
     let ran = sandbox.empire(&["swarm", "run", "job.yaml", "--sim", &sim.url, "--yes"]);
     assert_eq!(ran.code, Some(0), "{ran:#?}");
-    let (_, post) = posts.recv_timeout(Duration::from_secs(60)).unwrap();
+    let (_, post) = posts.recv_timeout(PATIENCE).unwrap();
     assert_eq!((&post["kind"], &post["severity"]), (&"budget".into(), &"warning".into()));
     let listed = sandbox.empire(&["alerts", "--json"]).json();
     let alert = &listed[0];
@@ -276,7 +280,7 @@ fn a_provider_that_sends_calls_elsewhere_is_told_of_and_nothing_follows() {
     command.env("MOONSHOT_API_KEY", ["sk", "-of-nobody"].concat());
     let ran = sandbox.run(command);
     assert_ne!(ran.code, Some(0), "{ran:#?}");
-    assert!(posts.recv().unwrap().0.starts_with("POST /chat/completions "));
+    assert!(posts.recv_timeout(PATIENCE).unwrap().0.starts_with("POST /chat/completions "));
     let listed = sandbox.empire(&["alerts", "--json"]).json();
     assert_eq!(
         (&listed[0]["kind"], &listed[0]["subject"]),

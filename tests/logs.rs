@@ -106,7 +106,7 @@ impl Bench {
 }
 
 fn setting(level: &str, keep_days: u16) -> LogSetting {
-    LogSetting { levels: level.parse().unwrap(), keep_days }
+    LogSetting { levels: level.parse().unwrap(), keep_days, otlp: None }
 }
 
 fn lines(path: &Path) -> Vec<Value> {
@@ -502,4 +502,64 @@ fn following_goes_on_into_the_next_day() {
     assert_eq!(next(), "2026-09-02T00:00:00.000Z  INFO t: late");
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_gets_lines_and_spans_without_their_secrets() {
+    use std::io::{BufRead, BufReader, Read};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let own = ["tooth", "fairy", "of 1971"].concat();
+    let bench = Bench::new("info", 90, &[("env:OWN", &own)]);
+    let (sender, posts) = mpsc::channel();
+    #[expect(clippy::disallowed_methods, reason = "it ends with the test's process")]
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let (mut head, mut length) = (String::new(), 0);
+            while !head.ends_with("\r\n\r\n") {
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                if let Some(bytes) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = bytes.trim().parse().unwrap();
+                }
+                head += &line;
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            sender.send((head.lines().next().unwrap().to_owned(), body)).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}").unwrap();
+        }
+    });
+    let setting = LogSetting { otlp: Some(url), ..setting("info", 90) };
+    bench.handle.write_to(bench.home.path(), &setting, detector(&[("env:OWN", &own)]));
+    bench.log(|| {
+        let job = info_span!("job", job = "j-1");
+        let call = info_span!(parent: &job, "call", item = 7_u64, why = own.as_str());
+        call.in_scope(|| warn!(n = 3_u64, share = 0.5, "asked with {own}"));
+    });
+    bench.handle.exported(PATIENCE).await;
+    let (mut logs, mut spans) = (Vec::new(), Vec::new());
+    for (request, body) in [posts.recv_timeout(PATIENCE).unwrap(), posts.recv_timeout(PATIENCE).unwrap()] {
+        assert!(!spelled::remains(&body.to_string(), &own), "{body}");
+        if request == "POST /v1/logs HTTP/1.1" {
+            logs = body["resourceLogs"][0]["scopeLogs"][0]["logRecords"].as_array().unwrap().clone();
+        } else {
+            assert_eq!(request, "POST /v1/traces HTTP/1.1");
+            spans = body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone();
+        }
+    }
+    let (call, job, line) = (&spans[0], &spans[1], &logs[0]);
+    assert_eq!((&call["name"], &job["name"], spans.len(), logs.len()), (&"call".into(), &"job".into(), 2, 1));
+    assert_eq!((&call["traceId"], &call["parentSpanId"]), (&job["traceId"], &job["spanId"]));
+    assert_eq!((&line["traceId"], &line["spanId"]), (&job["traceId"], &call["spanId"]));
+    assert_eq!(job["parentSpanId"], "");
+    assert_eq!(job["traceId"].as_str().unwrap().len(), 32);
+    assert_eq!(call["startTimeUnixNano"], "1788350400000000000");
+    assert_eq!(call["attributes"][0], serde_json::json!({"key": "item", "value": {"intValue": "7"}}));
+    assert_eq!(line["body"]["stringValue"], "asked with <SECRET_1>");
+    assert_eq!(line["attributes"][2], serde_json::json!({"key": "share", "value": {"doubleValue": 0.5}}));
+    assert_eq!((&line["severityText"], &line["severityNumber"]), (&"WARN".into(), &13.into()));
 }

@@ -4,8 +4,9 @@
 use std::cell::Cell;
 use std::fmt::{self, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use empire_actors::ports::WallClock;
+use empire_actors::ports::{UnixMillis, WallClock};
 use parking_lot::RwLock;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
@@ -13,10 +14,11 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use super::levels::Want;
 use super::line::{Around, Fields, Line};
+use super::otlp::{Ended, SpanIds};
 use super::queue::Queue;
 
 /// Bytes of one value that are taken; of those, [`SHOWN_BYTES`](super::redact::SHOWN_BYTES) are
@@ -40,14 +42,29 @@ pub(crate) fn is_silent() -> bool {
     IS_SILENT.get()
 }
 
-/// The fields of a span, kept while it is open.
-struct OfSpan(Fields);
+/// A span while it is open.
+struct OfSpan {
+    fields: Fields,
+    /// What it is in its trace and when it began, where spans are exported.
+    traced: Option<Traced>,
+}
+
+#[derive(Clone, Copy)]
+struct Traced {
+    ids: SpanIds,
+    parent: Option<SpanIds>,
+    began_at: UnixMillis,
+}
 
 /// The layer.
 pub(crate) struct Collect {
     pub(crate) want: Arc<RwLock<Want>>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) clock: Arc<dyn WallClock>,
+    /// Whether spans are exported.
+    pub(crate) is_traced: Arc<AtomicBool>,
+    /// Tells the ids of this process from those of others.
+    pub(crate) seed: u128,
 }
 
 impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Collect {
@@ -55,13 +72,18 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Collect {
         let Some(span) = context.span(id) else { return };
         let mut taken = Taken::default();
         attributes.record(&mut taken);
-        span.extensions_mut().insert(OfSpan(taken.fields));
+        let traced = self.is_traced.load(Ordering::Relaxed).then(|| {
+            let traced_of = |span: SpanRef<'_, S>| span.extensions().get::<OfSpan>().and_then(|of| of.traced);
+            let parent = span.parent().and_then(traced_of).map(|parent| parent.ids);
+            Traced { ids: SpanIds::new(self.seed, parent), parent, began_at: self.clock.now() }
+        });
+        span.extensions_mut().insert(OfSpan { fields: taken.fields, traced });
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
         let mut extensions = span.extensions_mut();
-        let Some(OfSpan(fields)) = extensions.get_mut() else { return };
+        let Some(OfSpan { fields, .. }) = extensions.get_mut() else { return };
         let mut taken = Taken { fields: std::mem::take(fields), message: String::new() };
         values.record(&mut taken);
         *fields = taken.fields;
@@ -77,7 +99,7 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Collect {
         let spans = context.event_scope(event).into_iter().flat_map(|scope| scope.from_root());
         let spans = spans.map(|span| Around {
             name: span.name(),
-            fields: span.extensions().get::<OfSpan>().map(|of| of.0.clone()).unwrap_or_default(),
+            fields: span.extensions().get::<OfSpan>().map(|of| of.fields.clone()).unwrap_or_default(),
         });
         let line = Line {
             at: self.clock.now(),
@@ -86,8 +108,30 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Collect {
             message: taken.message,
             fields: taken.fields,
             spans: spans.collect(),
+            within: context.event_span(event).and_then(|span| {
+                let extensions = span.extensions();
+                extensions.get::<OfSpan>()?.traced.map(|traced| traced.ids)
+            }),
         };
         self.queue.put(sinks, line);
+    }
+
+    fn on_close(&self, id: Id, context: Context<'_, S>) {
+        let Some(span) = context.span(&id).filter(|_| !is_silent()) else { return };
+        let Some(OfSpan { fields, traced: Some(traced) }) = span.extensions_mut().remove::<OfSpan>() else {
+            return;
+        };
+        let line = Line {
+            at: traced.began_at,
+            level: *span.metadata().level(),
+            target: span.metadata().target(),
+            message: String::new(),
+            fields: Fields::new(),
+            spans: vec![Around { name: span.name(), fields }],
+            within: None,
+        };
+        let Traced { ids, parent, .. } = traced;
+        self.queue.put_span(Ended { ids, parent, ended_at: self.clock.now(), line });
     }
 }
 

@@ -4,6 +4,7 @@ use empire_actors::ports::UnixMillis;
 use serde_json::{Map, Value};
 use tracing::Level;
 
+use super::otlp::SpanIds;
 use crate::text::{self, Paint};
 
 /// A line's fields, or a span's, in the order in which they were given.
@@ -26,6 +27,8 @@ pub(crate) struct Line {
     pub(crate) fields: Fields,
     /// From the outermost to the innermost.
     pub(crate) spans: Vec<Around>,
+    /// The innermost, where lines are exported.
+    pub(crate) within: Option<SpanIds>,
 }
 
 impl Line {
@@ -39,6 +42,7 @@ impl Line {
             message: message.into(),
             fields,
             spans: Vec::new(),
+            within: None,
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 
 use super::levels::Sinks;
 use super::line::Line;
+use super::otlp::Ended;
 use super::writer::Order;
 
 /// Lines that may wait.
@@ -29,9 +30,17 @@ impl Queue {
     /// Hands a line over, or drops it.
     pub(crate) fn put(&self, sinks: Sinks, line: Line) {
         let bytes = line.bytes();
+        self.offer(bytes, Order::Write(sinks, Box::new(line)));
+    }
+
+    /// Hands a span that has ended over, or drops it.
+    pub(crate) fn put_span(&self, ended: Ended) {
+        self.offer(ended.line.bytes(), Order::Ended(Box::new(ended)));
+    }
+
+    fn offer(&self, bytes: usize, order: Order) {
         let waiting = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let is_taken = waiting + bytes <= MOST_BYTES
-            && self.sender.try_send(Order::Write(sinks, Box::new(line))).is_ok();
+        let is_taken = waiting + bytes <= MOST_BYTES && self.sender.try_send(order).is_ok();
         if !is_taken {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.dropped.fetch_add(1, Ordering::Relaxed);

@@ -8,12 +8,14 @@ use std::sync::mpsc::{Receiver, SyncSender};
 
 use empire_actors::gates::detect::Detector;
 use empire_actors::ports::WallClock;
+use tokio::sync::oneshot;
 
 use super::Counters;
 use super::collect::silence_this_thread;
 use super::file::{DayFile, Written};
 use super::levels::Sinks;
 use super::line::Line;
+use super::otlp::{Ended, Exporter};
 use super::queue::Queue;
 use super::redact::{Found, redact};
 use crate::privacy::rules;
@@ -21,12 +23,16 @@ use crate::privacy::rules;
 /// What the writer is told.
 pub(crate) enum Order {
     Write(Sinks, Box<Line>),
+    /// A span has ended, and is exported.
+    Ended(Box<Ended>),
+    /// Exports from now on.
+    Export(Exporter),
     /// Looks for secrets with this from now on.
     Detect(Arc<Detector>),
     /// Writes to files from now on.
     Open(Box<DayFile>),
     /// Answers once all that came before it is written.
-    Flush(SyncSender<()>),
+    Flush(SyncSender<Option<oneshot::Receiver<()>>>),
 }
 
 /// The writer's state.
@@ -38,6 +44,7 @@ pub(crate) struct Writer {
     pub(crate) counters: Arc<Counters>,
     pub(crate) detector: Looking,
     pub(crate) file: Option<Box<DayFile>>,
+    pub(crate) exporter: Option<Exporter>,
     /// Lines that were dropped, as far as the log says so.
     pub(crate) dropped_told: u64,
 }
@@ -75,13 +82,21 @@ impl Writer {
                     self.tell_dropped(sinks);
                     self.write(sinks, *line);
                 }
+                Order::Ended(mut ended) => {
+                    self.queue.taken(&ended.line);
+                    self.look(&mut ended.line);
+                    if let Some(exporter) = &self.exporter {
+                        exporter.span(&ended);
+                    }
+                }
+                Order::Export(exporter) => self.exporter = Some(exporter),
                 Order::Detect(detector) => self.detector = Looking::With(detector),
                 Order::Open(file) => self.open(file),
                 Order::Flush(done) => {
                     self.tell_dropped(Sinks { terminal: false, file: true });
                     let _ = self.terminal.flush();
                     // Who asked may have stopped waiting.
-                    let _ = done.try_send(());
+                    let _ = done.try_send(self.exporter.as_ref().map(Exporter::flush));
                 }
             }
         }
@@ -95,9 +110,13 @@ impl Writer {
     }
 
     fn write(&mut self, sinks: Sinks, mut line: Line) {
-        let found = redact(&mut line, self.detector.detector());
-        self.count(&line, found);
+        self.look(&mut line);
         self.put(sinks, &line);
+    }
+
+    fn look(&mut self, line: &mut Line) {
+        let found = redact(line, self.detector.detector());
+        self.count(line, found);
     }
 
     fn put(&mut self, sinks: Sinks, line: &Line) {
@@ -105,6 +124,9 @@ impl Writer {
             self.show(line);
         }
         if sinks.file {
+            if let Some(exporter) = &self.exporter {
+                exporter.line(line);
+            }
             self.file(line);
         }
     }

@@ -25,30 +25,41 @@ pub struct Pace {
 
 type Key = (AlertKind, Arc<str>);
 
+/// An alert, and what was told of it.
+#[derive(Debug)]
+struct Kept {
+    alert: Alert,
+    /// When it was told of last, and how much it mattered then: an earlier time that it was on counts.
+    told: Option<(UnixMillis, Severity)>,
+}
+
 /// All alerts.
 #[derive(Debug)]
 pub struct Board {
     pace: Pace,
-    alerts: BTreeMap<Key, Alert>,
+    alerts: BTreeMap<Key, Kept>,
 }
 
 impl Board {
     /// With what was on before, as it was stored.
     #[must_use]
     pub fn new(pace: Pace, before: impl IntoIterator<Item = Alert>) -> Board {
-        let keyed = before.into_iter().map(|alert| ((alert.kind, alert.subject.clone()), alert));
+        let keyed = before.into_iter().map(|alert| {
+            let told = alert.told_at.map(|at| (at, alert.severity));
+            ((alert.kind, alert.subject.clone()), Kept { alert, told })
+        });
         Board { pace, alerts: keyed.take(MOST).collect() }
     }
 
     /// All alerts, those that are over among them.
     pub fn alerts(&self) -> impl Iterator<Item = &Alert> {
-        self.alerts.values()
+        self.alerts.values().map(|kept| &kept.alert)
     }
 
     /// One alert.
     #[must_use]
     pub fn get(&self, kind: AlertKind, subject: &str) -> Option<&Alert> {
-        self.alerts.get(&(kind, subject.into()))
+        self.alerts.get(&(kind, subject.into())).map(|kept| &kept.alert)
     }
 
     /// Something is seen that is not as it should be. Gives what is to be told.
@@ -56,55 +67,53 @@ impl Board {
         let key = self.place(sign.kind, sign.subject);
         let Sign { kind, severity, message, .. } = sign;
         let again_after = self.pace.again_after;
-        let fresh = || Alert {
-            kind,
-            subject: key.1.clone(),
-            severity,
-            message: String::new(),
-            since: now,
-            last_seen: now,
-            count: 0,
-            told_at: None,
-            recovered_at: None,
-            acknowledged_at: None,
+        let fresh = || {
+            let alert = Alert {
+                kind,
+                subject: key.1.clone(),
+                severity,
+                message: String::new(),
+                since: now,
+                last_seen: now,
+                count: 0,
+                told_at: None,
+                recovered_at: None,
+                acknowledged_at: None,
+            };
+            Kept { alert, told: None }
         };
-        let alert = self.alerts.entry(key.clone()).or_insert_with(fresh);
-        let is_new = alert.recovered_at.take().is_some() || alert.count == 0;
-        let before = alert.severity;
-        if is_new {
+        let Kept { alert, told } = self.alerts.entry(key.clone()).or_insert_with(fresh);
+        if alert.recovered_at.take().is_some() {
             (alert.since, alert.count, alert.severity) = (now, 0, severity);
-            alert.acknowledged_at = None;
+            (alert.told_at, alert.acknowledged_at) = (None, None);
         }
         alert.severity = alert.severity.max(severity);
         alert.message = message;
         alert.count = alert.count.saturating_add(1);
         // A clock that is set back makes nothing younger.
         alert.last_seen = alert.last_seen.max(now);
-        let is_due = alert.told_at.is_none_or(|told| since(told, now) >= again_after);
-        let is_worse = alert.told_at.is_some() && alert.severity > before;
-        let news = match (is_new, is_worse) {
+        let is_worse = told.is_some_and(|(_, before)| alert.severity > before);
+        let is_due = told.is_none_or(|(at, _)| since(at, now) >= again_after);
+        let news = match alert.told_at {
+            _ if !is_worse && (!is_due || alert.acknowledged_at.is_some()) => return None,
             // One that comes and goes is one alert.
-            (true, _) if is_due || is_worse => News::Raised,
-            (false, true) => News::Worse,
-            (false, false) if is_due && alert.acknowledged_at.is_none() => {
-                if alert.told_at.is_none() {
-                    News::Raised
-                } else {
-                    News::Lasts
-                }
-            }
-            _ => return None,
+            None => News::Raised,
+            Some(_) if is_worse => News::Worse,
+            Some(_) => News::Lasts,
         };
         alert.told_at = Some(now);
+        *told = Some((now, alert.severity));
         Some(Notice { news, alert: alert.clone() })
     }
 
     /// It is as it should be. Gives what is to be told: that it is over, if it was told that it is on.
     pub fn recover(&mut self, now: UnixMillis, kind: AlertKind, subject: &str) -> Option<Notice> {
-        let alert = self.alerts.get_mut(&(kind, subject.into())).filter(|alert| alert.is_open())?;
-        let was_told = alert.told_at.is_some_and(|told| told >= alert.since);
+        let Kept { alert, .. } = self.alerts.get_mut(&(kind, subject.into()))?;
+        if !alert.is_open() {
+            return None;
+        }
         alert.recovered_at = Some(now.max(alert.since));
-        was_told.then(|| Notice { news: News::Recovered, alert: alert.clone() })
+        alert.told_at.map(|_| Notice { news: News::Recovered, alert: alert.clone() })
     }
 
     /// Ends the events that have not come again for a while.
@@ -114,13 +123,13 @@ impl Board {
             alert.is_open() && alert.kind.is_event() && since(alert.last_seen, now) >= quiet_after
         };
         let quiet: Vec<Key> =
-            self.alerts.values().filter(is_quiet).map(|alert| (alert.kind, alert.subject.clone())).collect();
+            self.alerts().filter(is_quiet).map(|alert| (alert.kind, alert.subject.clone())).collect();
         quiet.into_iter().filter_map(|(kind, subject)| self.recover(now, kind, &subject)).collect()
     }
 
     /// Somebody knows of it: it is not told of again while it lasts. `false` if it is not on.
     pub fn acknowledge(&mut self, kind: AlertKind, subject: &str, at: UnixMillis) -> bool {
-        let alert = self.alerts.get_mut(&(kind, subject.into()));
+        let alert = self.alerts.get_mut(&(kind, subject.into())).map(|kept| &mut kept.alert);
         let Some(alert) = alert.filter(|alert| alert.is_open() && at >= alert.since) else { return false };
         alert.acknowledged_at = Some(at);
         true
@@ -129,7 +138,7 @@ impl Board {
     /// The worst that is on.
     #[must_use]
     pub fn worst(&self) -> Option<Severity> {
-        self.alerts.values().filter(|alert| alert.is_open()).map(|alert| alert.severity).max()
+        self.alerts().filter(|alert| alert.is_open()).map(|alert| alert.severity).max()
     }
 
     /// Where an alert is kept. There is always a place.
@@ -138,7 +147,7 @@ impl Board {
         if self.alerts.contains_key(&key) || self.alerts.len() < MOST - AlertKind::ALL.len() {
             return key;
         }
-        let over = self.alerts.values().filter(|alert| !alert.is_open());
+        let over = self.alerts().filter(|alert| !alert.is_open());
         let oldest = over.min_by_key(|alert| alert.recovered_at);
         match oldest.map(|alert| (alert.kind, alert.subject.clone())) {
             Some(oldest) => {
