@@ -43,8 +43,9 @@ use otlp::Exporter;
 use queue::{MOST_LINES, Queue};
 use writer::{Looking, Order, Writer};
 
-/// Shown on the terminal where nothing else is wanted. Slow statements are for whoever asks.
-const TERMINAL: &str = "warn,sqlx=error";
+/// Shown on the terminal where nothing else is wanted. Slow statements are for whoever asks, and a run
+/// says itself what is no more than a warning.
+const TERMINAL: &str = "warn,sqlx=error,empire::alerts=error";
 /// How long a change of what the writer does may wait for place in its queue.
 const PATIENCE: Duration = Duration::from_secs(5);
 

@@ -24,7 +24,7 @@ use crate::config::{AlertSetting, ProviderSetting};
 use crate::health;
 use crate::log;
 use crate::privacy::keychain::Keychain;
-use crate::store::Store;
+use crate::store::{Store, scope_word};
 
 /// Mailboxes may be deep for a moment: thousands of agents end at once.
 const DEEP_FOR: Duration = Duration::from_secs(30);
@@ -90,7 +90,9 @@ impl Watching {
     /// A threshold of a cap was passed.
     pub(super) fn threshold(&self, passed: &Threshold) {
         let severity = if passed.percent >= 100 { Severity::Critical } else { Severity::Warning };
-        let subject = passed.scope.to_string();
+        // Each threshold is told, as it is passed once.
+        let scope = scope_word(&passed.scope).unwrap_or_else(|| passed.scope.to_string());
+        let subject = format!("{scope} {} %", passed.percent);
         self.alerts.raise(Sign::new(AlertKind::Budget, &subject, severity, passed.to_string()));
     }
 
