@@ -1,5 +1,6 @@
 //! The command line. Data goes to standard output, talk to standard error.
 
+mod alerts;
 mod approvals;
 mod attach;
 mod budget;
@@ -7,6 +8,7 @@ mod completions;
 mod daemon;
 mod doctor;
 mod limits;
+mod logs;
 mod privacy;
 mod results;
 mod run;
@@ -78,6 +80,8 @@ enum Command {
     Budget(budget::Budget),
     /// See and answer what waits for a yes or a no.
     Approvals(approvals::ApprovalArgs),
+    /// See what somebody should look at, and say that you know of it.
+    Alerts(alerts::AlertArgs),
     /// Run the simulator of the model vendors alone, on loopback.
     Sim(sim::SimArgs),
     /// See and try what the privacy gate does with texts.
@@ -94,6 +98,8 @@ enum Command {
     Doctor,
     /// Show what each provider still allows, who waits for it, and when the next call may go.
     Limits,
+    /// Show the log of what ran here, and follow it.
+    Logs(logs::LogArgs),
     /// Print the JSON Schema of a file that people write.
     #[command(subcommand)]
     Schema(Schema),
@@ -265,6 +271,7 @@ pub async fn main(cli: Cli) -> Result<Exit, CommandError> {
         Command::Swarm(Swarm::Cancel(args)) => steer::cancel(&context, &args.id).await,
         Command::Budget(command) => budget::budget(&context, command).await,
         Command::Approvals(args) => approvals::approvals(&context, args).await,
+        Command::Alerts(args) => alerts::alerts(&context, args).await,
         Command::Sim(args) => sim::sim(&context, args).await,
         Command::Privacy(command) => privacy::privacy(context, command).await,
         Command::Up(args) => Box::pin(daemon::up(&context, args)).await,
@@ -272,6 +279,7 @@ pub async fn main(cli: Cli) -> Result<Exit, CommandError> {
         Command::Status(args) => daemon::status(&context, args).await,
         Command::Doctor => doctor::doctor(&context).await,
         Command::Limits => limits::limits(&context).await,
+        Command::Logs(args) => logs::logs(&context, args).await,
         Command::Schema(_) | Command::Completions(_) => Ok(Exit::Done),
     }
 }

@@ -16,8 +16,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::alerts::Alerts;
 use crate::config::Config;
 use crate::home::Home;
+use crate::log;
 use crate::run::engine::{Told, Wish};
 use crate::run::error::{CommandError, Exit};
 use crate::run::feed::{Ended, Feed, Heard, heard_by};
@@ -28,12 +30,15 @@ use crate::run::launch::{
 use crate::run::prepare::{self, Place, Simulated};
 use crate::run::progress::say;
 use crate::run::system::SystemClock;
+use crate::run::watching::{Watching, each_once};
 use crate::store::{JobState, LedgerScope, Store};
 
 /// Jobs at a time.
 const MOST_JOBS: usize = 64;
 /// Jobs that have ended and can still be asked after.
 const ENDED_KEPT: usize = 100;
+/// How often the house is looked over.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How wide the report of a job is.
 const WIDTH: usize = 100;
 
@@ -44,6 +49,7 @@ pub struct Daemon {
     store: Store,
     config: Config,
     house: House,
+    watching: Watching,
     /// The simulator that all its jobs talk to, in a simulated daemon.
     simulated: Option<Simulated>,
     started: Instant,
@@ -149,13 +155,17 @@ impl Daemon {
             detector: rules.detector().clone(),
             out: home.dir(),
         };
-        let house = house::start(&store, plans).await?;
+        log::start(place.home.dir(), &config.log, rules.detector().clone());
+        let providers = each_once(&config, &config.resolve_route(&config.route)?);
+        let watching = Watching::start(&store, &config.alerts, providers).await?;
+        let house = house::start(&store, plans, &watching).await?;
         Ok(Arc::new(Daemon {
             place,
             home,
             store,
             config,
             house,
+            watching,
             simulated,
             started: Instant::now(),
             jobs: Mutex::default(),
@@ -169,6 +179,12 @@ impl Daemon {
     #[must_use]
     pub fn house(&self) -> &House {
         &self.house
+    }
+
+    /// Where signs of trouble go.
+    #[must_use]
+    pub fn alerts(&self) -> &Alerts {
+        self.watching.alerts()
     }
 
     /// Its store.
@@ -319,7 +335,8 @@ impl Daemon {
         jobs.running.spawn_blocking(move || {
             runtime.block_on(async {
                 let told = Told::Daemon(daemon.wishes.subscribe());
-                let worked = heard_by(feed.clone(), ready.work(Some((&daemon.house, told)))).await;
+                let worked =
+                    heard_by(feed.clone(), ready.work(Some((&daemon.house, &daemon.watching, told)))).await;
                 daemon.ended(&id, &feed, worked).await;
             });
         });
@@ -389,6 +406,7 @@ impl Daemon {
     pub async fn asked_down(&self) -> Result<Down, CommandError> {
         let (mut down, mut gave_up) = (self.down.subscribe(), self.house.gave_up());
         tokio::select! {
+            () = self.look_around() => Err(CommandError::internal("the daemon looks around no more")),
             asked = down.wait_for(Option::is_some) => {
                 let asked = asked.ok().and_then(|asked| *asked);
                 asked.ok_or_else(|| CommandError::internal("the daemon is gone"))
@@ -397,6 +415,15 @@ impl Daemon {
                 "an actor failed more often than its policy allows; `empire explain /empire` says which. \
                  Finished work is kept: `empire up` goes on",
             )),
+        }
+    }
+
+    /// Watches over the house, whether a job runs or not.
+    async fn look_around(&self) {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        loop {
+            look.tick().await;
+            self.watching.look(&self.house, &self.house.lanes().await);
         }
     }
 
@@ -414,7 +441,11 @@ impl Daemon {
         running.shutdown().await;
         let store = self.store.clone();
         let report = match Arc::try_unwrap(self) {
-            Ok(daemon) => daemon.house.stop().await,
+            Ok(daemon) => {
+                let report = daemon.house.stop().await;
+                daemon.watching.stop().await;
+                report
+            }
             // A request that is being answered still holds it; its tree ends with it.
             Err(_) => StopReport::default(),
         };

@@ -72,6 +72,7 @@ const OUTSIDE_MODULES: &[&str] = &["fs", "env", "net", "process", "io", "signal"
 
 /// Decisions: no clock, no waiting, no I/O.
 const PURE: &[&str] = &[
+    "actors/src/alerts/",
     "actors/src/gates/book.rs",
     "actors/src/gates/book/",
     "actors/src/gates/calendar.rs",

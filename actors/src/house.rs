@@ -162,6 +162,13 @@ impl House {
         Arc::new(move || budget.accounts_now())
     }
 
+    /// How many messages wait in the deepest mailbox of a control actor.
+    #[must_use]
+    pub fn deepest_mailbox(&self) -> u64 {
+        let depths = self.tree().nodes().into_iter().filter_map(|node| node.pulse.map(|pulse| pulse.waiting));
+        depths.max().unwrap_or(0)
+    }
+
     /// Sets a cap from now on.
     ///
     /// # Errors

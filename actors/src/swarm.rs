@@ -113,6 +113,7 @@ impl Swarm {
             unaffordable: AtomicU32::new(0),
             stop: watch::channel(None).0,
             job: Address::new(format!("{}/job-{}", crate::house::SWARM, order.id)),
+            span: tracing::info_span!(parent: None, "job", job = &*order.id),
             deadline: order.deadline.map(|deadline| Instant::now() + deadline),
             order,
         });
@@ -125,6 +126,9 @@ impl Swarm {
         shared.jobs.add(running.clone());
         let swarm = Swarm { house: shared, running, end, events, gave_up: house.gave_up() };
         house.add_job(swarm.running.child()).await?;
+        let context = &swarm.running.context;
+        let (items, cohorts) = (context.order.pending, context.order.cohorts.len());
+        tracing::info!(parent: &context.span, items, cohorts, "a job started");
         Ok(swarm)
     }
 

@@ -74,9 +74,11 @@ async fn kill_at_random(tree: &Tree, dice: &mut Dice, most: usize) -> BTreeMap<S
 async fn heals(seed: u64) -> usize {
     let dice = &mut Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let mut bench = Bench::new(items(1_500))
-        .route(spec("local", Zone::Local, 4), Some(Price::FREE), FakeProvider::new(Duration::from_millis(40), |_, request| {
-            Reaction::Answer(good_answer(request))
-        }))
+        .route(
+            spec("local", Zone::Local, 4),
+            Some(Price::FREE),
+            FakeProvider::new(Duration::from_millis(40), |_, request| Reaction::Answer(good_answer(request))),
+        )
         .route(spec("cloud", Zone::Cloud, 4), paid(), FakeProvider::good())
         .cap(Micros(40_000));
     let mut kills = 0;
@@ -88,7 +90,8 @@ async fn heals(seed: u64) -> usize {
         }
         let parts = HouseParts { supervision: patient(), ..bench.house_parts() };
         let house = House::start(parts).await.unwrap();
-        let job = empire_actors::swarm::Swarm::start(&house, bench.job_parts(), bench.order.clone()).await.unwrap();
+        let job =
+            empire_actors::swarm::Swarm::start(&house, bench.job_parts(), bench.order.clone()).await.unwrap();
         let mut swarm = Swarm { job, house };
         let tree = swarm.house.tree();
         let killing = kill_at_random(&tree, dice, 200);
@@ -101,7 +104,9 @@ async fn heals(seed: u64) -> usize {
         let ill: Vec<_> = tree
             .nodes()
             .into_iter()
-            .filter(|node| !node.healthy && !(node.path.contains("/job-") && node.state == NodeState::Stopped))
+            .filter(|node| {
+                !node.healthy && !(node.path.contains("/job-") && node.state == NodeState::Stopped)
+            })
             .collect();
         assert!(ill.is_empty(), "seed {seed}: {ill:?}");
         agree(&tree, &killed);
@@ -120,14 +125,17 @@ fn agree(tree: &Tree, killed: &BTreeMap<String, u32>) {
     for entry in &entries {
         if let Event::Exit(decision) = &entry.event {
             assert!(
-                matches!(&decision.exit, ChildExit::Failed(why) if why.contains("a drill")) || decision.exit == ChildExit::Normal,
+                matches!(&decision.exit, ChildExit::Failed(why) if why.contains("a drill"))
+                    || decision.exit == ChildExit::Normal,
                 "{entry:?}"
             );
             assert!(matches!(decision.action, Action::Restart { .. } | Action::LetGo), "{entry:?}");
         }
     }
     for node in tree.nodes().into_iter().skip(1) {
-        let starts = entries.iter().filter(|entry| entry.path == node.path && matches!(entry.event, Event::Started { .. }));
+        let starts = entries
+            .iter()
+            .filter(|entry| entry.path == node.path && matches!(entry.event, Event::Started { .. }));
         if killed.contains_key(&node.path) && node.state == NodeState::Running && entries.len() < 1_000 {
             assert!(starts.count() > 0, "{} was killed and never started again", node.path);
         }

@@ -123,7 +123,9 @@ async fn open(daemon: &Arc<Daemon>) -> Result<Server, CommandError> {
     let config = daemon.config();
     let control =
         Control::new(daemon.house(), daemon.store().clone(), config.control.chaos, Arc::downgrade(daemon));
-    let settings = Settings { listen: config.control.listen, refused: Arc::new(|| {}) };
+    let alerts = daemon.alerts().clone();
+    let refused = Arc::new(move || alerts.login_refused());
+    let settings = Settings { listen: config.control.listen, refused };
     serve(control, daemon.home().dir(), settings).await.map_err(CommandError::bad_input)
 }
 

@@ -12,6 +12,7 @@ use super::error::CommandError;
 use super::machine;
 use super::supervision::supervision;
 use super::system::SystemClock;
+use super::watching::Watching;
 use crate::config::Config;
 use crate::providers;
 use crate::store::{LedgerScope, Store};
@@ -30,11 +31,11 @@ pub struct Plans<'a> {
     pub out: &'a Path,
 }
 
-/// Starts the guard, the gates and a lane for every provider.
-pub async fn start(store: &Store, plans: Plans<'_>) -> Result<House, CommandError> {
+/// Starts the guard, the gates and a lane for every provider. `watching` hears what is amiss.
+pub async fn start(store: &Store, plans: Plans<'_>, watching: &Watching) -> Result<House, CommandError> {
     let Plans { config, simulated, scope, detector, out } = plans;
     let parts = HouseParts {
-        providers: providers::all(config)?
+        providers: providers::all(config, Some(watching.alerts()))?
             .into_iter()
             .map(|(id, client)| (Arc::new(config.providers[&id].spec.clone()), client as Arc<dyn Provider>))
             .collect(),

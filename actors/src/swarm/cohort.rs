@@ -13,7 +13,7 @@ use super::agent::{self, Agent, AgentEnd, AgentRef, Note};
 use super::attempt::Log;
 use super::context::{Follower, JobContext, Twin};
 use super::job;
-use super::order::{COHORT_SIZE, CohortPlan, StopReason};
+use super::order::{COHORT_SIZE, CohortPlan, StopReason, item_number};
 use crate::kernel::cell::{self, Exit, Owner};
 use crate::kernel::group::{Flow, Group, GroupRef};
 use crate::ports::{Chunk, Item, Part, StoreError, Verdict};
@@ -283,7 +283,9 @@ impl Cohort {
     /// new one lives.
     async fn replace(&mut self, index: u16, why: &str) -> bool {
         let job = self.shared.job.clone();
-        tracing::error!(job = %job.order.id, item = self.shared.plan.first + u32::from(index), %why, "an agent panicked");
+        // What it says may quote a prompt, and stays in the item's record.
+        let item = item_number(self.shared.plan.first + u32::from(index));
+        tracing::error!(parent: &job.span, item, "an agent panicked");
         let panics = self.panics.entry(index).or_default();
         *panics += 1;
         let panics = *panics;

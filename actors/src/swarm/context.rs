@@ -105,6 +105,8 @@ pub(crate) struct JobContext {
     pub(crate) unaffordable: AtomicU32,
     pub(crate) stop: watch::Sender<Option<StopReason>>,
     pub(crate) job: Address<job::Message>,
+    /// What the log puts around all that is said of the job.
+    pub(crate) span: tracing::Span,
 }
 
 impl JobContext {
@@ -122,6 +124,7 @@ impl JobContext {
     /// Stops the job: no new turns, no new calls. The first reason stays, but cancelling
     /// overrides every other one.
     pub(crate) fn stop(&self, reason: StopReason) {
+        let word = reason.word();
         let changed = self.stop.send_if_modified(|current| {
             let takes = match current {
                 None => true,
@@ -134,6 +137,7 @@ impl JobContext {
             takes
         });
         if changed {
+            tracing::info!(parent: &self.span, reason = word, "a job stops");
             self.turnstile.close();
             // A job actor that is down looks at the reason when it starts.
             let _ = self.job.send(job::Message::Stopping);

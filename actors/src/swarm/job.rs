@@ -324,7 +324,7 @@ impl JobActor {
             return;
         }
         self.cohorts.remove(&number);
-        tracing::error!(job = %self.context.order.id, cohort = number, %why, "a cohort crashed");
+        tracing::error!(parent: &self.context.span, cohort = number, %why, "a cohort crashed");
         if self.context.is_stopping() {
             self.memory.state.lock().ended[number as usize] = true;
             return self.look_for_the_end();
@@ -425,11 +425,18 @@ impl JobActor {
         let parked = self.memory.state.lock().parked.clone();
         let stopped = self.context.stop.borrow().clone();
         let end = JobEnd { stopped, parked, unfinished: self.unfinished(), reduced };
-        self.end.send_if_modified(|current| {
+        let (stopped, unfinished) = (end.stopped.as_ref().map(StopReason::word), end.unfinished);
+        let is_first = self.end.send_if_modified(|current| {
             let first = current.is_none();
             current.get_or_insert(end);
             first
         });
+        if is_first {
+            let meters = self.context.meters.read();
+            let (done, dead, calls) = (meters.done, meters.dead, meters.calls);
+            let spent = tracing::field::display(meters.spent);
+            tracing::info!(parent: &self.context.span, done, dead, unfinished, calls, spent, stopped, "a job ended");
+        }
     }
 }
 
