@@ -1,5 +1,7 @@
 //! The command line. Data goes to standard output, talk to standard error.
 
+mod actors;
+mod agent;
 mod approvals;
 mod budget;
 mod completions;
@@ -81,6 +83,8 @@ enum Command {
     /// See and try what the privacy gate does with texts.
     #[command(subcommand)]
     Privacy(privacy::Privacy),
+    #[command(flatten)]
+    Actors(actors::Actors),
     /// Check what is reachable, configured and missing, and say what to do about each.
     Doctor,
     /// Show what each provider still allows, who waits for it, and when the next call may go.
@@ -96,6 +100,8 @@ enum Command {
 enum Schema {
     /// Of a job file.
     Job,
+    /// Of the control API: its OpenAPI document.
+    Api,
 }
 
 #[derive(Debug, Subcommand)]
@@ -116,6 +122,8 @@ enum Swarm {
     Resume(ResumeArgs),
     /// Work the dead agents of a job anew.
     Retry(ResumeArgs),
+    /// Show one agent: its state, times, model tries, cost and redactions.
+    Agent(agent::AgentArgs),
     /// Give a job up for good. Its results stay.
     Cancel(JobArgs),
 }
@@ -231,6 +239,9 @@ pub async fn main(cli: Cli) -> Result<Exit, CommandError> {
         Command::Schema(Schema::Job) => {
             return terminal::print_json(&crate::job::spec_json_schema()).map(|()| Exit::Done);
         }
+        Command::Schema(Schema::Api) => {
+            return terminal::print_json(&crate::control::document()).map(|()| Exit::Done);
+        }
         Command::Completions(args) => return completions::print(&args, &mut Cli::command()),
         _ => {}
     }
@@ -252,6 +263,8 @@ pub async fn main(cli: Cli) -> Result<Exit, CommandError> {
         Command::Approvals(args) => approvals::approvals(&context, args).await,
         Command::Sim(args) => sim::sim(&context, args).await,
         Command::Privacy(command) => privacy::privacy(context, command).await,
+        Command::Swarm(Swarm::Agent(args)) => agent::agent(&context, args).await,
+        Command::Actors(command) => Box::pin(actors::run(&context, command)).await,
         Command::Doctor => doctor::doctor(&context).await,
         Command::Limits => limits::limits(&context).await,
         Command::Schema(_) | Command::Completions(_) => Ok(Exit::Done),

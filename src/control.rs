@@ -32,12 +32,15 @@ use empire_actors::kernel::tree::{OrderRefused, ROOT, Tree};
 use empire_actors::ports::WallClock;
 use tokio::sync::Semaphore;
 
+pub use self::access::RefusedHook;
 pub use self::explain::{explain, policy_source};
 pub use self::openapi::document;
 pub use self::place::{TOKEN_FILE, owners_name};
 pub use self::policy::{changes, effective_without_tree};
 pub use self::problem::Problem;
 pub use self::server::{ControlError, Server, Settings, serve};
+use crate::config::ControlSetting;
+use crate::run::progress::say;
 use crate::store::Store;
 
 /// Orders and changes that may be under way at once.
@@ -119,6 +122,20 @@ impl Control {
         match (meant.pop(), meant.is_empty()) {
             (Some(only), true) => Ok(only),
             _ => Err(OrderRefused::NoSuchNode { path }.into()),
+        }
+    }
+}
+
+/// Opens the API of `house` for a run. A run whose API cannot be opened goes on without, and says so.
+pub async fn open(house: &House, store: &Store, setting: ControlSetting) -> Option<Server> {
+    let control = Control::new(house, store.clone(), setting.chaos);
+    let refused: RefusedHook =
+        Arc::new(|| tracing::warn!("the control API was asked without its token, or with a wrong one"));
+    match serve(control, store.dir(), Settings { listen: setting.listen, refused }).await {
+        Ok(server) => Some(server),
+        Err(error) => {
+            say(&format!("warning: {error}"));
+            None
         }
     }
 }

@@ -23,6 +23,7 @@ use super::outputs::{Appender, Outputs};
 use super::prepare::{Loaded, highest_level, scope_of};
 use super::progress::{Fixed, Progress, say};
 use super::routing;
+use crate::control;
 use crate::job::Totals;
 use crate::privacy::rules::RulesInForce;
 use crate::store::{Desired, Job, JobState, Store};
@@ -105,8 +106,12 @@ impl Run<'_> {
             out: outputs.folder(),
         };
         let house = house::start(store, plans).await?;
+        let control = control::open(&house, store, loaded.config.control).await;
         let signals = Signals::new()?;
         let ran = self.run(&house, Some(signals)).await;
+        if let Some(control) = control {
+            control.stop().await;
+        }
         let killed = house.stop().await.killed;
         Ok(Ran { killed, ..ran? })
     }
