@@ -117,8 +117,13 @@ impl Control {
                     whole == begun || (begun.starts_with("job-") && whole.starts_with(begun))
                 })
         };
-        let mut meant =
-            self.tree.nodes().into_iter().map(|node| node.path).filter(|node| is_meant(node)).collect::<Vec<_>>();
+        let mut meant = self
+            .tree
+            .nodes()
+            .into_iter()
+            .map(|node| node.path)
+            .filter(|node| is_meant(node))
+            .collect::<Vec<_>>();
         match (meant.pop(), meant.is_empty()) {
             (Some(only), true) => Ok(only),
             _ => Err(OrderRefused::NoSuchNode { path }.into()),

@@ -91,7 +91,12 @@ fn document(job: &Job, item: u32, live: Option<&AgentView>, known: &Known) -> se
 fn words(job: &Job, item: u32, live: Option<&AgentView>, known: &Known) -> String {
     let record = known.record.as_ref();
     let mut lines = vec![
-        format!("item {item} of {} {}{}", job.setup.name, job.id, if job.simulated { "  SIMULATED" } else { "" }),
+        format!(
+            "item {item} of {} {}{}",
+            job.setup.name,
+            job.id,
+            if job.simulated { "  SIMULATED" } else { "" }
+        ),
         format!("  state       {}", state(record, live)),
     ];
     if let Some(live) = live {
@@ -107,13 +112,21 @@ fn words(job: &Job, item: u32, live: Option<&AgentView>, known: &Known) -> Strin
     if let Some(record) = record {
         let took = text::duration(Duration::from_millis(record.ms.into()));
         lines.push(format!("  ended       {}, {took} after its first call began", record.at));
-        lines.push(format!("  cost        {} for {}", text::money(record.cost), text::count(record.calls.into(), "call")));
+        lines.push(format!(
+            "  cost        {} for {}",
+            text::money(record.cost),
+            text::count(record.calls.into(), "call")
+        ));
         let tokens = format!(
             "{} tokens in, {} out",
             text::thousands(record.usage.total_input()),
             text::thousands(record.usage.output)
         );
-        let shared = if record.packed > 1 { format!(", its part of a call for {} items", record.packed) } else { String::new() };
+        let shared = if record.packed > 1 {
+            format!(", its part of a call for {} items", record.packed)
+        } else {
+            String::new()
+        };
         lines.push(format!("  usage       {tokens}{shared}"));
         if record.item + 1 != item {
             lines.push(format!("  equal to    item {}, whose result this is", record.item + 1));

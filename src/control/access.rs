@@ -52,7 +52,8 @@ impl Gatekeeper {
             let why = "ask for this API at localhost or a loopback address, and from no web page elsewhere";
             return Err(Problem::forbidden("not-asked-as-loopback", why));
         }
-        let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        let shown =
+            headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
         let is_right = shown.is_some_and(|shown| Some(blake3::hash(shown)) == self.token);
         if is_right || open {
             return Ok(());

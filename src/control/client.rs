@@ -155,7 +155,8 @@ impl Client {
         if_match: Option<u64>,
         body: Vec<u8>,
     ) -> Result<Request<Body>, ClientError> {
-        let pairs: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+        let pairs: Vec<String> =
+            query.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
         let uri = if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) };
         let mut request = Request::builder()
             .method(method)
@@ -171,7 +172,11 @@ impl Client {
         request.body(Body::from(body)).map_err(|error| ClientError::Unreadable(error.to_string()))
     }
 
-    async fn answer<R: DeserializeOwned>(&self, request: Request<Body>, takes: Duration) -> Result<R, ClientError> {
+    async fn answer<R: DeserializeOwned>(
+        &self,
+        request: Request<Body>,
+        takes: Duration,
+    ) -> Result<R, ClientError> {
         within(takes + ANSWERS_WITHIN, async {
             let response = refused(self.send(request).await?).await?;
             let body = whole(response).await?;
@@ -260,7 +265,9 @@ fn next_event(read: &mut Vec<u8>) -> Option<(String, String)> {
 /// As the value of a query.
 fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 #[cfg(test)]

@@ -60,7 +60,8 @@ pub fn policy_source(effective: &Effective) -> String {
         Source::Default => "as the program has it".to_owned(),
         Source::File => "as supervision.toml has it".to_owned(),
         Source::Override { by, reason, expires_at } => {
-            let until = expires_at.map_or_else(|| "until it is taken back".to_owned(), |at| format!("until {at}"));
+            let until =
+                expires_at.map_or_else(|| "until it is taken back".to_owned(), |at| format!("until {at}"));
             format!("v{} by {by} ({reason}), {until}", effective.version)
         }
     }

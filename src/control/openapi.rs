@@ -79,7 +79,8 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
 
 /// The fields of what the query says.
 fn parameters(query: &Value) -> Value {
-    let needed = |name: &str| query["required"].as_array().is_some_and(|all| all.iter().any(|one| one == name));
+    let needed =
+        |name: &str| query["required"].as_array().is_some_and(|all| all.iter().any(|one| one == name));
     let fields = query["properties"].as_object().into_iter().flatten();
     let parameter = |(name, schema): (&String, &Value)| {
         let mut schema = schema.clone();

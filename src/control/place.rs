@@ -76,10 +76,8 @@ pub(super) fn socket_path(dir: &Path, runtime: Option<PathBuf>) -> io::Result<Pa
     }
     let owner = fs::metadata(dir)?.uid();
     let runtime = runtime.filter(|dir| dir.is_absolute() && dir.as_os_str().len() <= LONGEST_SOCKET / 2);
-    let folder = runtime.map_or_else(
-        || PathBuf::from(format!("/tmp/empire-{owner}")),
-        |runtime| runtime.join("empire"),
-    );
+    let folder = runtime
+        .map_or_else(|| PathBuf::from(format!("/tmp/empire-{owner}")), |runtime| runtime.join("empire"));
     match fs::DirBuilder::new().mode(0o700).create(&folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
@@ -123,7 +121,10 @@ pub(super) fn read_token(dir: &Path) -> Option<SecretString> {
 #[must_use]
 pub fn owners_name() -> String {
     let said = |name: &str| crate::config::system_env(name).filter(|value| !value.is_empty());
-    said("USER").or_else(|| said("LOGNAME")).or_else(|| said("USERNAME")).unwrap_or_else(|| "the owner".to_owned())
+    said("USER")
+        .or_else(|| said("LOGNAME"))
+        .or_else(|| said("USERNAME"))
+        .unwrap_or_else(|| "the owner".to_owned())
 }
 
 #[cfg(all(test, unix))]

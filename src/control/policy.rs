@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use empire_actors::gates::scope::{Account, Scope};
 use empire_actors::kernel::journal::{Entry, Event};
-use empire_actors::kernel::policies::{Effective, Override, Policies};
+use empire_actors::kernel::policies::{Effective, Override, Policies, PolicyPatch, matches};
 use empire_actors::kernel::policy::Policy;
-use empire_actors::kernel::tree::ROOT;
+use empire_actors::kernel::tree::{NodeKind, ROOT};
 use empire_actors::ports::UnixMillis;
 use serde_json::Value;
 
@@ -59,7 +59,9 @@ fn fields(policy: &Policy) -> Vec<(String, String)> {
         for (name, value) in policy {
             match value {
                 Value::Object(parts) => {
-                    fields.extend(parts.into_iter().map(|(part, value)| (format!("{name}_{part}"), text(value))));
+                    fields.extend(
+                        parts.into_iter().map(|(part, value)| (format!("{name}_{part}"), text(value))),
+                    );
                 }
                 value => fields.push((name, text(value))),
             }
@@ -68,17 +70,24 @@ fn fields(policy: &Policy) -> Vec<(String, String)> {
     fields
 }
 
-pub(super) async fn set(control: Arc<Control>, asked: Asked, body: PolicyAsked) -> Result<PolicyChanged, Problem> {
+pub(super) async fn set(
+    control: Arc<Control>,
+    asked: Asked,
+    body: PolicyAsked,
+) -> Result<PolicyChanged, Problem> {
     body.patch.check()?;
     if body.patch.is_empty() {
         return Err(Problem::bad("nothing is said: give at least one field, such as intensity"));
     }
     let expires = body.expires_ms.map(Duration::from_millis);
     if expires.is_some_and(|expires| expires.is_zero() || expires > LONGEST_OVERRIDE) {
-        return Err(Problem::bad("an override holds for more than 0 ms and at most a year, or without an end"));
+        return Err(Problem::bad(
+            "an override holds for more than 0 ms and at most a year, or without an end",
+        ));
     }
     let reason = needed_reason(body.reason)?;
     let path = control.named(&body.path)?;
+    control.refuse_idle(&path, &body.patch)?;
     let own = control.clone();
     control
         .carry_out(CHANGE_WITHIN, async move {
@@ -129,7 +138,8 @@ pub(super) async fn reset(
             let policies = &own.tree.supervision().policies;
             own.check_version(&path, &asked)?;
             let Some(said) = policies.said(&path, now) else {
-                let why = format!("nothing was said of exactly {path}: `empire policy get` shows what is in force");
+                let why =
+                    format!("nothing was said of exactly {path}: `empire policy get` shows what is in force");
                 return Err(Problem::not_found("nothing-said", why));
             };
             let was = own.effective(&path);
@@ -150,7 +160,9 @@ pub(super) async fn reset(
 fn needed_reason(reason: String) -> Result<String, Problem> {
     let reason = checked_reason(reason)?;
     if reason.trim().is_empty() {
-        return Err(Problem::bad("a change of a policy needs a reason, for who reads the journal: --reason TEXT"));
+        return Err(Problem::bad(
+            "a change of a policy needs a reason, for who reads the journal: --reason TEXT",
+        ));
     }
     Ok(reason)
 }
@@ -166,6 +178,25 @@ impl Control {
             return Ok(path);
         }
         self.resolve(Some(given))
+    }
+
+    /// What says how children are treated changes nothing where there are none.
+    fn refuse_idle(&self, path: &str, patch: &PolicyPatch) -> Result<(), Problem> {
+        let fields = [
+            ("strategy", patch.strategy.is_some()),
+            ("intensity", patch.intensity.is_some()),
+            ("window", patch.window.is_some()),
+        ];
+        let Some((field, _)) = fields.iter().find(|(_, is_said)| *is_said) else { return Ok(()) };
+        let nodes = self.tree.nodes();
+        let mut named = nodes.iter().filter(|node| matches(path, &node.path));
+        if named.any(|node| node.kind == NodeKind::Supervisor) {
+            return Ok(());
+        }
+        let above = path.rsplit_once('/').map_or(ROOT, |(above, _)| above);
+        Err(Problem::bad(format!(
+            "`{field}` says how a supervisor treats its children, and {path} is none: say it of {above}"
+        )))
     }
 
     fn default_of(&self, path: &str) -> Policy {
@@ -225,7 +256,8 @@ fn reserved(nodes: &[String], accounts: &[(Scope, Account)]) -> u64 {
     if nodes.iter().any(is_everybodys) {
         return of(&|scope| *scope == Scope::Total);
     }
-    let is_at = |name: &str, before: &str| nodes.iter().any(|node| node.ends_with(&format!("{before}{name}")));
+    let is_at =
+        |name: &str, before: &str| nodes.iter().any(|node| node.ends_with(&format!("{before}{name}")));
     of(&|scope| match scope {
         Scope::Job(job) => is_at(job, "/swarm/job-"),
         Scope::Provider(provider) => is_at(provider.as_str(), "/gates/rate-"),
@@ -235,7 +267,6 @@ fn reserved(nodes: &[String], accounts: &[(Scope, Account)]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use empire_actors::kernel::policies::PolicyPatch;
     use empire_actors::money::Micros;
 
     use super::*;
@@ -243,7 +274,8 @@ mod tests {
     #[test]
     fn a_change_is_told_field_by_field_as_a_file_names_them() {
         let patch: PolicyPatch =
-            serde_json::from_str(r#"{"intensity": 9, "backoff_min": "1s", "on_exhausted": "quarantine"}"#).unwrap();
+            serde_json::from_str(r#"{"intensity": 9, "backoff_min": "1s", "on_exhausted": "quarantine"}"#)
+                .unwrap();
         let told: Vec<String> = changes(&Policy::default(), &patch.over(&Policy::default()))
             .into_iter()
             .map(|change| format!("{} {} {}", change.field, change.from, change.to))

@@ -82,10 +82,7 @@ impl Problem {
         let detail = format!(
             "the policy of {path} is v{version} by now, not v{expected}: look at it again, then change it"
         );
-        Problem {
-            version: Some(version),
-            ..Problem::new(StatusCode::CONFLICT, "policy-changed", detail)
-        }
+        Problem { version: Some(version), ..Problem::new(StatusCode::CONFLICT, "policy-changed", detail) }
     }
 
     pub(super) fn late(within: Duration) -> Problem {

@@ -17,8 +17,9 @@ use serde::de::DeserializeOwned;
 use super::access::Peer;
 use super::problem::Problem;
 use super::shapes::{
-    AgentQuery, AgentShown, Changed, Explained, HistoryQuery, Live, Nothing, OrderAsked, OrderDone, PathQuery,
-    PolicyAsked, PolicyChanged, PolicyResetAsked, PolicyShown, Ready, Shown, Told, Top, TopQuery, TreeQuery,
+    AgentQuery, AgentShown, Changed, Explained, HistoryQuery, Live, Nothing, OrderAsked, OrderDone,
+    PathQuery, PolicyAsked, PolicyChanged, PolicyResetAsked, PolicyShown, Ready, Shown, Told, Top, TopQuery,
+    TreeQuery,
 };
 use super::{Control, look, openapi, policy, steer, top, watch};
 use empire_actors::kernel::tree::NodeView;
@@ -76,8 +77,8 @@ fn describe_inline<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 }
 
 fn read_query<Q: DeserializeOwned>(uri: &Uri) -> Result<Q, Problem> {
-    let Query(query) =
-        Query::<Q>::try_from_uri(uri).map_err(|error| Problem::bad(format!("the query: {}", error.body_text())))?;
+    let Query(query) = Query::<Q>::try_from_uri(uri)
+        .map_err(|error| Problem::bad(format!("the query: {}", error.body_text())))?;
     Ok(query)
 }
 

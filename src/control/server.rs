@@ -42,10 +42,14 @@ const ENDS_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// Anybody could reach it.
-    #[error("the control API listens on loopback only, not on {0}: set `listen` in [control] to an address like 127.0.0.1:18790")]
+    #[error(
+        "the control API listens on loopback only, not on {0}: set `listen` in [control] to an address like 127.0.0.1:18790"
+    )]
     NotLoopback(SocketAddr),
     /// The port is taken, or may not be used.
-    #[error("the control API cannot listen on {address} ({source}): set another port with `listen` in [control], or \"none\"")]
+    #[error(
+        "the control API cannot listen on {address} ({source}): set another port with `listen` in [control], or \"none\""
+    )]
     Bind {
         /// Where it was to listen.
         address: SocketAddr,
@@ -272,7 +276,9 @@ fn router(control: Arc<Control>, keeper: Gatekeeper) -> Router {
     for route in routes() {
         let method = if route.changes { MethodFilter::POST } else { MethodFilter::GET };
         let (path, route) = (route.path, Arc::new(route));
-        let handler = move |State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, request: HttpRequest<Body>| {
+        let handler = move |State(app): State<Arc<App>>,
+                            Extension(peer): Extension<Peer>,
+                            request: HttpRequest<Body>| {
             let route = route.clone();
             async move { answer(&app, &route, peer, request).await.unwrap_or_else(Problem::into_response) }
         };
@@ -296,12 +302,18 @@ async fn no_method(method: Method, uri: Uri) -> Problem {
     Problem::method(method.as_str(), uri.path())
 }
 
-async fn answer(app: &App, route: &Route, peer: Peer, request: HttpRequest<Body>) -> Result<Response, Problem> {
+async fn answer(
+    app: &App,
+    route: &Route,
+    peer: Peer,
+    request: HttpRequest<Body>,
+) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     app.keeper.admit(&peer, &parts.headers, route.open)?;
     let if_match = if_match(&parts.headers)?;
     let read = tokio::time::timeout(COMES_WITHIN, to_bytes(body, LARGEST_BODY)).await;
-    let body = read.map_err(|_| Problem::slow(COMES_WITHIN))?.map_err(|_| Problem::too_large(LARGEST_BODY))?;
+    let body =
+        read.map_err(|_| Problem::slow(COMES_WITHIN))?.map_err(|_| Problem::too_large(LARGEST_BODY))?;
     let request = Request { asked: Asked { peer, if_match }, uri: parts.uri, body };
     let mut response = (route.handle)(app.control.clone(), request).await?;
     // What is shown is of this moment.

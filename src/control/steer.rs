@@ -18,7 +18,11 @@ const LONGEST_DRAIN: Duration = Duration::from_secs(3_600);
 /// Characters of a reason.
 pub(super) const LONGEST_REASON: usize = 500;
 
-pub(super) async fn order(control: Arc<Control>, asked: Asked, body: OrderAsked) -> Result<OrderDone, Problem> {
+pub(super) async fn order(
+    control: Arc<Control>,
+    asked: Asked,
+    body: OrderAsked,
+) -> Result<OrderDone, Problem> {
     let OrderAsked { path, order, reason } = body;
     if order == Order::Crash && !control.chaos {
         let why = "drills are switched off: set `enabled = true` in [chaos] of empire.toml, and start again";

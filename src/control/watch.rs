@@ -96,13 +96,13 @@ fn states(control: &Control, path: &str) -> States {
 }
 
 fn changes(before: &States, now: &States, at: UnixMillis) -> Vec<Changed> {
-    let gone = before.iter().filter(|(path, _)| !now.contains_key(*path)).map(|(path, (state, incarnation))| {
-        Changed { at, path: path.clone(), from: Some(*state), to: None, incarnation: *incarnation }
-    });
+    let gone =
+        before.iter().filter(|(path, _)| !now.contains_key(*path)).map(|(path, (state, incarnation))| {
+            Changed { at, path: path.clone(), from: Some(*state), to: None, incarnation: *incarnation }
+        });
     let other = now.iter().filter_map(|(path, (state, incarnation))| {
         let from = before.get(path).map(|(state, _)| *state);
-        let changed =
-            Changed { at, path: path.clone(), from, to: Some(*state), incarnation: *incarnation };
+        let changed = Changed { at, path: path.clone(), from, to: Some(*state), incarnation: *incarnation };
         (from != Some(*state)).then_some(changed)
     });
     gone.chain(other).collect()
@@ -122,8 +122,10 @@ mod tests {
         let states = |pairs: &[(&str, NodeState)]| -> States {
             pairs.iter().map(|(path, state)| ((*path).to_owned(), (*state, 1))).collect()
         };
-        let before = states(&[("/a", NodeState::Running), ("/b", NodeState::Running), ("/c", NodeState::Paused)]);
-        let now = states(&[("/a", NodeState::Running), ("/b", NodeState::Paused), ("/d", NodeState::Starting)]);
+        let before =
+            states(&[("/a", NodeState::Running), ("/b", NodeState::Running), ("/c", NodeState::Paused)]);
+        let now =
+            states(&[("/a", NodeState::Running), ("/b", NodeState::Paused), ("/d", NodeState::Starting)]);
         let told: Vec<_> = changes(&before, &now, UnixMillis(0))
             .into_iter()
             .map(|changed| (changed.path, changed.from, changed.to))

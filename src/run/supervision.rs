@@ -43,7 +43,9 @@ fn layer_with(path: &Path, must_be: bool) -> Result<FileLayer, CommandError> {
     let name = path.display().to_string();
     let unreadable = |error: io::Error| CommandError::bad_input(format!("cannot read {name}: {error}"));
     match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !must_be => return Ok(layer.into_iter().collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !must_be => {
+            return Ok(layer.into_iter().collect());
+        }
         Err(error) => return Err(unreadable(error)),
         Ok(found) if found.len() > LARGEST => {
             return Err(CommandError::bad_input(format!(

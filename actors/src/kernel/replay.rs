@@ -88,8 +88,7 @@ mod tests {
         let entries: Vec<Entry> = [2_000, 0, 1_000, 90_000].map(entry).into();
         let same = replay(&entries, |_| Policy::default());
         assert!(same.iter().all(|one| !one.differs()), "{same:?}");
-        let strict =
-            Policy { intensity: 2, on_exhausted: OnExhausted::Quarantine, ..Policy::default() };
+        let strict = Policy { intensity: 2, on_exhausted: OnExhausted::Quarantine, ..Policy::default() };
         let actions: Vec<_> = replay(&entries, |_| strict).iter().map(|one| one.would_be.word()).collect();
         assert_eq!(actions, ["restart", "restart", "quarantine", "restart"]);
     }

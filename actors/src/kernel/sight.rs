@@ -91,8 +91,9 @@ impl Tree {
     /// Nothing has this path.
     pub fn unhealthy(&self, path: &str) -> Result<NodeView, OrderRefused> {
         match self.find(path)? {
-            Found::Node(node) => Ok(troubled(&node, self.supervision())
-                .unwrap_or_else(|| node.view(self.supervision(), 0))),
+            Found::Node(node) => {
+                Ok(troubled(&node, self.supervision()).unwrap_or_else(|| node.view(self.supervision(), 0)))
+            }
             Found::Cohort(..) => self.view(path, 0),
         }
     }

@@ -93,7 +93,12 @@ impl Branch for Running {
         let plan = self.context.order.cohorts.get(number as usize)?;
         let index = u16::try_from(item - plan.first).ok().filter(|index| u32::from(*index) < plan.count)?;
         let call = self.context.sight.call_of(item);
-        Some(AgentView { item, cohort: number, state: self.memory.agent(number, index, call.is_some()), call })
+        Some(AgentView {
+            item,
+            cohort: number,
+            state: self.memory.agent(number, index, call.is_some()),
+            call,
+        })
     }
 
     fn cohorts(&self) -> Vec<NodeView> {

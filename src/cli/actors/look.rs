@@ -42,7 +42,11 @@ fn words(shown: &Shown) -> String {
     let lasts = text::duration(Duration::from_millis(node.for_ms));
     let mut lines = vec![
         format!("{} ({})", node.path, node.kind.word()),
-        format!("  state       {} for {lasts}{}", node.state.word(), if node.healthy { "" } else { ", not well" }),
+        format!(
+            "  state       {} for {lasts}{}",
+            node.state.word(),
+            if node.healthy { "" } else { ", not well" }
+        ),
         format!("  starts      {}", node.incarnation),
     ];
     lines.extend(pulse(node));
@@ -78,10 +82,10 @@ fn words(shown: &Shown) -> String {
 
 fn pulse(node: &NodeView) -> Vec<String> {
     let Some(pulse) = &node.pulse else { return Vec::new() };
-    let micros = |micros: u64| text::duration(Duration::from_micros(micros));
+    let micros = text::micros;
     let mean = |all: u64| micros(all.checked_div(pulse.handled).unwrap_or(0));
     let busy = match pulse.busy_us {
-        Some(busy) => format!("1, for {}", micros(busy)),
+        Some(busy) => format!("1 message, for {}", micros(busy)),
         None => "nothing".to_owned(),
     };
     vec![

@@ -17,9 +17,15 @@ use crate::run::supervision::file_layer;
 use crate::run::system::SystemClock;
 use crate::store::Store;
 
-/// The data folder that is meant, and its store.
+/// The data folder that is meant, and its store: that of the running process, if there is one.
 async fn store(context: &Context, place: Where) -> Result<(Home, Store), CommandError> {
-    let home = context.place.home_of(place.sim)?;
+    let mut home = context.place.home_of(place.sim)?;
+    for other in place.homes(context)? {
+        if other.locked_by()?.is_some() {
+            home = other;
+            break;
+        }
+    }
     let store = Store::watch(&home, Arc::new(SystemClock)).await?;
     Ok((home, store))
 }
@@ -142,6 +148,13 @@ pub(super) async fn change(
     })
 }
 
-fn entry(path: &str, at: UnixMillis, by: String, reason: String, says: Option<String>, version: u64) -> Entry {
+fn entry(
+    path: &str,
+    at: UnixMillis,
+    by: String,
+    reason: String,
+    says: Option<String>,
+    version: u64,
+) -> Entry {
     Entry { at, path: path.to_owned(), event: Event::Policy { by, reason, says, version } }
 }

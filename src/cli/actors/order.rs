@@ -122,7 +122,8 @@ pub(super) async fn kill(context: &Context, args: KillArgs) -> Result<Exit, Comm
             Some(true) => {}
             Some(false) => return Err(CommandError::refused("not killed")),
             None => {
-                let why = "nobody is there to be asked: add --yes, or let it end in order with `empire restart`";
+                let why =
+                    "nobody is there to be asked: add --yes, or let it end in order with `empire restart`";
                 return Err(CommandError::bad_input(why));
             }
         }

@@ -109,7 +109,11 @@ fn print(
     value: &impl serde::Serialize,
     words: impl FnOnce() -> String,
 ) -> Result<Exit, CommandError> {
-    if context.json { terminal::print_json(value)? } else { terminal::print(&words())? }
+    if context.json {
+        terminal::print_json(value)?
+    } else {
+        terminal::print(&words())?
+    }
     Ok(Exit::Done)
 }
 
@@ -138,7 +142,12 @@ fn fields(shown: &PolicyShown) -> String {
         }
     }
     let table = text::table(&[Lean::Left, Lean::Left], &rows);
-    format!("{}, version {}: {}\n{table}", shown.path, shown.effective.version, policy_source(&shown.effective))
+    format!(
+        "{}, version {}: {}\n{table}",
+        shown.path,
+        shown.effective.version,
+        policy_source(&shown.effective)
+    )
 }
 
 fn plain(value: &Value) -> String {
@@ -224,9 +233,9 @@ fn told(changed: &PolicyChanged, dry_run: bool) -> String {
 fn patch(fields: &[String]) -> Result<PolicyPatch, CommandError> {
     let mut said = Map::new();
     for field in fields {
-        let (name, value) = field
-            .split_once('=')
-            .ok_or_else(|| CommandError::bad_input(format!("`{field}` says nothing: write FIELD=VALUE, like intensity=3")))?;
+        let (name, value) = field.split_once('=').ok_or_else(|| {
+            CommandError::bad_input(format!("`{field}` says nothing: write FIELD=VALUE, like intensity=3"))
+        })?;
         let (name, value) = (name.trim(), value.trim());
         let value = if NUMBERS.contains(&name) {
             serde_json::from_str(value).unwrap_or_else(|_| Value::from(value))
@@ -256,7 +265,8 @@ mod tests {
 
     #[test]
     fn fields_are_written_as_in_the_file() {
-        let patch = read(&["intensity=3", "window=1m", "on_exhausted=quarantine", "backoff_jitter=0.5"]).unwrap();
+        let patch =
+            read(&["intensity=3", "window=1m", "on_exhausted=quarantine", "backoff_jitter=0.5"]).unwrap();
         assert_eq!((patch.intensity, patch.window), (Some(3), Some(Duration::from_secs(60))));
         assert_eq!((patch.on_exhausted, patch.backoff_jitter), (Some(OnExhausted::Quarantine), Some(0.5)));
         for (fields, part) in [

@@ -11,6 +11,7 @@ use empire_actors::kernel::journal::{Entry, Event};
 use empire_actors::kernel::policies::Policies;
 use empire_actors::kernel::policy::{Action, Policy};
 use empire_actors::kernel::replay::{Replayed, replay};
+use empire_actors::ports::WallClock;
 use serde_json::json;
 
 use super::super::{Context, terminal};
@@ -18,6 +19,7 @@ use super::{Where, offline, path_query};
 use crate::control::shapes::PolicyShown;
 use crate::run::error::{CommandError, Exit};
 use crate::run::supervision::file_layer_of;
+use crate::run::system::SystemClock;
 use crate::text;
 
 /// Longer files hold more exits than anybody reads about.
@@ -42,8 +44,8 @@ pub(super) async fn simulate(context: &Context, args: SimulateArgs) -> Result<Ex
         Some(file) => Policies::new(file_layer_of(file)?, Vec::new(), 0),
         None => offline::policies(context, args.place).await?,
     };
-    // An override that has expired is not in force, whenever the exits were.
-    let now = entries.iter().map(|entry| entry.at).max().unwrap_or_default();
+    // What has expired by now is not in force, whenever the exits were.
+    let now = SystemClock.now();
     let policy_of = |path: &str| {
         let default = defaults.get(path).copied().unwrap_or_default();
         policies.effective(path, &default, now).policy
@@ -73,7 +75,9 @@ async fn defaults(
     let mut defaults = BTreeMap::new();
     for path in paths {
         // What is gone from the tree has the default that most have.
-        if let Ok(shown) = client.get::<PolicyShown>("/v1/policy", &path_query(Some(path)), Duration::ZERO).await {
+        if let Ok(shown) =
+            client.get::<PolicyShown>("/v1/policy", &path_query(Some(path)), Duration::ZERO).await
+        {
             defaults.insert(path.to_owned(), shown.default);
         }
     }
@@ -91,7 +95,9 @@ fn entries(file: &Path) -> Result<Vec<Entry>, CommandError> {
         file.read_to_string(&mut text).map_err(unreadable)?;
     }
     if text.len() as u64 > LARGEST {
-        return Err(CommandError::bad_input(format!("{name} is larger than {LARGEST} bytes: give a part of it")));
+        return Err(CommandError::bad_input(format!(
+            "{name} is larger than {LARGEST} bytes: give a part of it"
+        )));
     }
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines

@@ -68,6 +68,7 @@ fn shown(top: &Top) -> String {
             TopBy::Cost => format!("nothing was billed in {window}\n"),
         };
     }
-    let rows: Vec<Vec<String>> = top.rows.iter().map(|row| vec![row.path.clone(), row.words.clone()]).collect();
+    let rows: Vec<Vec<String>> =
+        top.rows.iter().map(|row| vec![row.path.clone(), row.words.clone()]).collect();
     text::table(&[Lean::Left, Lean::Left], &rows)
 }

@@ -164,6 +164,14 @@ mod tests {
             }),
         );
         let root = node("/empire", json!({"kind": "supervisor", "children": [gates, swarm]}));
-        insta::assert_snapshot!(shown(&root), @"");
+        insta::assert_snapshot!(shown(&root), @"
+        ACTOR                 STATE              FOR  WAITING  STARTS
+        /empire               running      1 min 1 s                1
+        ├─ gates              running      1 min 1 s                1  5 of 5 restarts in 1 min
+        │  └─ rate-kimi       exhausted !  1 min 1 s                6  last failed: boom; policy v3
+        └─ swarm              running      1 min 1 s                1
+           └─ job-7           running      1 min 1 s                1  499,000 waiting, 40 awake, 960 done
+              └─ 489 cohorts
+        ");
     }
 }
