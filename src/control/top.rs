@@ -111,7 +111,7 @@ fn costs(before: &[(Scope, Account)], after: &[(Scope, Account)]) -> Vec<TopRow>
             text::money(account.spent),
             text::money(account.reserved)
         );
-        (spent > Micros::ZERO).then(|| TopRow { path, value: spent.0, words })
+        (spent > Micros::ZERO).then_some(TopRow { path, value: spent.0, words })
     };
     after.iter().filter_map(row).collect()
 }
