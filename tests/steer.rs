@@ -100,8 +100,10 @@ fn another_terminal_sees_the_tree_and_pauses_and_resumes_a_job() {
     assert_eq!(cohorts["children"].as_array().unwrap().len(), 5, "of a job that is named, its cohorts");
     // Those awake end, and nobody wakes after them.
     let done = wait_for("a standstill", || {
-        let agents = bench.node(job)["counts"]["agents"].take();
-        (agents["awake"] == 0).then(|| agents["done"].as_u64().unwrap())
+        let counts = bench.node(job)["counts"].take();
+        let (agents, calls) = (&counts["agents"], &counts["calls"]);
+        // Each called once, and what it brought is recorded.
+        (agents["awake"] == 0 && agents["done"] == *calls).then(|| calls.as_u64().unwrap())
     });
     assert_eq!(bench.finished(), done);
     let waiting = bench.json(&["swarm", "agent", "job", &ROWS.to_string()]);

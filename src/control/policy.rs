@@ -85,7 +85,7 @@ pub(super) async fn set(
             "an override holds for more than 0 ms and at most a year, or without an end",
         ));
     }
-    let reason = needed_reason(body.reason)?;
+    let reason = needed_reason(&body.reason)?;
     let path = control.named(&body.path)?;
     control.refuse_idle(&path, &body.patch)?;
     let own = control.clone();
@@ -127,7 +127,7 @@ pub(super) async fn reset(
     asked: Asked,
     body: PolicyResetAsked,
 ) -> Result<PolicyChanged, Problem> {
-    let reason = needed_reason(body.reason)?;
+    let reason = needed_reason(&body.reason)?;
     // What was said of a node that is gone can be taken back as well.
     let path = control.named(&body.path).unwrap_or_else(|_| full_path(&body.path));
     let own = control.clone();
@@ -157,7 +157,7 @@ pub(super) async fn reset(
         .await
 }
 
-fn needed_reason(reason: String) -> Result<String, Problem> {
+fn needed_reason(reason: &str) -> Result<String, Problem> {
     let reason = checked_reason(reason)?;
     if reason.trim().is_empty() {
         return Err(Problem::bad(

@@ -110,9 +110,9 @@ fn print(
     words: impl FnOnce() -> String,
 ) -> Result<Exit, CommandError> {
     if context.json {
-        terminal::print_json(value)?
+        terminal::print_json(value)?;
     } else {
-        terminal::print(&words())?
+        terminal::print(&words())?;
     }
     Ok(Exit::Done)
 }

@@ -130,7 +130,7 @@ mod tests {
 
     use super::*;
 
-    fn node(path: &str, more: serde_json::Value) -> NodeView {
+    fn node(path: &str, more: &serde_json::Value) -> NodeView {
         let mut node = json!({
             "path": path, "kind": "actor", "state": "running", "for_ms": 61_000, "incarnation": 1,
             "healthy": true, "policy": 0,
@@ -143,27 +143,27 @@ mod tests {
     fn a_tree_is_drawn_with_what_is_worth_a_word() {
         let job = node(
             "/empire/swarm/job-7",
-            json!({
+            &json!({
                 "children_left_out": 489,
                 "counts": {"agents": {"waiting": 499_000, "awake": 40, "done": 960, "dead": 0}, "dead_percent": 0.0},
             }),
         );
         let lane = node(
             "/empire/gates/rate-kimi",
-            json!({
+            &json!({
                 "state": "exhausted", "healthy": false, "incarnation": 6, "policy": 3,
                 "last_exit": {"exit": "failed", "why": "boom", "at": 0},
             }),
         );
-        let swarm = node("/empire/swarm", json!({"kind": "supervisor", "children": [job]}));
+        let swarm = node("/empire/swarm", &json!({"kind": "supervisor", "children": [job]}));
         let gates = node(
             "/empire/gates",
-            json!({
+            &json!({
                 "kind": "supervisor", "children": [lane],
                 "restarts": {"in_window": 5, "limit": 5, "window_ms": 60_000, "oldest_leaves_in_ms": 1},
             }),
         );
-        let root = node("/empire", json!({"kind": "supervisor", "children": [gates, swarm]}));
+        let root = node("/empire", &json!({"kind": "supervisor", "children": [gates, swarm]}));
         insta::assert_snapshot!(shown(&root), @"
         ACTOR                 STATE              FOR  WAITING  STARTS
         /empire               running      1 min 1 s                1
