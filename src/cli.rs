@@ -1,5 +1,7 @@
 //! The command line. Data goes to standard output, talk to standard error.
 
+mod actors;
+mod agent;
 mod alerts;
 mod approvals;
 mod attach;
@@ -94,6 +96,8 @@ enum Command {
     Down(daemon::DownArgs),
     /// Show what the daemon is doing.
     Status(daemon::StatusArgs),
+    #[command(flatten)]
+    Actors(actors::Actors),
     /// Check what is reachable, configured and missing, and say what to do about each.
     Doctor,
     /// Show what each provider still allows, who waits for it, and when the next call may go.
@@ -111,6 +115,8 @@ enum Command {
 enum Schema {
     /// Of a job file.
     Job,
+    /// Of the control API: its OpenAPI document.
+    Api,
 }
 
 #[derive(Debug, Subcommand)]
@@ -131,6 +137,8 @@ enum Swarm {
     Resume(ResumeArgs),
     /// Work the dead agents of a job anew.
     Retry(ResumeArgs),
+    /// Show one agent: its state, times, model tries, cost and redactions.
+    Agent(agent::AgentArgs),
     /// Give a job up for good. Its results stay.
     Cancel(JobArgs),
 }
@@ -252,6 +260,9 @@ pub async fn main(cli: Cli) -> Result<Exit, CommandError> {
         Command::Schema(Schema::Job) => {
             return terminal::print_json(&crate::job::spec_json_schema()).map(|()| Exit::Done);
         }
+        Command::Schema(Schema::Api) => {
+            return terminal::print_json(&crate::control::document()).map(|()| Exit::Done);
+        }
         Command::Completions(args) => return completions::print(&args, &mut Cli::command()),
         _ => {}
     }
@@ -277,6 +288,8 @@ pub async fn main(cli: Cli) -> Result<Exit, CommandError> {
         Command::Up(args) => Box::pin(daemon::up(&context, args)).await,
         Command::Down(args) => daemon::down(&context, args).await,
         Command::Status(args) => daemon::status(&context, args).await,
+        Command::Swarm(Swarm::Agent(args)) => agent::agent(&context, args).await,
+        Command::Actors(command) => Box::pin(actors::run(&context, command)).await,
         Command::Doctor => doctor::doctor(&context).await,
         Command::Limits => limits::limits(&context).await,
         Command::Logs(args) => logs::logs(&context, args).await,

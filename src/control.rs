@@ -33,13 +33,17 @@ use empire_actors::kernel::tree::{OrderRefused, ROOT, Tree};
 use empire_actors::ports::WallClock;
 use tokio::sync::Semaphore;
 
+pub use self::access::RefusedHook;
 pub use self::explain::{explain, policy_source};
 pub use self::openapi::document;
 pub use self::place::{TOKEN_FILE, owners_name};
 pub use self::policy::{changes, effective_without_tree};
 pub use self::problem::Problem;
 pub use self::server::{ControlError, Server, Settings, serve};
+use crate::alerts::Alerts;
+use crate::config::ControlSetting;
 use crate::daemon::Daemon;
+use crate::run::progress::say;
 use crate::store::Store;
 
 /// Orders and changes that may be under way at once.
@@ -131,6 +135,29 @@ impl Control {
             _ => Err(OrderRefused::NoSuchNode { path }.into()),
         }
     }
+}
+
+/// Opens the API of `house` for a run. A run whose API cannot be opened goes on without, and says so.
+pub async fn open(house: &House, store: &Store, setting: ControlSetting, alerts: &Alerts) -> Option<Server> {
+    let control = Control::new(house, store.clone(), setting.chaos, Weak::new());
+    match serve(control, store.dir(), settings(setting, alerts)).await {
+        Ok(server) => Some(server),
+        Err(error) => {
+            say(&format!("warning: {error}"));
+            None
+        }
+    }
+}
+
+/// How the API is served, and who hears of whom it refused.
+#[must_use]
+pub fn settings(setting: ControlSetting, alerts: &Alerts) -> Settings {
+    let alerts = alerts.clone();
+    let refused: RefusedHook = Arc::new(move || {
+        tracing::warn!("the control API was asked without its token, or with a wrong one");
+        alerts.login_refused();
+    });
+    Settings { listen: setting.listen, refused }
 }
 
 /// A path of the tree, which may be given without its beginning.

@@ -54,13 +54,18 @@ const HOMES: &[Home] = &[
     },
     Home {
         name: "TcpStream",
-        places: &["src/providers", "src/sim", "tests/common", "tests/support"],
+        places: &["src/providers", "src/sim", "src/control", "tests/common", "tests/support"],
         why: "only providers go out; use `providers`",
     },
     Home {
         name: "axum",
-        places: &["src/sim", "src/providers/tests"],
-        why: "the simulator is the only server so far",
+        places: &["src/sim", "src/control", "src/providers/tests"],
+        why: "the simulator and the control API are the only servers so far",
+    },
+    Home {
+        name: "hyper",
+        places: &["src/control"],
+        why: "only the control API drives connections by itself",
     },
 ];
 

@@ -16,6 +16,7 @@ pub mod mailbox;
 pub mod policies;
 pub mod policy;
 pub mod pulse;
+pub mod replay;
 pub mod sight;
 pub mod supervisor;
 pub mod tree;

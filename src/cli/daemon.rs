@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{Context, terminal};
 use crate::control::client::Client;
 use crate::control::jobs::{DownAsked, Heeded};
-use crate::control::{Control, Server, Settings, serve};
+use crate::control::{self, Control, Server, serve};
 use crate::daemon::{Daemon, Down, Status};
 use crate::home::{Home, open_private_file};
 use crate::run::engine::Signals;
@@ -123,9 +123,7 @@ async fn open(daemon: &Arc<Daemon>) -> Result<Server, CommandError> {
     let config = daemon.config();
     let control =
         Control::new(daemon.house(), daemon.store().clone(), config.control.chaos, Arc::downgrade(daemon));
-    let alerts = daemon.alerts().clone();
-    let refused = Arc::new(move || alerts.login_refused());
-    let settings = Settings { listen: config.control.listen, refused };
+    let settings = control::settings(config.control, daemon.alerts());
     serve(control, daemon.home().dir(), settings).await.map_err(CommandError::bad_input)
 }
 

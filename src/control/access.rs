@@ -97,7 +97,9 @@ mod tests {
         let token = SecretString::from("t".repeat(64));
         let refusals = Arc::new(AtomicU32::new(0));
         let counted = refusals.clone();
-        let hook: RefusedHook = Arc::new(move || drop(counted.fetch_add(1, Ordering::Relaxed)));
+        let hook: RefusedHook = Arc::new(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
         let keeper = Gatekeeper::new(Some(&token), hook);
         let with = |shown: &str| headers(&[(header::HOST, "127.0.0.1:1"), (header::AUTHORIZATION, shown)]);
         let right = format!("Bearer {}", token.expose_secret());

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use empire_actors::gates::scope::{Account, Scope};
 use empire_actors::kernel::journal::{Entry, Event};
-use empire_actors::kernel::policies::{Effective, Override, Policies};
+use empire_actors::kernel::policies::{Effective, Override, Policies, PolicyPatch, matches};
 use empire_actors::kernel::policy::Policy;
-use empire_actors::kernel::tree::ROOT;
+use empire_actors::kernel::tree::{NodeKind, ROOT};
 use empire_actors::ports::UnixMillis;
 use serde_json::Value;
 
@@ -85,8 +85,9 @@ pub(super) async fn set(
             "an override holds for more than 0 ms and at most a year, or without an end",
         ));
     }
-    let reason = needed_reason(body.reason)?;
+    let reason = needed_reason(&body.reason)?;
     let path = control.named(&body.path)?;
+    control.refuse_idle(&path, &body.patch)?;
     let own = control.clone();
     control
         .carry_out(CHANGE_WITHIN, async move {
@@ -126,7 +127,7 @@ pub(super) async fn reset(
     asked: Asked,
     body: PolicyResetAsked,
 ) -> Result<PolicyChanged, Problem> {
-    let reason = needed_reason(body.reason)?;
+    let reason = needed_reason(&body.reason)?;
     // What was said of a node that is gone can be taken back as well.
     let path = control.named(&body.path).unwrap_or_else(|_| full_path(&body.path));
     let own = control.clone();
@@ -156,7 +157,7 @@ pub(super) async fn reset(
         .await
 }
 
-fn needed_reason(reason: String) -> Result<String, Problem> {
+fn needed_reason(reason: &str) -> Result<String, Problem> {
     let reason = checked_reason(reason)?;
     if reason.trim().is_empty() {
         return Err(Problem::bad(
@@ -177,6 +178,25 @@ impl Control {
             return Ok(path);
         }
         self.resolve(Some(given))
+    }
+
+    /// What says how children are treated changes nothing where there are none.
+    fn refuse_idle(&self, path: &str, patch: &PolicyPatch) -> Result<(), Problem> {
+        let fields = [
+            ("strategy", patch.strategy.is_some()),
+            ("intensity", patch.intensity.is_some()),
+            ("window", patch.window.is_some()),
+        ];
+        let Some((field, _)) = fields.iter().find(|(_, is_said)| *is_said) else { return Ok(()) };
+        let nodes = self.tree.nodes();
+        let mut named = nodes.iter().filter(|node| matches(path, &node.path));
+        if named.any(|node| node.kind == NodeKind::Supervisor) {
+            return Ok(());
+        }
+        let above = path.rsplit_once('/').map_or(ROOT, |(above, _)| above);
+        Err(Problem::bad(format!(
+            "`{field}` says how a supervisor treats its children, and {path} is none: say it of {above}"
+        )))
     }
 
     fn default_of(&self, path: &str) -> Policy {
@@ -247,7 +267,6 @@ fn reserved(nodes: &[String], accounts: &[(Scope, Account)]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use empire_actors::kernel::policies::PolicyPatch;
     use empire_actors::money::Micros;
 
     use super::*;

@@ -35,7 +35,7 @@ pub(super) async fn order(
     if drain > LONGEST_DRAIN {
         return Err(Problem::bad("a drain takes an hour at most: give less, or pause it first"));
     }
-    let reason = checked_reason(reason)?;
+    let reason = checked_reason(&reason)?;
     let path = control.resolve(Some(&path))?;
     let (by, own) = (asked.peer.name(), control.clone());
     control
@@ -47,9 +47,9 @@ pub(super) async fn order(
         .await
 }
 
-pub(super) fn checked_reason(reason: String) -> Result<String, Problem> {
+pub(super) fn checked_reason(reason: &str) -> Result<String, Problem> {
     if reason.chars().count() > LONGEST_REASON {
         return Err(Problem::bad(format!("a reason has at most {LONGEST_REASON} characters")));
     }
-    Ok(crate::text::one_line(&reason, LONGEST_REASON))
+    Ok(crate::text::one_line(reason, LONGEST_REASON))
 }

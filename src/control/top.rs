@@ -88,19 +88,11 @@ fn latency(earlier: Option<&NodeView>, node: &NodeView) -> Option<(u64, String)>
     let words = format!(
         "{}, {} each after {} in line{}",
         text::count(handled, "message"),
-        micros(took),
-        micros(waited),
-        busy.map(|busy| format!("; busy with one for {}", micros(busy))).unwrap_or_default(),
+        text::micros(took),
+        text::micros(waited),
+        busy.map(|busy| format!("; busy with one for {}", text::micros(busy))).unwrap_or_default(),
     );
     Some((busy.unwrap_or(took + waited), words))
-}
-
-fn micros(micros: u64) -> String {
-    match micros {
-        ..1_000 => format!("{micros} µs"),
-        1_000..1_000_000 => format!("{:.1} ms", micros as f64 / 1e3),
-        _ => format!("{:.1} s", micros as f64 / 1e6),
-    }
 }
 
 fn costs(before: &[(Scope, Account)], after: &[(Scope, Account)]) -> Vec<TopRow> {
@@ -119,7 +111,7 @@ fn costs(before: &[(Scope, Account)], after: &[(Scope, Account)]) -> Vec<TopRow>
             text::money(account.spent),
             text::money(account.reserved)
         );
-        (spent > Micros::ZERO).then(|| TopRow { path, value: spent.0, words })
+        (spent > Micros::ZERO).then_some(TopRow { path, value: spent.0, words })
     };
     after.iter().filter_map(row).collect()
 }

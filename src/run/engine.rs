@@ -25,6 +25,7 @@ use super::prepare::{Loaded, highest_level, scope_of};
 use super::progress::{Fixed, Progress, say};
 use super::routing;
 use super::watching::{Watching, of_route};
+use crate::control;
 use crate::job::Totals;
 use crate::privacy::rules::RulesInForce;
 use crate::store::{Desired, Job, JobState, Store};
@@ -108,7 +109,11 @@ impl Run<'_> {
         };
         let watching = Watching::start(store, &loaded.config.alerts, of_route(loaded)).await?;
         let house = house::start(store, plans, &watching).await?;
+        let control = control::open(&house, store, loaded.config.control, watching.alerts()).await;
         let ran = self.run(&house, &watching, Told::Terminal(Signals::new()?)).await;
+        if let Some(control) = control {
+            control.stop().await;
+        }
         let killed = house.stop().await.killed;
         watching.stop().await;
         Ok(Ran { killed, ..ran? })

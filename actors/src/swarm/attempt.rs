@@ -353,7 +353,7 @@ async fn send(
     let model = call.request().model.clone();
     let tokens = (call.request().max_tokens, question.max_tokens.min(model.max_output));
     let underway = Underway::begin(&job.meters, &call, (question.items > 1, redactions), share);
-    let seen = job.sight.calling(question.item, &model);
+    let seen = job.sight.calling(question.item, model.provider.as_str(), &model.id);
     // Only calls under way have one: half a million agents wait.
     let span = tracing::info_span!(
         parent: &job.span,

@@ -8,7 +8,6 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::kernel::sight::CallView;
-use crate::model::Model;
 
 /// Dead agents that a job shows.
 const SHOWN: usize = 8;
@@ -51,13 +50,10 @@ impl Drop for Seen<'_> {
 }
 
 impl Sight {
-    /// The agent of `item` calls `model` now.
-    pub(crate) fn calling(&self, item: u32, model: &Model) -> Seen<'_> {
-        let calling = Calling {
-            provider: model.provider.as_str().to_owned(),
-            model: model.id.to_string(),
-            since: Instant::now(),
-        };
+    /// The agent of `item` calls `model` at `provider` now.
+    pub(crate) fn calling(&self, item: u32, provider: &str, model: &str) -> Seen<'_> {
+        let calling =
+            Calling { provider: provider.to_owned(), model: model.to_owned(), since: Instant::now() };
         self.calls.lock().insert(item, calling);
         Seen { sight: self, item }
     }
@@ -82,5 +78,27 @@ impl Sight {
     /// The latest that died, oldest first.
     pub(crate) fn latest_dead(&self) -> Vec<Dead> {
         self.dead.lock().iter().cloned().collect()
+    }
+}
+
+#[cfg(all(test, not(empire_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_seen_until_it_is_over_and_the_latest_dead_are_kept() {
+        let sight = Sight::default();
+        let call = sight.calling(3, "kimi", "kimi-k2.6");
+        tokio::time::advance(Duration::from_millis(40)).await;
+        let seen = CallView { provider: "kimi".into(), model: "kimi-k2.6".into(), for_ms: 40 };
+        assert_eq!((sight.call_of(3), sight.call_of(4)), (Some(seen), None));
+        drop(call);
+        assert_eq!(sight.call_of(3), None);
+        (0..20).for_each(|item| sight.died(item, &"why ".repeat(500)));
+        let dead = sight.latest_dead();
+        assert_eq!((dead.len(), dead[0].item, dead[SHOWN - 1].item), (SHOWN, 13, 20));
+        assert_eq!(dead[0].why.chars().count(), LONGEST_WHY);
     }
 }
