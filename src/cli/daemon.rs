@@ -231,6 +231,19 @@ pub(super) async fn down(context: &Context, args: DownArgs) -> Result<Exit, Comm
     Ok(Exit::Done)
 }
 
+/// `empire restart` without a path: down, and up again in the background, with the jobs that ran.
+pub(super) async fn restart(context: &Context, sim: bool) -> Result<Exit, CommandError> {
+    let home = context.place.home_of(sim)?;
+    let Some((_, status)) = running(&home).await? else {
+        return Err(CommandError::refused(format!(
+            "no daemon works in {}: `empire up` starts one",
+            home.dir().display()
+        )));
+    };
+    down(context, DownArgs { within: None, sim }).await?;
+    detach(context, status.simulator.as_deref()).await
+}
+
 /// `empire status`.
 pub(super) async fn status(context: &Context, args: StatusArgs) -> Result<Exit, CommandError> {
     let home = context.place.home_of(args.sim)?;
