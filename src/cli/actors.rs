@@ -110,6 +110,19 @@ impl Where {
         Ok(None)
     }
 
+    /// The running process, where the store knows as well what is asked: one that cannot be asked
+    /// counts as none.
+    fn running_to_ask(self, context: &Context) -> Result<Option<Client>, CommandError> {
+        for home in self.homes(context)? {
+            match Client::find(&home) {
+                Ok(Some(client)) => return Ok(Some(client)),
+                Ok(None) | Err(ClientError::Closed { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
     /// The running process.
     fn client(self, context: &Context) -> Result<Client, CommandError> {
         self.running(context)?.ok_or_else(|| {
