@@ -46,7 +46,7 @@ use crate::daemon::Daemon;
 use crate::run::progress::say;
 use crate::store::Store;
 
-/// Orders and changes that may be under way at once.
+/// Orders and changes that may be under way at once, and drains beside them.
 const MOST_ORDERS: usize = 16;
 
 /// What the API shows and steers.
@@ -58,6 +58,8 @@ pub struct Control {
     chaos: bool,
     clock: Arc<dyn WallClock>,
     orders: Arc<Semaphore>,
+    /// Apart, since they take long.
+    drains: Arc<Semaphore>,
     watchers: Arc<Semaphore>,
     /// The daemon, where this is one.
     daemon: Weak<Daemon>,
@@ -85,20 +87,23 @@ impl Control {
             chaos,
             daemon,
             orders: Arc::new(Semaphore::new(MOST_ORDERS)),
+            drains: Arc::new(Semaphore::new(MOST_ORDERS)),
             watchers: Arc::new(Semaphore::new(watch::MOST_WATCHERS)),
             changing: tokio::sync::Mutex::new(()),
         })
     }
 
     /// Carries out what must not stop halfway: it goes on if whoever asked for it has gone, or
-    /// `within` is over.
+    /// `within` is over beyond the time that it gives for a drain.
     #[expect(clippy::disallowed_methods, reason = "no actor: it ends by itself, and so many may run at once")]
-    async fn carry_out<T, F>(&self, within: Duration, work: F) -> Result<T, Problem>
+    async fn carry_out<T, F>(&self, drain: Duration, within: Duration, work: F) -> Result<T, Problem>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Problem>> + Send + 'static,
     {
-        let slot = self.orders.clone().try_acquire_owned().map_err(|_| Problem::busy("orders"))?;
+        let slots = if drain.is_zero() { &self.orders } else { &self.drains };
+        let within = drain + within;
+        let slot = slots.clone().try_acquire_owned().map_err(|_| Problem::busy("orders"))?;
         let working = tokio::spawn(async move {
             let done = work.await;
             drop(slot);

@@ -108,13 +108,19 @@ fn another_terminal_sees_the_tree_and_pauses_and_resumes_a_job() {
     assert_eq!(bench.finished(), done);
     let waiting = bench.json(&["swarm", "agent", "job", &ROWS.to_string()]);
     assert_eq!(waiting["live"]["state"], "waiting");
-    let ended = bench.json(&["swarm", "agent", "job", "1"]);
-    assert_eq!(ended["state"], "done", "{ended}");
+    // Cohorts line up as they come, so the first to end may be any.
+    let first = wait_for("a result", || bench.world.lines("job", "results.jsonl").first().cloned());
+    let ended = wait_for("its agent to be done", || {
+        let agent = bench.json(&["swarm", "agent", "job", &first["item"].to_string()]);
+        (agent["state"] == "done").then_some(agent)
+    });
     assert!(ended["calls"].as_u64() >= Some(1) && ended["tries"][0]["outcome"] == "answered", "{ended}");
     bench.empire(&["resume", job]).exits(0).shows("resumed");
     wait_for("more to be done", || (bench.finished() > done).then_some(()));
     bench.empire(&["history", job]).exits(0).shows("said pause (a look)").shows("said resume");
 
+    let mut watching = bench.world.start(&["watch", "gates"]);
+    wait_for("the watch to begin", || watching.said().contains("watching").then_some(()));
     let restarted = bench.json(&["restart", LANE]);
     assert_eq!(restarted["node"]["incarnation"], 2, "{restarted}");
     assert_eq!(bench.node("gates")["restarts"]["in_window"], 0, "a person's restart counts no failure");
@@ -122,6 +128,7 @@ fn another_terminal_sees_the_tree_and_pauses_and_resumes_a_job() {
     bench.empire(&["chaos", "kill", LANE]).exits(4).says("drills are switched off");
     bench.empire(&["top", "--by", "latency", "--window", "200ms"]).exits(0).shows("/empire/");
     bench.stop(running);
+    watching.end().exits(0).shows("rate-kimi  runs, incarnation 2").says("the process has ended");
     bench.empire(&["tree"]).exits(4).says("nothing runs in");
     bench.empire(&["history", "--sim"]).exits(0).shows("said pause (a look)");
 }

@@ -34,7 +34,7 @@ pub(super) enum Actors {
     Watch(look::PathArgs),
     /// List the busiest actors over a window, once.
     Top(top::TopArgs),
-    /// Start an actor anew. That counts as no failure.
+    /// Start an actor anew, which counts as no failure; or the daemon, without a path.
     Restart(order::RestartArgs),
     /// Let an actor, or all below it, hold back its messages. It can still be seen and stopped.
     Pause(order::OrderArgs),
@@ -88,6 +88,11 @@ pub(super) struct Where {
 }
 
 impl Where {
+    /// Whether it is that of simulated runs.
+    fn is_sim(self) -> bool {
+        self.sim
+    }
+
     /// The data folders that may be meant, the likelier first.
     fn homes(self, context: &Context) -> Result<Vec<Home>, CommandError> {
         let mut homes = Vec::new();
@@ -105,6 +110,19 @@ impl Where {
         for home in self.homes(context)? {
             if let Some(client) = Client::find(&home)? {
                 return Ok(Some(client));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The running process, where the store knows as well what is asked: one that cannot be asked
+    /// counts as none.
+    fn running_to_ask(self, context: &Context) -> Result<Option<Client>, CommandError> {
+        for home in self.homes(context)? {
+            match Client::find(&home) {
+                Ok(Some(client)) => return Ok(Some(client)),
+                Ok(None) | Err(ClientError::Closed { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(None)

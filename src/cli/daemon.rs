@@ -232,7 +232,11 @@ pub(super) async fn down(context: &Context, args: DownArgs) -> Result<Exit, Comm
 }
 
 /// `empire restart` without a path: down, and up again in the background, with the jobs that ran.
-pub(super) async fn restart(context: &Context, sim: bool) -> Result<Exit, CommandError> {
+pub(super) async fn restart(
+    context: &Context,
+    sim: bool,
+    within: Option<Duration>,
+) -> Result<Exit, CommandError> {
     let home = context.place.home_of(sim)?;
     let Some((_, status)) = running(&home).await? else {
         return Err(CommandError::refused(format!(
@@ -240,7 +244,7 @@ pub(super) async fn restart(context: &Context, sim: bool) -> Result<Exit, Comman
             home.dir().display()
         )));
     };
-    down(context, DownArgs { within: None, sim }).await?;
+    down(context, DownArgs { within, sim }).await?;
     detach(context, status.simulator.as_deref()).await
 }
 

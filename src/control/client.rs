@@ -33,7 +33,7 @@ pub enum ClientError {
     Home(#[from] HomeError),
     /// A process works there, and has no API.
     #[error(
-        "process {process} works in {} and has no control API: its log says why; it may be an older empire",
+        "process {process} works in {} and has no control API: it is starting, or its log says why not; try again",
         dir.display()
     )]
     Closed {

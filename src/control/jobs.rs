@@ -87,13 +87,15 @@ pub(super) fn down(control: &Control, asked: DownAsked) -> Result<Heeded, Proble
 /// What is begun is ended, also if whoever asked has gone: a job must not be left half read in.
 pub(super) async fn take(control: &Control, wanted: Wanted) -> Result<Admission, Problem> {
     let daemon = daemon(control)?;
-    control.carry_out(ADMITS_WITHIN, async move { Ok(admission(daemon.take(wanted).await)) }).await
+    control
+        .carry_out(ADMITS_WITHIN, ADMITS_WITHIN, async move { Ok(admission(daemon.take(wanted).await)) })
+        .await
 }
 
 pub(super) async fn resume(control: &Control, asked: ResumeAsked) -> Result<Admission, Problem> {
     let daemon = daemon(control)?;
     let resumed = async move { Ok(admission(daemon.resume(&asked.id, asked.wanted).await)) };
-    control.carry_out(ADMITS_WITHIN, resumed).await
+    control.carry_out(ADMITS_WITHIN, ADMITS_WITHIN, resumed).await
 }
 
 pub(super) fn feed(control: &Control, query: &FeedQuery) -> Result<Heard, Problem> {

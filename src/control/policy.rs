@@ -90,7 +90,7 @@ pub(super) async fn set(
     control.refuse_idle(&path, &body.patch)?;
     let own = control.clone();
     control
-        .carry_out(CHANGE_WITHIN, async move {
+        .carry_out(Duration::ZERO, CHANGE_WITHIN, async move {
             let _changing = own.changing.lock().await;
             let now = own.clock.now();
             let policies = &own.tree.supervision().policies;
@@ -132,7 +132,7 @@ pub(super) async fn reset(
     let path = control.named(&body.path).unwrap_or_else(|_| full_path(&body.path));
     let own = control.clone();
     control
-        .carry_out(CHANGE_WITHIN, async move {
+        .carry_out(Duration::ZERO, CHANGE_WITHIN, async move {
             let _changing = own.changing.lock().await;
             let now = own.clock.now();
             let policies = &own.tree.supervision().policies;

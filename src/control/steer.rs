@@ -39,7 +39,7 @@ pub(super) async fn order(
     let path = control.resolve(Some(&path))?;
     let (by, own) = (asked.peer.name(), control.clone());
     control
-        .carry_out(drain + SLACK, async move {
+        .carry_out(drain, SLACK, async move {
             let outcome = own.tree.order(&path, order, &by, &reason).await?;
             let node = own.tree.view(&path, 0).ok();
             Ok(OrderDone { path, outcome, node })

@@ -24,7 +24,7 @@ pub(in crate::cli) struct HistoryArgs {
 /// With `--json` a line of JSON an entry, as `empire policy simulate` reads them.
 pub(super) async fn history(context: &Context, args: HistoryArgs) -> Result<Exit, CommandError> {
     let HistoryArgs { path, limit, place } = args;
-    let entries: Vec<Told> = match place.running(context)? {
+    let entries: Vec<Told> = match place.running_to_ask(context)? {
         Some(client) => {
             let mut query = path_query(path.as_deref());
             query.push(("limit", limit.to_string()));

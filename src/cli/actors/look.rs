@@ -102,7 +102,7 @@ fn pulse(node: &NodeView) -> Vec<String> {
 }
 
 pub(super) async fn explain(context: &Context, args: PathArgs) -> Result<Exit, CommandError> {
-    let explained: Explained = match args.place.running(context)? {
+    let explained: Explained = match args.place.running_to_ask(context)? {
         Some(client) => client.get("/v1/explain", &path_query(args.path.as_deref()), Duration::ZERO).await?,
         None => offline::explained(context, args.place, args.path.as_deref(), EXPLAINED_BY).await?,
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use empire_actors::kernel::tree::{NodeKind, NodeState, NodeView, Order};
 
-use super::super::{Context, terminal};
+use super::super::{Context, daemon, terminal};
 use super::{Where, duration, millis};
 use crate::control::shapes::{OrderAsked, OrderDone};
 use crate::run::error::{CommandError, Exit};
@@ -31,8 +31,14 @@ pub(in crate::cli) struct OrderArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RestartArgs {
+    /// The actor, such as gates/rate-kimi; without one the daemon itself, with the jobs that run.
+    #[arg(value_name = "PATH")]
+    path: Option<String>,
+    /// Why, for the journal.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
     #[command(flatten)]
-    order: OrderArgs,
+    place: Where,
     /// Do what waits first, as far as this time goes [default: 30s].
     #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "now")]
     drain: Option<Duration>,
@@ -75,12 +81,18 @@ pub(in crate::cli) enum Chaos {
 }
 
 pub(super) async fn restart(context: &Context, args: RestartArgs) -> Result<Exit, CommandError> {
-    let drain = match (args.drain, args.now) {
+    let RestartArgs { path, reason, place, drain, now } = args;
+    let Some(path) = path else {
+        let within = if now { Some(Duration::ZERO) } else { drain };
+        return daemon::restart(context, place.is_sim(), within).await;
+    };
+    let order = OrderArgs { path, reason, place };
+    let drain = match (drain, now) {
         (Some(drain), _) => Some(drain),
         (None, true) => None,
-        (None, false) => usual_drain(context, &args.order).await?,
+        (None, false) => usual_drain(context, &order).await?,
     };
-    give(context, args.order, Order::Restart { drain_ms: drain.map(millis) }, drain.unwrap_or_default()).await
+    give(context, order, Order::Restart { drain_ms: drain.map(millis) }, drain.unwrap_or_default()).await
 }
 
 /// What waits is done first unless somebody says otherwise; but only an actor that runs has

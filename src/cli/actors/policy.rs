@@ -118,7 +118,7 @@ fn print(
 }
 
 async fn of(context: &Context, args: look::PathArgs) -> Result<PolicyShown, CommandError> {
-    match args.place.running(context)? {
+    match args.place.running_to_ask(context)? {
         Some(client) => {
             Ok(client.get("/v1/policy", &path_query(args.path.as_deref()), Duration::ZERO).await?)
         }

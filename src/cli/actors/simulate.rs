@@ -66,7 +66,7 @@ async fn defaults(
     place: Where,
     entries: &[Entry],
 ) -> Result<BTreeMap<String, Policy>, CommandError> {
-    let Some(client) = place.running(context)? else { return Ok(BTreeMap::new()) };
+    let Some(client) = place.running_to_ask(context)? else { return Ok(BTreeMap::new()) };
     let mut paths = BTreeSet::new();
     for entry in entries.iter().filter(|entry| matches!(entry.event, Event::Exit(_))) {
         paths.insert(entry.path.as_str());

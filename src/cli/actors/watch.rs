@@ -17,6 +17,7 @@ use crate::run::progress::say;
 pub(super) async fn watch(context: &Context, args: PathArgs) -> Result<Exit, CommandError> {
     let client = args.place.client(context)?;
     let events = client.events("/v1/watch", &path_query(args.path.as_deref())).await?;
+    say("watching; Ctrl-C ends it");
     let mut events = pin!(events);
     while let Some((name, data)) = events.next().await {
         let text = if context.json {
