@@ -145,6 +145,41 @@ fn a_job_that_a_person_pauses_stays_paused() {
 }
 
 #[test]
+fn it_restarts_in_the_background_with_the_jobs_that_ran() {
+    let (world, sim) = set_up("");
+    let job = job_file(&world, "job", "100");
+    let url = format!("--sim={}", sim.url);
+    world.run(&["restart", "--sim"]).exits(4).says("`empire up` starts one");
+    world.run(&["up", "--detach", &url]).exits(0);
+    let run = under_way(&world, &sim, &job);
+    let before = status(&world).unwrap()["pid"].clone();
+    world.run(&["restart", "--sim"]).exits(0).says("1 job goes on").says("empire is up");
+    assert_ne!(status(&world).unwrap()["pid"], before);
+    run.end().exits(130);
+    done(&world, &sim, &["job"], 0);
+    world.run(&["down", "--sim"]).exits(0);
+}
+
+/// The tree is looked at and steered as in the foreground.
+#[test]
+fn its_tree_is_seen_and_steered() {
+    let (world, sim) = set_up("");
+    let job = job_file(&world, "job", "100");
+    let daemon = up(&world, &sim);
+    let run = under_way(&world, &sim, &job);
+    let tree = world.run(&["tree", "--sim", "--json"]).exits(0).json();
+    let names: Vec<&str> =
+        tree["children"].as_array().unwrap().iter().map(|node| node["path"].as_str().unwrap()).collect();
+    assert_eq!(names, ["/empire/guard", "/empire/gates", "/empire/swarm"]);
+    world.run(&["restart", "gates/budget", "--sim", "--now"]).exits(0).shows("restarted; incarnation 2 runs");
+    run.end().exits(0).shows("2,000 of 2,000 done");
+    let (spent, unknown) = world.account("job").ledger("kimi");
+    assert_eq!((spent, unknown), (sim.billed("kimi"), 0));
+    world.run(&["history", "gates/budget", "--sim"]).exits(0).shows("restart now");
+    drop(daemon);
+}
+
+#[test]
 fn ctrl_c_ends_the_following_and_not_the_job() {
     let (world, sim) = set_up("");
     let job = job_file(&world, "job", "100");
