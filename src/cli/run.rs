@@ -521,7 +521,7 @@ async fn work(
     }
     let Finished { exit, report } =
         finish(&store, &job, &loaded, &outputs, ran).await.map_err(|error| resumable(&error, &job))?;
-    store.close().await?;
+    store.close().await.map_err(|error| resumable(&error.into(), &job))?;
     if context.json {
         terminal::print(&(report.to_json().map_err(CommandError::internal)? + "\n"))?;
     } else {
