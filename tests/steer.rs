@@ -137,6 +137,10 @@ fn another_terminal_sees_the_tree_and_pauses_and_resumes_a_job() {
 fn a_policy_holds_from_the_next_failure_on_beyond_a_restart_and_until_it_expires() {
     let bench = Bench::new(CHAOS);
     let running = bench.start();
+    wait_for("all cohorts to start", || {
+        let job = bench.json(&["tree", "swarm", "--depth", "1"])["children"][0]["counts"].take();
+        (job["cohorts"]["starting"] == 0 && job["agents"]["waiting"].as_u64() > Some(4_000)).then_some(())
+    });
     let dry = bench.json(&["policy", "set", "gates", "intensity=0", "--dry-run"]);
     assert_eq!((dry["in_force"].as_bool(), dry["changes"][0]["to"].as_str()), (Some(false), Some("0")));
     let reaches = &dry["reaches"];

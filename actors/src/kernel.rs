@@ -13,6 +13,7 @@ pub mod control;
 pub mod group;
 pub mod journal;
 pub mod mailbox;
+mod order;
 pub mod policies;
 pub mod policy;
 pub mod pulse;

@@ -197,7 +197,9 @@ impl Drop for Swarm {
     /// The house forgets a job that nobody holds any more, and its actor ends.
     fn drop(&mut self) {
         let id = self.running.context.order.id.clone();
-        self.running.context.stop(StopReason::Paused);
+        if self.end.borrow().is_none() {
+            self.running.context.stop(StopReason::Paused);
+        }
         self.house.jobs.remove(&id);
         self.house.privacy.dismiss(&id);
         let (house, name) = (self.house.clone(), self.running.name());

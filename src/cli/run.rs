@@ -7,7 +7,9 @@ use super::{Context, PlanArgs, ResumeArgs, RunArgs, SpecArgs, attach, daemon, te
 use crate::plan::Verdict as PlanVerdict;
 use crate::run::error::{CommandError, Exit};
 use crate::run::finish::Finished;
-use crate::run::launch::{Opened, Ready, StoreOf, Wanted, WantedAgain, ready_to_resume, ready_to_run};
+use crate::run::launch::{
+    Opened, Ready, StoreOf, Wanted, WantedAgain, ready_to_resume, ready_to_run, resumable,
+};
 use crate::run::prepare::{Past, plan as make_plan, survey};
 use crate::run::progress::say;
 use crate::run::sample::check_sample;
@@ -76,9 +78,9 @@ fn wanted(args: SpecArgs) -> Wanted {
 
 /// Runs a job that is ready, and tells how it went.
 async fn work(context: &Context, ready: Ready) -> Result<Exit, CommandError> {
-    let store = ready.store.clone();
+    let (store, job) = (ready.store.clone(), ready.job.clone());
     let Finished { exit, report } = ready.work(None).await?;
-    store.close().await?;
+    store.close().await.map_err(|error| resumable(&error.into(), &job))?;
     if context.json {
         terminal::print(&(report.to_json().map_err(CommandError::internal)? + "\n"))?;
     } else {

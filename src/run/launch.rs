@@ -150,7 +150,8 @@ impl Ready {
 }
 
 /// What stopped a job that had begun, such as a full disk, with how to go on.
-fn resumable(error: &CommandError, job: &Job) -> CommandError {
+#[must_use]
+pub fn resumable(error: &CommandError, job: &Job) -> CommandError {
     let (name, id) = (&job.setup.name, &job.id);
     let message = format!("{name} stopped: {error}\n  empire swarm resume {id}");
     CommandError { exit: error.exit, message }
