@@ -335,8 +335,8 @@ impl Daemon {
         jobs.running.spawn_blocking(move || {
             runtime.block_on(async {
                 let told = Told::Daemon(daemon.wishes.subscribe());
-                let worked =
-                    heard_by(feed.clone(), ready.work(Some((&daemon.house, &daemon.watching, told)))).await;
+                let work = ready.work(Some((&daemon.house, &daemon.watching, told)));
+                let worked = heard_by(feed.clone(), Box::pin(work)).await;
                 daemon.ended(&id, &feed, worked).await;
             });
         });

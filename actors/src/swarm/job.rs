@@ -201,12 +201,12 @@ impl Control for JobActor {
                 self.cohort_ended(number, incarnation, parked);
             }
             Message::CohortCrashed { number, incarnation, why } => {
-                self.cohort_crashed(number, incarnation, why);
+                self.cohort_crashed(number, incarnation, &why);
             }
             Message::RestartCohort { number } => self.start_cohort(number).await,
             Message::EndCohort { number, is_crash: true } => {
                 if let Some((incarnation, _)) = self.cohorts.get(&number) {
-                    self.cohort_crashed(number, *incarnation, "a drill".to_owned());
+                    self.cohort_crashed(number, *incarnation, "a drill");
                 }
             }
             Message::EndCohort { number, is_crash: false } => {
@@ -319,7 +319,7 @@ impl JobActor {
         self.look_for_the_end();
     }
 
-    fn cohort_crashed(&mut self, number: u32, incarnation: u64, why: String) {
+    fn cohort_crashed(&mut self, number: u32, incarnation: u64, why: &str) {
         if !self.is_current(number, incarnation) {
             return;
         }
@@ -336,7 +336,7 @@ impl JobActor {
             *crashes
         };
         if crashes > CRASHES {
-            return self.give_up_cohort(number, &why);
+            return self.give_up_cohort(number, why);
         }
         // How often is counted above, for each cohort apart; this says how long to wait.
         let (now, random) = (self.memory.started.elapsed(), self.context.random.unit());
