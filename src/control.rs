@@ -1,7 +1,7 @@
 //! The control API: how people and programs look at a running process and steer it.
 //!
 //! It listens on a socket in the data folder, which is its owner's alone, and, if the configuration
-//! says so, on loopback for whoever shows a token. [`routes`] is one table that both the server and
+//! says so, on loopback for whoever shows a token. `routes` is one table that both the server and
 //! the document of the API are made from. No request waits for a busy actor: what is shown is read
 //! from memory, and orders go to supervisors, with a time-out.
 
