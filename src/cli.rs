@@ -28,6 +28,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use empire_actors::money::Micros;
 
+use crate::config::HumaneDuration;
 use crate::home::Home;
 use crate::run::error::{CommandError, Exit};
 use crate::run::prepare::{DEFAULT_SCENARIO, Place};
@@ -210,10 +211,8 @@ struct ResumeArgs {
     sim: Option<String>,
 }
 
-fn time(text: &str) -> Result<Duration, String> {
-    let told = || format!("`{text}` is no time: write a number and a unit, like 30s or 2m");
-    let time: jiff::SignedDuration = text.parse().map_err(|_| told())?;
-    time.try_into().map_err(|_| told())
+fn duration(text: &str) -> Result<Duration, String> {
+    text.parse::<HumaneDuration>().map(|time| time.0).map_err(|error| error.to_string())
 }
 
 fn amount(text: &str) -> Result<Micros, String> {

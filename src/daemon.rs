@@ -2,6 +2,7 @@
 //! with them after a restart.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::log;
 use crate::run::engine::{Told, Wish};
 use crate::run::error::{CommandError, Exit};
 use crate::run::feed::{Ended, Feed, Heard, heard_by};
+use crate::run::finish::Finished;
 use crate::run::house::{self, Plans};
 use crate::run::launch::{
     Confirm, Opened, Ready, StoreOf, Wanted, WantedAgain, ready_to_resume, ready_to_run, tell_recovered,
@@ -31,14 +33,12 @@ use crate::run::prepare::{self, Place, Simulated};
 use crate::run::progress::say;
 use crate::run::system::SystemClock;
 use crate::run::watching::{Watching, each_once};
-use crate::store::{JobState, LedgerScope, Store};
+use crate::store::{Desired, Job, JobState, LedgerScope, Store};
 
 /// Jobs at a time.
 const MOST_JOBS: usize = 64;
 /// Jobs that have ended and can still be asked after.
 const ENDED_KEPT: usize = 100;
-/// How often the house is looked over.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How wide the report of a job is.
 const WIDTH: usize = 100;
 
@@ -55,7 +55,7 @@ pub struct Daemon {
     started: Instant,
     jobs: Mutex<Jobs>,
     /// One job at a time is read in.
-    admission: tokio::sync::Mutex<()>,
+    admission: Arc<tokio::sync::Mutex<()>>,
     wishes: watch::Sender<Option<Wish>>,
     /// Somebody wants it to end.
     down: watch::Sender<Option<Down>>,
@@ -109,6 +109,8 @@ pub struct Status {
     pub up_s: u64,
     /// Its data folder.
     pub home: String,
+    /// The configuration that it goes by on top of the data folder's.
+    pub config: Option<String>,
     /// The simulator that its calls go to, as it was given.
     pub simulator: Option<String>,
     /// Whether it is ending.
@@ -169,7 +171,7 @@ impl Daemon {
             simulated,
             started: Instant::now(),
             jobs: Mutex::default(),
-            admission: tokio::sync::Mutex::default(),
+            admission: Arc::default(),
             wishes: watch::channel(None).0,
             down: watch::channel(None).0,
         }))
@@ -206,17 +208,19 @@ impl Daemon {
     }
 
     /// Goes on with the jobs that an earlier daemon held when it ended, however it ended. One that
-    /// cannot go on is told of and left.
+    /// cannot go on is told of and left, and so is one that somebody stopped meanwhile.
     pub async fn go_on(self: &Arc<Self>) -> Result<usize, CommandError> {
         let mut gone_on = 0;
         for job in self.store.held_jobs().await? {
             let (id, name) = (job.id.clone(), job.setup.name.clone());
-            if job.state.is_final() {
-                self.store.set_held(&id, false).await?;
+            if job.state.is_final() || job.desired != Desired::Run {
+                self.leave(&job).await?;
                 continue;
             }
             match self.resume(&id, WantedAgain::default()).await {
                 Ok(_) => gone_on += 1,
+                // The rest go on with the next start.
+                Err(_) if self.is_ending() => break,
                 Err(not_taken) => {
                     say(&format!("warning: {name} ({id}) does not go on: {}", not_taken.error));
                     self.store.set_state(&id, JobState::Paused, &not_taken.error).await?;
@@ -225,6 +229,23 @@ impl Daemon {
             }
         }
         Ok(gone_on)
+    }
+
+    /// Carries out what somebody wanted of a job that no run heard any more.
+    async fn leave(&self, job: &Job) -> Result<(), CommandError> {
+        match job.desired {
+            _ if job.state.is_final() => {}
+            Desired::Run => {}
+            Desired::Pause => self.store.set_state(&job.id, JobState::Paused, "paused by request").await?,
+            Desired::Cancel => {
+                self.store.set_state(&job.id, JobState::Cancelled, "cancelled by request").await?;
+            }
+        }
+        Ok(self.store.set_held(&job.id, false).await?)
+    }
+
+    fn is_ending(&self) -> bool {
+        self.down.borrow().is_some()
     }
 
     /// Takes a job in: reads its input, plans it, and starts it.
@@ -274,7 +295,14 @@ impl Daemon {
                 "job {id} runs already: `empire swarm status {id}` shows how it stands"
             )));
         }
-        if jobs.at_work.len() >= MOST_JOBS {
+        Ok(())
+    }
+
+    fn refuse_more(&self) -> Result<(), CommandError> {
+        if self.is_ending() {
+            return Err(CommandError::refused("the daemon is ending: start it again first"));
+        }
+        if self.jobs.lock().at_work.len() >= MOST_JOBS {
             return Err(CommandError::refused(format!(
                 "{MOST_JOBS} jobs run already: pause one with `empire swarm pause`, or wait"
             )));
@@ -288,23 +316,22 @@ impl Daemon {
     where
         R: for<'a> FnOnce(Confirm<'a>) -> LocalBoxFuture<'a, Result<Ready, CommandError>> + Send + 'static,
     {
-        if self.down.borrow().is_some() {
-            return Err(NotTaken::of(&CommandError::refused("the daemon is ending: start it again first")));
-        }
-        let _one_at_a_time = self.admission.lock().await;
+        let alone = self.admission.clone().lock_owned().await;
+        self.refuse_more().map_err(|error| NotTaken::of(&error))?;
         let (feed, runtime) = (Arc::new(Feed::default()), Handle::current());
         let heard = feed.clone();
-        let readied = prepare::blocking(move || {
+        // Whoever asked may go: the next one waits for the thread all the same.
+        let (readied, question, alone) = prepare::blocking(move || {
             let asked = Mutex::new(None);
             let confirm = |question: &str| {
                 *asked.lock() = Some(question.to_owned());
                 None
             };
             let readied = runtime.block_on(heard_by(heard, ready(&confirm)));
-            (readied, asked.into_inner())
+            (readied, asked.into_inner(), alone)
         })
-        .await;
-        let (readied, question) = readied.unwrap_or_else(|error| (Err(error), None));
+        .await
+        .map_err(|error| NotTaken::of(&error))?;
         let question = question.filter(|_| !yes);
         let not_taken = |error: CommandError| {
             let (said, question) = (feed.from(0).lines, question.clone());
@@ -313,13 +340,20 @@ impl Daemon {
         let ready = readied.map_err(not_taken)?;
         let taken = Taken { id: ready.job.id.clone(), name: ready.job.setup.name.clone() };
         self.store.set_held(&taken.id, true).await.map_err(|error| not_taken(error.into()))?;
-        self.begin(ready, feed);
+        self.begin(ready, feed.clone()).map_err(not_taken)?;
+        drop(alone);
         Ok(taken)
     }
 
-    fn begin(self: &Arc<Self>, ready: Ready, feed: Arc<Feed>) {
+    /// Runs a job. The daemon holds it, so it is not lost if the daemon ends first.
+    fn begin(self: &Arc<Self>, ready: Ready, feed: Arc<Feed>) -> Result<(), CommandError> {
         let (daemon, id) = (self.clone(), ready.job.id.clone());
+        // Under the lock: `stop` waits for all that were begun before it was asked for.
         let mut jobs = self.jobs.lock();
+        if self.is_ending() {
+            let message = format!("the daemon is ending: job {id} goes on with its next start");
+            return Err(CommandError::refused(message));
+        }
         jobs.at_work.push(id.clone());
         while jobs.feeds.len() >= ENDED_KEPT + MOST_JOBS {
             // Ids sort by time: the oldest one that has ended goes.
@@ -334,19 +368,17 @@ impl Daemon {
         // A thread a job, at most `MOST_JOBS`: writing results and reports keeps it busy.
         jobs.running.spawn_blocking(move || {
             runtime.block_on(async {
-                let told = Told::Daemon(daemon.wishes.subscribe());
+                let told = Told::Daemon { wishes: daemon.wishes.subscribe(), heard: None };
                 let work = ready.work(Some((&daemon.house, &daemon.watching, told)));
                 let worked = heard_by(feed.clone(), Box::pin(work)).await;
                 daemon.ended(&id, &feed, worked).await;
             });
         });
+        Ok(())
     }
 
-    async fn ended(&self, id: &str, feed: &Feed, worked: Result<crate::run::finish::Finished, CommandError>) {
-        // What the daemon itself stopped goes on with its next start.
-        let is_held =
-            self.wishes.borrow().is_some() && !matches!(&worked, Ok(done) if done.exit == Exit::Done);
-        if !is_held && let Err(error) = self.store.set_held(id, false).await {
+    async fn ended(&self, id: &str, feed: &Feed, worked: Result<Finished, CommandError>) {
+        if let Err(error) = self.note_end(id, &worked).await {
             tracing::error!(job = id, %error, "cannot note that the job has ended");
         }
         let ended = match worked {
@@ -364,6 +396,23 @@ impl Daemon {
         tracing::info!(job = id, exit = ended.exit, "a job's run ended");
         self.jobs.lock().at_work.retain(|running| running != id);
         feed.end(ended);
+    }
+
+    /// What the daemon itself stopped, or what ended with the house, goes on with its next start;
+    /// not what a person stopped.
+    async fn note_end(&self, id: &str, worked: &Result<Finished, CommandError>) -> Result<(), CommandError> {
+        if let Err(error) = worked {
+            self.store.set_state(id, JobState::Interrupted, &error.to_string()).await?;
+        }
+        let was_cut_off = match worked {
+            Ok(done) => done.exit == Exit::Interrupted && self.wishes.borrow().is_some(),
+            Err(_) => self.wishes.borrow().is_some() || *self.house.gave_up().borrow(),
+        };
+        let goes_on = was_cut_off && self.store.desired(id).await? == Desired::Run;
+        if !goes_on {
+            self.store.set_held(id, false).await?;
+        }
+        Ok(())
     }
 
     /// What a job says, if it ran here.
@@ -386,8 +435,9 @@ impl Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             up_s: self.started.elapsed().as_secs(),
             home: self.home.dir().display().to_string(),
+            config: self.place.config.as_deref().map(|path| full(path).display().to_string()),
             simulator: self.simulated.as_ref().map(|simulated| simulated.given.clone()),
-            ending: self.down.borrow().is_some(),
+            ending: self.is_ending(),
             pressure: self.house.guard().pressure().to_string(),
             jobs: jobs.collect(),
         })
@@ -406,7 +456,7 @@ impl Daemon {
     pub async fn asked_down(&self) -> Result<Down, CommandError> {
         let (mut down, mut gave_up) = (self.down.subscribe(), self.house.gave_up());
         tokio::select! {
-            () = self.look_around() => Err(CommandError::internal("the daemon looks around no more")),
+            never = self.watching.look_around(&self.house) => match never {},
             asked = down.wait_for(Option::is_some) => {
                 let asked = asked.ok().and_then(|asked| *asked);
                 asked.ok_or_else(|| CommandError::internal("the daemon is gone"))
@@ -418,27 +468,26 @@ impl Daemon {
         }
     }
 
-    /// Watches over the house, whether a job runs or not.
-    async fn look_around(&self) {
-        let mut look = tokio::time::interval(LOOK_EVERY);
-        loop {
-            look.tick().await;
-            self.watching.look(&self.house, &self.house.lanes().await);
-        }
-    }
-
     /// Lets calls under way end, as far as `down` gives them time, and writes down what there is.
     /// Gives the actors that had to be killed.
     pub async fn stop(self: Arc<Self>, down: Down) -> Result<StopReport, CommandError> {
         self.ask_down(down);
         self.wishes.send_replace(Some(Wish::Pause));
         let mut running = std::mem::take(&mut self.jobs.lock().running);
-        let drained = tokio::time::timeout(down.within, all_of(&mut running)).await.is_ok();
-        if !drained {
+        let all_end = async {
+            all_of(&mut running).await;
+            // One that is being read in ends by itself, and starts no more.
+            drop(self.admission.lock().await);
+        };
+        if tokio::time::timeout(down.within, all_end).await.is_err() {
             self.wishes.send_replace(Some(Wish::StopNow));
             let _ = tokio::time::timeout(STOP_NOW_WITHIN, all_of(&mut running)).await;
         }
-        running.shutdown().await;
+        for id in &self.jobs.lock().at_work {
+            say(&format!("warning: job {id} did not end in time: it goes on with the next `empire up`"));
+        }
+        // Threads cannot be stopped; the process ends with them.
+        running.detach_all();
         let store = self.store.clone();
         let report = match Arc::try_unwrap(self) {
             Ok(daemon) => {
@@ -456,6 +505,11 @@ impl Daemon {
 
 /// How long jobs that were told to stop at once may take to write their end down.
 const STOP_NOW_WITHIN: Duration = Duration::from_secs(10);
+
+/// The path from the root of the file system.
+fn full(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
 
 async fn all_of(running: &mut JoinSet<()>) {
     while running.join_next().await.is_some() {}

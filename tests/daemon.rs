@@ -127,7 +127,7 @@ fn a_job_goes_on_with_the_next_start_after_an_end_in_order_and_after_a_kill() {
 
 #[test]
 fn a_job_that_a_person_pauses_stays_paused() {
-    let (world, sim) = set_up("");
+    let (mut world, sim) = set_up("");
     let job = job_file(&world, "job", "100");
     let daemon = up(&world, &sim);
     let run = under_way(&world, &sim, &job);
@@ -139,9 +139,35 @@ fn a_job_that_a_person_pauses_stays_paused() {
     let daemon = up(&world, &sim);
     assert_eq!(status(&world).unwrap()["jobs"].as_array().unwrap().len(), 0);
     assert_eq!((world.status("job")["state"].as_str(), sim.received("kimi")), (Some("paused"), calls));
+    let config = world.config.replace(world.write("other.toml", ""));
+    world.run(&["swarm", "resume", "job"]).exits(2).says("leave --config out");
+    world.config = config;
+    world.run(&["swarm", "resume", "job", "--sim", "storm"]).exits(2).says("--sim storm: the simulator of");
     world.run(&["swarm", "resume", "job"]).exits(0).shows("2,000 of 2,000 done");
     done(&world, &sim, &["job"], 0);
     drop(daemon);
+}
+
+#[test]
+fn a_paused_job_can_be_given_up_while_the_daemon_is_up() {
+    let (world, sim) = set_up("");
+    let job = job_file(&world, "job", "100");
+    let _daemon = up(&world, &sim);
+    let run = under_way(&world, &sim, &job);
+    world.run(&["swarm", "pause", "job"]).exits(0);
+    run.end().exits(130);
+    world.run(&["swarm", "cancel", "job"]).exits(0).says("is cancelled");
+    world.run(&["swarm", "resume", "job"]).exits(2).says("was cancelled for good");
+}
+
+#[test]
+fn input_from_a_pipe_reaches_the_daemon() {
+    let (world, sim) = set_up("");
+    let spec = kimi_job("piped", "{file: \"-\", format: csv}", "budget: 1\n");
+    let job = world.write("piped.yaml", &spec).display().to_string();
+    let _daemon = up(&world, &sim);
+    let rows = csv_rows(20);
+    world.run_with_stdin(&["swarm", "run", &job, "--sim", "--yes"], &rows).exits(0).shows("20 of 20 done");
 }
 
 #[test]

@@ -164,9 +164,8 @@ impl House {
 
     /// How many messages wait in the deepest mailbox of a control actor.
     #[must_use]
-    pub fn deepest_mailbox(&self) -> u64 {
-        let depths = self.tree().nodes().into_iter().filter_map(|node| node.pulse.map(|pulse| pulse.waiting));
-        depths.max().unwrap_or(0)
+    pub fn deepest_mailbox(&self) -> usize {
+        self.tree().deepest_mailbox()
     }
 
     /// Sets a cap from now on.

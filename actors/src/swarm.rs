@@ -87,12 +87,12 @@ impl Swarm {
         if let Some(model) = order.route.iter().find(|model| !shared.lanes.contains_key(&model.provider)) {
             return Err(Failure(format!("model {} names the unknown provider {}", model.id, model.provider)));
         }
-        shared.budget.enroll(order.id.clone(), order.terms.clone());
-        shared.privacy.enroll(order.id.clone(), parts.detector);
+        // No job starts without its caps.
         for cap in parts.caps {
-            // A gate that is being restarted keeps its book, and takes the cap when it is back.
             shared.set_cap(cap).await?;
         }
+        shared.budget.enroll(order.id.clone(), order.terms.clone());
+        shared.privacy.enroll(order.id.clone(), parts.detector);
         let context = Arc::new(JobContext {
             meters: Arc::new(JobMeters::new(order.route.len())),
             sight: Sight::default(),
@@ -202,6 +202,7 @@ impl Drop for Swarm {
         }
         self.house.jobs.remove(&id);
         self.house.privacy.dismiss(&id);
+        self.house.budget.dismiss(&id);
         let (house, name) = (self.house.clone(), self.running.name());
         house.remove_job(name);
     }

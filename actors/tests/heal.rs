@@ -1,5 +1,5 @@
 //! Any actor of the tree dies at any moment, under load, by seed: the tree heals, and no promise
-//! is broken.
+//! is broken. The clock is paused: a sleep passes once everybody else waits, too.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 

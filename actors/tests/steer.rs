@@ -1,4 +1,5 @@
-//! The tree as people see it and steer it while it runs.
+//! The tree as people see it and steer it while it runs. The clock is paused: a sleep passes once
+//! everybody else waits, too.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use common::*;
 use empire_actors::failure::{Billing, CallError, FailureKind};
+use empire_actors::kernel::tree::{NodeState, Order};
 use empire_actors::level::{Level, Zone};
 use empire_actors::money::{Micros, Price};
 use empire_actors::ports::{Certainty, Finish, Item, Part, Reply, StoreError};
@@ -178,6 +179,34 @@ async fn pausing_lets_calls_in_flight_end_and_starts_none() {
     bench.run().await;
     bench.assert_all_done();
     assert_eq!(bench.provider("cloud").calls(), 500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_a_person_pauses_in_the_tree_still_hears_what_it_is_told() {
+    let slow = || FakeProvider::new(millis(1_000), |_, request| Reaction::Answer(good_answer(request)));
+    for goes_on in [true, false] {
+        let bench = Bench::new(items(100)).route(spec("cloud", Zone::Cloud, 10), paid(), slow());
+        let swarm = bench.start().await;
+        let tree = swarm.house.tree();
+        let job = format!("/empire/swarm/job-{}", bench.order.id);
+        let state = || tree.view(&job, 0).unwrap().state;
+        tokio::time::sleep(millis(2_500)).await;
+        tree.order(&job, Order::Pause, "the test", "").await.unwrap();
+        tokio::time::sleep(millis(10_000)).await;
+        let calls = bench.provider("cloud").calls();
+        assert!(state() == NodeState::Paused && calls < 100, "{calls}: only who was awake went on");
+        tokio::time::sleep(millis(10_000)).await;
+        assert_eq!(bench.provider("cloud").calls(), calls);
+        if goes_on {
+            tree.order(&job, Order::Resume, "the test", "").await.unwrap();
+            bench.finish(swarm).await;
+            bench.assert_all_done();
+        } else {
+            swarm.stop(StopReason::Cancelled);
+            let ran = bench.finish(swarm).await;
+            assert_eq!((ran.end.stopped, ran.meters.done), (Some(StopReason::Cancelled), calls as u64));
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

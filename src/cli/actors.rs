@@ -15,7 +15,6 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::Context;
-use crate::config::HumaneDuration;
 use crate::control::client::{Client, ClientError};
 use crate::home::Home;
 use crate::run::error::{CommandError, Exit};
@@ -158,10 +157,6 @@ impl From<ClientError> for CommandError {
 /// A path as a query.
 fn path_query(path: Option<&str>) -> Vec<(&'static str, String)> {
     path.map(|path| ("path", path.to_owned())).into_iter().collect()
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    text.parse::<HumaneDuration>().map(|time| time.0).map_err(|error| error.to_string())
 }
 
 fn millis(time: Duration) -> u64 {

@@ -1,7 +1,7 @@
 //! A job that runs in the daemon, followed from the terminal.
 
 use std::io::{self, IsTerminal, stderr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -9,13 +9,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::{Context, terminal};
 use crate::control::client::Client;
 use crate::control::jobs::{ADMITS_WITHIN, Admission, ResumeAsked};
-use crate::daemon::{NotTaken, Taken};
-use crate::home::{Home, open_private_file};
+use crate::daemon::{NotTaken, Status, Taken};
+use crate::home::Home;
+use crate::job::InputSource;
 use crate::run::engine::Signals;
 use crate::run::error::{CommandError, Exit};
 use crate::run::feed::{Ended, Heard};
-use crate::run::launch::{Wanted, WantedAgain};
-use crate::run::prepare::read_spec;
+use crate::run::launch::{Wanted, WantedAgain, out_folder, scenario_path};
+use crate::run::prepare::{DEFAULT_SCENARIO, blocking, read_spec, stdin_file};
 use crate::run::progress::say;
 
 const ASK_EVERY: Duration = Duration::from_millis(250);
@@ -28,7 +29,7 @@ pub(super) async fn run(
     home: &Home,
     wanted: Wanted,
 ) -> Result<Exit, CommandError> {
-    let wanted = from_here(wanted, home)?;
+    let wanted = from_here(wanted, home).await?;
     let taken = match admit(client, &wanted).await? {
         Admission::Taken(taken) => taken,
         Admission::NotTaken(not_taken) => {
@@ -75,34 +76,45 @@ fn refused(not_taken: &NotTaken) -> CommandError {
 }
 
 /// The daemon works elsewhere, and has another standard input.
-fn from_here(wanted: Wanted, home: &Home) -> Result<Wanted, CommandError> {
+async fn from_here(wanted: Wanted, home: &Home) -> Result<Wanted, CommandError> {
     let spec = read_spec(&wanted.job)?;
     let place = |path: &Path| std::path::absolute(path).map_err(CommandError::internal);
-    let input = match wanted.input.as_deref() {
-        Some(path) if path == Path::new("-") => Some(keep_stdin(home, &spec.name)?),
+    let source = InputSource::resolve(&spec, wanted.input.as_deref())?;
+    let kept = source.is_stdin().then(|| stdin_file(home.dir(), &spec));
+    if let Some(kept) = kept.clone() {
+        blocking(move || source.spool(&mut io::stdin().lock(), &kept)).await??;
+    }
+    let input = match kept.as_deref().or(wanted.input.as_deref()) {
         Some(path) => Some(place(path)?),
         None => None,
     };
-    let out = match &wanted.out {
-        Some(out) => out.clone(),
-        None => {
-            let out = spec.out.clone().unwrap_or_else(|| Path::new("out").join(&spec.name));
-            if wanted.sim.is_some() { out.join("simulated") } else { out }
-        }
-    };
+    let out = out_folder(wanted.out.as_deref(), &spec, wanted.sim.is_some());
     Ok(Wanted { job: place(&wanted.job)?, input, out: Some(place(&out)?), ..wanted })
 }
 
-fn keep_stdin(home: &Home, name: &str) -> Result<PathBuf, CommandError> {
-    let path = home.dir().join(format!("stdin-{name}"));
-    let kept = open_private_file(&path).and_then(|mut file| {
-        file.set_len(0)?;
-        io::copy(&mut io::stdin().lock(), &mut file)
-    });
-    kept.map_err(|error| {
-        CommandError::bad_input(format!("cannot keep standard input in {}: {error}", path.display()))
-    })?;
-    Ok(path)
+/// A daemon goes by its own configuration and simulator: others cannot be had of it.
+pub(super) fn refuse_others(
+    context: &Context,
+    status: &Status,
+    sim: Option<&str>,
+) -> Result<(), CommandError> {
+    let ours = context.place.config.as_deref().map(std::path::absolute).transpose();
+    let ours = ours.map_err(CommandError::internal)?.map(|path| path.display().to_string());
+    if ours.is_some() && ours != status.config {
+        let theirs = status.config.as_deref().unwrap_or("the data folder's configuration alone");
+        return Err(CommandError::bad_input(format!(
+            "--config: the daemon that would run this goes by {theirs}: leave --config out, or `empire down` first",
+        )));
+    }
+    if let (Some(sim), Some(theirs)) = (sim, status.simulator.as_deref())
+        && sim != DEFAULT_SCENARIO
+        && scenario_path(sim) != scenario_path(theirs)
+    {
+        return Err(CommandError::bad_input(format!(
+            "--sim {sim}: the simulator of the daemon that would run this plays {theirs}: leave {sim} out, or `empire down --sim` first",
+        )));
+    }
+    Ok(())
 }
 
 /// Shows what a job says until it ends. Ctrl-C ends the showing, not the job.

@@ -1,5 +1,6 @@
 //! `empire up`, `down` and `status`: the daemon.
 
+use std::convert::Infallible;
 use std::io::{self, Seek};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -50,7 +51,7 @@ pub(super) struct UpArgs {
 #[derive(Debug, Args)]
 pub(super) struct DownArgs {
     /// Calls under way may take so long, such as 30s or 2m.
-    #[arg(long, value_name = "TIME", value_parser = super::time)]
+    #[arg(long, value_name = "TIME", value_parser = super::duration)]
     within: Option<Duration>,
     /// The daemon of simulated jobs.
     #[arg(long)]
@@ -83,21 +84,10 @@ pub(super) async fn up(context: &Context, args: UpArgs) -> Result<Exit, CommandE
         std::process::id(),
         daemon.home().dir().display()
     ));
-    let going_on = daemon.clone();
-    let gone_on = tokio::select! {
-        gone_on = going_on.go_on() => gone_on?,
-        () = signals.next() => 0,
-    };
-    drop(going_on);
-    if gone_on > 0 {
-        say(&format!("going on with {}", text::count(gone_on as u64, "job")));
-    }
-    let asked = {
-        let daemon = daemon.clone();
-        tokio::select! {
-            asked = daemon.asked_down() => asked,
-            () = signals.next() => Ok(Down { within: ENDS_WITHIN }),
-        }
+    let asked = tokio::select! {
+        never = go_on(&daemon) => match never {},
+        asked = daemon.asked_down() => asked,
+        () = signals.next() => Ok(Down { within: ENDS_WITHIN }),
     };
     say("going down: calls under way may end; jobs go on with the next `empire up`");
     let down = asked.as_ref().copied().unwrap_or(Down { within: Duration::ZERO });
@@ -117,6 +107,18 @@ pub(super) async fn up(context: &Context, args: UpArgs) -> Result<Exit, CommandE
     }
     say("empire is down");
     asked.map(|_| Exit::Done)
+}
+
+/// Goes on with what an earlier daemon held, and tells of it.
+async fn go_on(daemon: &Arc<Daemon>) -> Infallible {
+    match daemon.go_on().await {
+        Ok(0) => {}
+        Ok(jobs) => say(&format!("going on with {}", text::count(jobs as u64, "job"))),
+        Err(error) => say(&format!(
+            "warning: not all jobs go on: {error}; `empire swarm list` shows them, `empire swarm resume` goes on with one"
+        )),
+    }
+    std::future::pending().await
 }
 
 async fn open(daemon: &Arc<Daemon>) -> Result<Server, CommandError> {

@@ -50,7 +50,8 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Comman
     let RunArgs { spec, out, yes, fresh } = args;
     let wanted = Wanted { out, yes, fresh, ..wanted(spec) };
     let home = context.place.home_of(wanted.sim.is_some())?;
-    if let Some((client, _)) = daemon::running(&home).await? {
+    if let Some((client, status)) = daemon::running(&home).await? {
+        attach::refuse_others(context, &status, wanted.sim.as_deref())?;
         return attach::run(context, &client, &home, wanted).await;
     }
     let opened = Opened::new(&context.place, &wanted, StoreOf::Home).await?;
@@ -63,7 +64,8 @@ pub(super) async fn resume(context: &Context, args: ResumeArgs, dead: bool) -> R
     let Found { store, home, job } = find(context, &args.id).await?;
     store.close().await?;
     let wanted = WantedAgain { budget: args.budget, sim: args.sim, dead };
-    if let Some((client, _)) = daemon::running(&home).await? {
+    if let Some((client, status)) = daemon::running(&home).await? {
+        attach::refuse_others(context, &status, wanted.sim.as_deref())?;
         return attach::resume(context, &client, &job.id, wanted).await;
     }
     let ready =

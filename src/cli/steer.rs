@@ -1,13 +1,11 @@
 //! `empire swarm pause` and `empire swarm cancel`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::status::{Found, find};
 use super::{Context, terminal};
 use crate::run::error::{CommandError, Exit};
 use crate::run::progress::say;
-use crate::run::system::SystemClock;
 use crate::store::{Desired, JobState, Store};
 
 /// How long to wait for a running job to stop, and how often to look.
@@ -41,9 +39,8 @@ async fn steer(
         say(&format!("{name} is {}", state.as_str()));
         return shown(context, &job.id, state);
     }
-    // Nobody runs it: we say so ourselves.
-    store.close().await?;
-    let store = Store::open(home.lock()?, Arc::new(SystemClock)).await?;
+    // Nobody runs it: we say so ourselves, beside a process that runs others.
+    store.request(&job.id, desired).await?;
     let reason = if desired == Desired::Cancel { "cancelled by request" } else { "paused by request" };
     store.set_state(&job.id, target, reason).await?;
     store.close().await?;

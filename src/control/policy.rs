@@ -107,17 +107,7 @@ pub(super) async fn set(
                     UnixMillis(now.0.saturating_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX)))
                 }),
             };
-            let was = own.effective(&path);
-            if body.dry_run {
-                let would_be = policies.with(said).effective(&path, &own.default_of(&path), now);
-                return Ok(own.changed(path, false, &was, would_be));
-            }
-            own.store.say_policy(said.clone()).await?;
-            policies.say(said.clone());
-            let says = serde_json::to_string(&said.patch).ok();
-            own.enter(&path, said.by, said.reason, says, said.version);
-            let is = own.effective(&path);
-            Ok(own.changed(path, true, &was, is))
+            own.change(Change::Say(said), path, body.dry_run).await
         })
         .await
 }
@@ -137,24 +127,30 @@ pub(super) async fn reset(
             let now = own.clock.now();
             let policies = &own.tree.supervision().policies;
             own.check_version(&path, &asked)?;
-            let Some(said) = policies.said(&path, now) else {
+            if policies.said(&path, now).is_none() {
                 let why =
                     format!("nothing was said of exactly {path}: `empire policy get` shows what is in force");
                 return Err(Problem::not_found("nothing-said", why));
-            };
-            let was = own.effective(&path);
-            if body.dry_run {
-                let would_be = policies.without(&said.path).effective(&path, &own.default_of(&path), now);
-                return Ok(own.changed(path, false, &was, would_be));
             }
             let version = policies.version() + 1;
-            own.store.unsay_policy(&path, version).await?;
-            policies.unsay(&path, version);
-            own.enter(&path, asked.peer.name(), reason, None, version);
-            let is = own.effective(&path);
-            Ok(own.changed(path, true, &was, is))
+            own.change(Change::TakeBack { version, by: asked.peer.name(), reason }, path, body.dry_run).await
         })
         .await
+}
+
+/// What is to become of the override of a path.
+enum Change {
+    /// This is said.
+    Say(Override),
+    /// What was said is taken back.
+    TakeBack {
+        /// The version that this makes.
+        version: u64,
+        /// Who does it.
+        by: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 fn needed_reason(reason: &str) -> Result<String, Problem> {
@@ -168,6 +164,35 @@ fn needed_reason(reason: &str) -> Result<String, Problem> {
 }
 
 impl Control {
+    /// Changes the override of `path`, durably and then in force; on a dry run, says what it would be.
+    async fn change(&self, change: Change, path: String, is_dry: bool) -> Result<PolicyChanged, Problem> {
+        let policies = &self.tree.supervision().policies;
+        let was = self.effective(&path);
+        if is_dry {
+            let would_be = match change {
+                Change::Say(said) => policies.with(said),
+                Change::TakeBack { .. } => policies.without(&path),
+            };
+            let would_be = would_be.effective(&path, &self.default_of(&path), self.clock.now());
+            return Ok(self.changed(path, false, &was, would_be));
+        }
+        match change {
+            Change::Say(said) => {
+                self.store.say_policy(said.clone()).await?;
+                policies.say(said.clone());
+                let says = serde_json::to_string(&said.patch).ok();
+                self.enter(&path, said.by, said.reason, says, said.version);
+            }
+            Change::TakeBack { version, by, reason } => {
+                self.store.unsay_policy(&path, version).await?;
+                policies.unsay(&path, version);
+                self.enter(&path, by, reason, None, version);
+            }
+        }
+        let is = self.effective(&path);
+        Ok(self.changed(path, true, &was, is))
+    }
+
     /// The node that is meant, or the pattern.
     fn named(&self, given: &str) -> Result<String, Problem> {
         if given.contains('*') {

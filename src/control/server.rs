@@ -214,25 +214,8 @@ async fn listen(unix: Socket, tcp: Option<TcpListener>, app: Router, mut ended: 
         let failed = tokio::select! {
             _ = ended.wait_for(|running| !running) => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => None,
-            accepted = unix.accept() => match (accepted, slots[0].clone().try_acquire_owned()) {
-                (Err(error), _) => Some(error),
-                // Too many: this one is closed.
-                (Ok(_), Err(_)) => None,
-                (Ok((stream, peer)), Ok(slot)) => {
-                    let attended = attend(stream, peer, app.clone(), over.clone());
-                    connections.spawn(async move { attended.await; drop(slot); });
-                    None
-                }
-            },
-            accepted = accept_tcp(tcp.as_ref()) => match (accepted, slots[1].clone().try_acquire_owned()) {
-                (Err(error), _) => Some(error),
-                (Ok(_), Err(_)) => None,
-                (Ok((stream, peer)), Ok(slot)) => {
-                    let attended = attend(stream, peer, app.clone(), over.clone());
-                    connections.spawn(async move { attended.await; drop(slot); });
-                    None
-                }
-            },
+            accepted = unix.accept() => welcome(accepted, &slots[0], &app, &over, &mut connections),
+            accepted = accept_tcp(tcp.as_ref()) => welcome(accepted, &slots[1], &app, &over, &mut connections),
         };
         if let Some(error) = failed {
             // Out of file handles, mostly: what is open goes on, and some end soon.
@@ -241,6 +224,31 @@ async fn listen(unix: Socket, tcp: Option<TcpListener>, app: Router, mut ended: 
         }
     }
     while connections.join_next().await.is_some() {}
+}
+
+/// Answers who came, while there is room; gives what went wrong. Without room it is closed.
+fn welcome<S>(
+    accepted: io::Result<(S, Peer)>,
+    slots: &Arc<Semaphore>,
+    app: &Router,
+    over: &watch::Receiver<bool>,
+    connections: &mut JoinSet<()>,
+) -> Option<io::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (stream, peer) = match accepted {
+        Ok(accepted) => accepted,
+        Err(error) => return Some(error),
+    };
+    if let Ok(slot) = slots.clone().try_acquire_owned() {
+        let attended = attend(stream, peer, app.clone(), over.clone());
+        connections.spawn(async move {
+            attended.await;
+            drop(slot);
+        });
+    }
+    None
 }
 
 /// Answers what comes over one connection.

@@ -110,7 +110,10 @@ impl Run<'_> {
         let watching = Watching::start(store, &loaded.config.alerts, of_route(loaded)).await?;
         let house = house::start(store, plans, &watching).await?;
         let control = control::open(&house, store, loaded.config.control, watching.alerts()).await;
-        let ran = self.run(&house, &watching, Told::Terminal(Signals::new()?)).await;
+        let ran = tokio::select! {
+            ran = self.run(&house, &watching, Told::Terminal(Signals::new()?)) => ran,
+            never = watching.look_around(&house) => match never {},
+        };
         if let Some(control) = control {
             control.stop().await;
         }
@@ -139,7 +142,7 @@ impl Run<'_> {
         };
         let progress = Progress::new(self.fixed(&order));
         store.set_state(&job.id, JobState::Running, "").await?;
-        let started = Instant::now();
+        let (started, held_before) = (Instant::now(), house.guard().held());
         let swarm = Swarm::start(house, parts, order).await.map_err(CommandError::internal)?;
         let mut watch = Watch {
             house,
@@ -165,7 +168,8 @@ impl Run<'_> {
         if let Err(error) = appender.finish().await {
             say(&format!("warning: {error}"));
         }
-        Ok(Ran { end, meters, took, peak_memory, held: house.guard().held(), killed: Vec::new() })
+        let held = house.guard().held().since(held_before);
+        Ok(Ran { end, meters, took, peak_memory, held, killed: Vec::new() })
     }
 
     fn order(&self) -> JobOrder {
@@ -263,7 +267,6 @@ impl Watch<'_> {
                     snapshot.write_sometimes(&lanes).await;
                     self.progress.show(&meters.read(), &lanes, &pressure);
                     teller.tell(&pressure, self.store, self.job).await;
-                    self.watching.look(self.house, &lanes);
                     self.money.tell(self.house, |passed| self.watching.threshold(passed));
                     memory.look_sometimes();
                 }
@@ -308,7 +311,12 @@ pub enum Told {
     /// A person at the terminal: the first signal pauses, the next one stops at once.
     Terminal(Signals),
     /// The daemon, when it ends.
-    Daemon(watch::Receiver<Option<Wish>>),
+    Daemon {
+        /// What it wishes.
+        wishes: watch::Receiver<Option<Wish>>,
+        /// The last of that which was heard.
+        heard: Option<Wish>,
+    },
 }
 
 impl Told {
@@ -319,14 +327,14 @@ impl Told {
                 signals.heard += 1;
                 if signals.heard == 1 { Wish::Pause } else { Wish::StopNow }
             }
-            Told::Daemon(wishes) => loop {
-                if wishes.changed().await.is_err() {
+            Told::Daemon { wishes, heard } => {
+                // One that was wished before the job started counts, too.
+                let Ok(wish) = wishes.wait_for(|wish| wish != heard).await else {
                     return std::future::pending().await;
-                }
-                if let Some(wish) = *wishes.borrow_and_update() {
-                    return wish;
-                }
-            },
+                };
+                *heard = *wish;
+                wish.unwrap_or(Wish::Pause)
+            }
         }
     }
 }

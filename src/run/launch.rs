@@ -159,12 +159,11 @@ pub fn resumable(error: &CommandError, job: &Job) -> CommandError {
 
 /// Reads a job in, plans it, has it agreed to.
 pub async fn ready_to_run(
-    opened: Opened,
+    mut opened: Opened,
     wanted: &Wanted,
     confirm: Confirm<'_>,
 ) -> Result<Ready, CommandError> {
-    let mut opened = opened;
-    let out = out_folder(wanted.out.as_deref(), &opened.loaded);
+    let out = out_folder(wanted.out.as_deref(), &opened.loaded.spec, opened.loaded.simulated.is_some());
     check_disks(&opened.loaded, &opened.store, Some(&out))?;
     let outputs = Outputs::open(&out)?;
     let finished = Arc::new(opened.finished().await?);
@@ -445,14 +444,13 @@ impl Opened {
 
 /// Where results go: as a person said, else as the job file says.
 #[must_use]
-pub fn out_folder(given: Option<&Path>, loaded: &Loaded) -> PathBuf {
-    let spec = &loaded.spec;
+pub fn out_folder(given: Option<&Path>, spec: &JobSpec, is_simulated: bool) -> PathBuf {
     if let Some(given) = given {
         return given.to_owned();
     }
     let folder = spec.out.clone().unwrap_or_else(|| Path::new("out").join(&spec.name));
     // Simulated answers must not take the place of real ones.
-    if loaded.simulated.is_some() { folder.join("simulated") } else { folder }
+    if is_simulated { folder.join("simulated") } else { folder }
 }
 
 /// Starts only what the plan lets start, or what a person agreed to.
@@ -525,12 +523,16 @@ fn scenario_file(store: &Store, job: &str) -> PathBuf {
 
 fn write_scenario(store: &Store, job: &str, given: &str) -> Result<(), CommandError> {
     let path = scenario_file(store, job);
-    // A scenario file is found again from another folder, too.
-    let given =
-        std::fs::canonicalize(given).map_or_else(|_| given.to_owned(), |path| path.display().to_string());
+    let given = scenario_path(given);
     let folder = path.parent().unwrap_or(&path);
     let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, given));
     written.map_err(|error| CommandError::bad_input(format!("cannot write {}: {error}", path.display())))
+}
+
+/// A scenario as it is found again from another folder: a file's full path, else as it was given.
+#[must_use]
+pub fn scenario_path(given: &str) -> String {
+    std::fs::canonicalize(given).map_or_else(|_| given.to_owned(), |path| path.display().to_string())
 }
 
 fn read_scenario(store: &Store, job: &str) -> String {

@@ -124,6 +124,12 @@ impl Simulated {
     }
 }
 
+/// Where a job's standard input is kept in the data folder.
+#[must_use]
+pub fn stdin_file(folder: &Path, spec: &JobSpec) -> PathBuf {
+    folder.join(format!("stdin-{}", spec.name))
+}
+
 /// A job as far as its spec and the configuration say, before its input is read.
 pub struct Loaded {
     /// The rules of the privacy gate.
@@ -234,7 +240,7 @@ impl Loaded {
         if !self.source.is_stdin() {
             return Ok(());
         }
-        let file = folder.join(format!("stdin-{}", self.spec.name));
+        let file = stdin_file(folder, &self.spec);
         let source = self.source.clone();
         self.source = blocking(move || source.spool(&mut io::stdin().lock(), &file)).await??;
         Ok(())

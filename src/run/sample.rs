@@ -35,7 +35,7 @@ pub fn check_sample(plan: &Plan, loaded: &Loaded, size: u32) -> Result<(), Comma
 impl Opened {
     /// Works a random part of the items and plans from what they took.
     pub async fn sampled(&self, wanted: &Wanted, size: u32) -> Result<Plan, CommandError> {
-        let out = out_folder(None, &self.loaded);
+        let out = out_folder(None, &self.loaded.spec, self.loaded.simulated.is_some());
         check_disks(&self.loaded, &self.store, Some(&out))?;
         let outputs = Outputs::open(&out)?;
         let finished = self.finished().await?;

@@ -1,12 +1,12 @@
 //! What is watched while a house stands, so that somebody is told: the machine, the lanes, the
 //! mailboxes, the tree, caps, the store and the providers.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use empire_actors::alerts::watch::{Over, Verdict};
 use empire_actors::alerts::{AlertKind, Deliver, Severity, Sign};
-use empire_actors::gates::rate::LaneReading;
 use empire_actors::gates::scope::Alert as Threshold;
 use empire_actors::house::House;
 use empire_actors::kernel::journal::{Entry, Event};
@@ -30,6 +30,8 @@ use crate::store::{Store, scope_word};
 
 /// Mailboxes may be deep for a moment: thousands of agents end at once.
 const DEEP_FOR: Duration = Duration::from_secs(30);
+/// How often the house is looked over.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// What watches over one house. Stopped with it.
 pub struct Watching {
@@ -79,10 +81,18 @@ impl Watching {
         &self.alerts
     }
 
-    /// Looks at the house as it is now.
-    pub fn look(&self, house: &House, lanes: &[(ProviderId, LaneReading)]) {
+    /// Looks over the house again and again, until it is dropped.
+    pub async fn look_around(&self, house: &House) -> Infallible {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        loop {
+            look.tick().await;
+            self.look(house).await;
+        }
+    }
+
+    async fn look(&self, house: &House) {
         self.alerts.pressure(&house.guard().pressure());
-        self.alerts.lanes(lanes);
+        self.alerts.lanes(&house.lanes().await);
         let depth = house.deepest_mailbox();
         let shown = f64::from(u32::try_from(depth).unwrap_or(u32::MAX));
         match self.queue.lock().look(self.started.elapsed(), shown) {

@@ -220,14 +220,14 @@ impl Store {
         found(job, changed)
     }
 
-    /// Moves a job to `state`. `Running` clears what was requested before; `Cancelled` counts
+    /// Moves a job to `state`; works from any process. `Running` clears what was requested before; `Cancelled` counts
     /// the items without an end as cancelled.
     ///
     /// # Errors
     /// If there is no such job, or the store fails.
     pub async fn set_state(&self, job: &str, state: JobState, reason: &str) -> Result<(), StoreError> {
         let admin = Admin::SetState { job: job.into(), state, reason: reason.into() };
-        found(job, self.administer(admin).await?)
+        found(job, self.from_anywhere(admin).await?)
     }
 
     /// Notes what there is to know of a job while it runs; empty for nothing. Its next state
@@ -244,14 +244,16 @@ impl Store {
     /// # Errors
     /// If there is no such job, or the store fails.
     pub async fn request(&self, job: &str, desired: Desired) -> Result<(), StoreError> {
-        let admin = Admin::Request { job: job.into(), desired };
-        let changed = if self.writer().is_open() {
-            self.administer(admin).await?
-        } else {
-            let mut connection = self.side_connection().await?;
-            admin.run(&mut connection, self.now()).await.map_err(store_error)?
-        };
-        found(job, changed)
+        found(job, self.from_anywhere(Admin::Request { job: job.into(), desired }).await?)
+    }
+
+    /// Through the writer where there is one, else beside that of another process.
+    async fn from_anywhere(&self, admin: Admin) -> Result<u64, StoreError> {
+        if self.writer().is_open() {
+            return self.administer(admin).await;
+        }
+        let mut connection = self.side_connection().await?;
+        admin.run(&mut connection, self.now()).await.map_err(store_error)
     }
 
     /// Says whether the daemon holds the job, and so goes on with it after a restart.

@@ -52,6 +52,13 @@ pub(super) enum Op {
     Crash,
 }
 
+impl Op {
+    /// Whether it is tried again after a commit that failed, although nobody waits for it.
+    fn is_never_lost(&self) -> bool {
+        matches!(self, Op::Fact(_) | Op::Decided(_) | Op::Admin(Admin::Supervision(_)))
+    }
+}
+
 type Ack = oneshot::Sender<Result<u64, StoreError>>;
 
 /// An operation and who waits for it; nobody, for what may not be lost by a failed commit.
@@ -289,7 +296,7 @@ impl WriterTask {
         for entry in part {
             match entry.ack {
                 Some(ack) => drop(ack.send(Err(error.clone()))),
-                None if matches!(entry.op, Op::Fact(_) | Op::Decided(_)) => self.kept.push(entry),
+                None if entry.op.is_never_lost() => self.kept.push(entry),
                 None => {}
             }
         }

@@ -70,7 +70,7 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
 /// A folder with everything that one test needs.
 pub(crate) struct World {
     dir: TempDir,
-    config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
 }
 
 impl World {

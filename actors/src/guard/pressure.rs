@@ -323,6 +323,16 @@ pub struct Held {
 }
 
 impl Held {
+    /// What has come since `before`.
+    #[must_use]
+    pub fn since(self, before: Held) -> Held {
+        Held {
+            throttled: self.throttled.saturating_sub(before.throttled),
+            alert: self.alert.saturating_sub(before.alert),
+            emergency: self.emergency.saturating_sub(before.emergency),
+        }
+    }
+
     fn add(&mut self, level: GuardLevel, time: Duration) {
         match level {
             GuardLevel::Normal => {}

@@ -102,6 +102,13 @@ impl Child {
         matches!(self.node.state(), NodeState::Quarantined | NodeState::Exhausted | NodeState::Stopped)
     }
 
+    /// Who waits for it to drain hears that it will not.
+    fn give_up_drain(&mut self, why: &str) {
+        if let Some(Ending::Drain { reply, .. }) = self.ending.take() {
+            let _ = reply.send(Err(OrderRefused::not_now(&self.node.path, why)));
+        }
+    }
+
     fn incarnation(&self) -> u32 {
         self.node.live.lock().incarnation
     }
@@ -262,7 +269,10 @@ impl State {
                 if let Some(index) =
                     self.index_of_id(&child).filter(|index| self.children[*index].spec.is_passing)
                 {
-                    self.stop(index..index + 1).await;
+                    let killed = self.stop(index..index + 1).await.killed;
+                    if !killed.is_empty() {
+                        tracing::warn!(path = %self.node.path, ?killed, "an actor did not stop in time and was killed");
+                    }
                     self.remove(index);
                 }
             }
@@ -365,10 +375,7 @@ impl State {
             child.node.is(NodeState::Stopping);
             stop_child(&child.spec, policy.stop_within, cell, &mut report).await;
             child.node.is(if held == NodeState::Quarantined { held } else { NodeState::Stopped });
-            if let Some(Ending::Drain { reply, .. }) = child.ending.take() {
-                let path = &child.node.path;
-                let _ = reply.send(Err(OrderRefused::not_now(path, "it was stopped while it drained")));
-            }
+            child.give_up_drain("it was stopped while it drained");
         }
         report
     }
@@ -434,13 +441,13 @@ impl State {
                 let range = self.take_down(index, strategy).await;
                 let first = self.children[range.start].spec.id.clone();
                 let alone = strategy == Strategy::OneForOne;
-                self.later(own, delay, Command::Start { first, alone });
+                later(own, delay, Command::Start { first, alone });
             }
             Action::Quarantine => self.children[index].node.is(NodeState::Quarantined),
             Action::Pause { lasts } => {
                 self.children[index].node.is(NodeState::Exhausted);
                 let incarnation = self.children[index].incarnation();
-                self.later(own, lasts, Command::Rested { child: id, incarnation });
+                later(own, lasts, Command::Rested { child: id, incarnation });
             }
             Action::Escalate => {
                 let count = self.children.len();
@@ -457,16 +464,16 @@ impl State {
         let mut live = self.node.live.lock();
         live.restarts = self.history.counted(policy, now).map(|at| self.started + at).collect();
     }
+}
 
-    #[expect(clippy::unused_self, reason = "reads as what a supervisor does")]
-    fn later(&self, own: &ActorRef<Command>, delay: Duration, command: Command) {
-        let own = own.clone();
-        super::spawn(async move {
-            tokio::time::sleep(delay).await;
-            // One that is gone has nothing to do any more.
-            let _ = own.send_message(command);
-        });
-    }
+/// Sends a supervisor something after `delay`.
+fn later(own: &ActorRef<Command>, delay: Duration, command: Command) {
+    let own = own.clone();
+    super::spawn(async move {
+        tokio::time::sleep(delay).await;
+        // One that is gone has nothing to do any more.
+        let _ = own.send_message(command);
+    });
 }
 
 /// Tells of a decision once.

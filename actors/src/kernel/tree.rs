@@ -191,6 +191,10 @@ pub(super) type Observe = Arc<dyn Fn() -> BoxFuture<'static, Result<serde_json::
 pub trait Branch: Send + Sync {
     /// What it counts, such as its agents by state.
     fn counts(&self) -> serde_json::Value;
+    /// Whether it holds back its work, as it was told.
+    fn is_paused(&self) -> bool {
+        false
+    }
     /// How many cohorts it has.
     fn cohort_count(&self) -> usize {
         0
@@ -296,20 +300,17 @@ impl Node {
 
     /// Holds back the messages of all below it, or lets them through. Gives how many actors heed it.
     fn set_paused(&self, is_paused: bool) -> usize {
-        let mut heeded = 0;
         let order = if is_paused { Order::Pause } else { Order::Resume };
-        match self.branch.as_ref().and_then(|branch| branch.own_order(order)) {
-            Some(_) => {
-                self.pulse.set_paused(is_paused);
-                heeded += 1;
+        // What holds back its own work goes on hearing what it is told.
+        let by_itself = self.branch.as_ref().and_then(|branch| branch.own_order(order)).is_some();
+        let heeded = match &self.set_paused {
+            _ if by_itself => 1,
+            Some(set_paused) => {
+                set_paused(is_paused);
+                1
             }
-            None => {
-                if let Some(set_paused) = &self.set_paused {
-                    set_paused(is_paused);
-                    heeded += 1;
-                }
-            }
-        }
+            None => 0,
+        };
         let children = self.children.read().clone();
         heeded + children.iter().map(|child| child.set_paused(is_paused)).sum::<usize>()
     }
@@ -331,7 +332,8 @@ impl Node {
             });
             let pulse = self.pulse.view();
             let is_slow = pulse.busy_us.is_some_and(|busy| busy > micros(policy.stuck_after) / 2);
-            let is_paused = live.state == NodeState::Running && pulse.paused;
+            let is_held_back = pulse.paused || self.branch.as_ref().is_some_and(|branch| branch.is_paused());
+            let is_paused = live.state == NodeState::Running && is_held_back;
             NodeView {
                 path: self.path.to_string(),
                 kind: self.kind,
@@ -458,6 +460,14 @@ impl Tree {
             visit(&node);
             open.extend(node.children.read().iter().cloned());
         }
+    }
+
+    /// How many messages wait in the deepest mailbox.
+    #[must_use]
+    pub fn deepest_mailbox(&self) -> usize {
+        let mut deepest = 0;
+        self.each(&mut |node| deepest = deepest.max(node.pulse.depth()));
+        deepest
     }
 
     pub(super) fn supervisor_at(&self, path: &str) -> Option<ActorRef<Command>> {

@@ -101,6 +101,10 @@ impl Branch for Running {
         })
     }
 
+    fn is_paused(&self) -> bool {
+        self.context.turnstile.is_paused()
+    }
+
     fn cohorts(&self) -> Vec<NodeView> {
         let cohorts = self.context.order.cohorts.iter();
         cohorts.map(|plan| self.memory.view(*plan, self.cohort_path(plan.number))).collect()
@@ -133,7 +137,8 @@ impl Branch for Running {
         Some(Ok(match order {
             Order::Pause => {
                 turnstile.pause(true);
-                "no further agent wakes; calls under way end".to_owned()
+                let (_, awake) = turnstile.width();
+                format!("no further agent wakes; the {awake} that are awake end their call")
             }
             Order::Resume => {
                 turnstile.pause(false);

@@ -88,6 +88,11 @@ impl Turnstile {
         self.let_through();
     }
 
+    /// Whether a person said so.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.state.lock().paused
+    }
+
     /// Lets `width` agents through at a time from now on. Those beyond that are not called back.
     pub(crate) fn widen(self: &Arc<Self>, width: usize) {
         self.state.lock().width = width.max(1);

@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use empire_actors::kernel::tree::{NodeKind, NodeState, NodeView, Order};
 
+use super::super::duration;
 use super::super::{Context, daemon, terminal};
-use super::{Where, duration, millis};
+use super::{Where, millis};
 use crate::control::shapes::{OrderAsked, OrderDone};
 use crate::run::error::{CommandError, Exit};
 

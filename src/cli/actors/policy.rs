@@ -7,9 +7,10 @@ use empire_actors::kernel::policies::PolicyPatch;
 use empire_actors::money::Micros;
 use serde_json::{Map, Value};
 
+use super::super::duration;
 use super::super::{Context, terminal};
 use super::offline::{self, Change};
-use super::{Where, duration, look, millis, path_query, simulate};
+use super::{Where, look, millis, path_query, simulate};
 use crate::control::shapes::{FieldChange, PolicyAsked, PolicyChanged, PolicyResetAsked, PolicyShown};
 use crate::control::{changes, policy_source};
 use crate::run::error::{CommandError, Exit};

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::super::duration;
 use super::super::{Context, terminal};
-use super::{Where, duration, millis};
+use super::{Where, millis};
 use crate::control::shapes::{Top, TopBy};
 use crate::run::error::{CommandError, Exit};
 use crate::text::{self, Lean};

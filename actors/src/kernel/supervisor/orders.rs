@@ -7,7 +7,7 @@ use ractor::{ActorProcessingErr, ActorRef};
 use super::super::policy::ChildExit;
 use super::super::tree::{NodeState, Order, OrderRefused};
 use super::spec::Start;
-use super::{Child, Command, Ending, OrderReply, State};
+use super::{Child, Command, Ending, OrderReply, State, later};
 
 impl State {
     pub(super) async fn order(
@@ -27,6 +27,7 @@ impl State {
         let is_down = self.children[index].cell.is_none();
         let outcome = match order {
             Order::Restart { drain_ms: None } => {
+                self.children[index].give_up_drain("it was restarted while it drained");
                 // What it works on is not waited for.
                 if let Some(cell) = self.children[index].cell.take() {
                     let _ = cell.kill_and_wait(Some(Duration::from_secs(1))).await;
@@ -35,10 +36,9 @@ impl State {
                 let incarnation = self.children.get(index).map_or(0, Child::incarnation);
                 Ok(format!("restarted; incarnation {incarnation} runs"))
             }
-            Order::Restart { .. } | Order::Drain { .. } if is_down => refuse(&format!(
-                "it is {} and has nothing to drain: `empire release` starts it",
-                state.word()
-            )),
+            Order::Restart { .. } | Order::Drain { .. } if is_down => {
+                refuse(&format!("it is {}: nothing waits there that could be drained", state.word()))
+            }
             Order::Restart { drain_ms: Some(ms) } => return self.drain(own, index, ms, true, reply),
             Order::Drain { within_ms } => return self.drain(own, index, within_ms, false, reply),
             Order::Quarantine => {
@@ -91,7 +91,7 @@ impl State {
         child.ending = Some(Ending::Drain { restarts, cut_off: None, reply });
         child.node.is(NodeState::Draining);
         let over = Command::DrainOver { child: child.spec.id.clone(), incarnation: child.incarnation() };
-        self.later(own, Duration::from_millis(within_ms), over);
+        later(own, Duration::from_millis(within_ms), over);
         Ok(())
     }
 

@@ -63,7 +63,7 @@ impl Register {
     /// Where the slot of `key` is, or would be.
     fn place(&self, key: u64) -> usize {
         let mask = self.slots.len() - 1;
-        #[allow(clippy::cast_possible_truncation, reason = "only the bits of the mask count")]
+        // Only the bits of the mask count.
         let mut at = (key >> 20) as usize & mask;
         while self.slots[at].key != 0 && self.slots[at].key != key {
             at = (at + 1) & mask;
