@@ -92,7 +92,7 @@ impl Swarm {
             shared.set_cap(cap).await?;
         }
         let context = Arc::new(JobContext {
-            meters: Arc::new(JobMeters::new(order.route.len())),
+            meters: Arc::new(JobMeters::new(shared.tally.clone(), &order.route)),
             turnstile: Turnstile::new(awake(&order, &shared.lanes)),
             script: parts.script,
             items: parts.items,

@@ -279,6 +279,7 @@ impl Cohort {
     async fn replace(&mut self, index: u16, why: &str) -> bool {
         let job = self.shared.job.clone();
         tracing::error!(job = %job.order.id, item = self.shared.plan.first + u32::from(index), %why, "an agent panicked");
+        job.meters.agent_panicked();
         let panics = self.panics.entry(index).or_default();
         *panics += 1;
         let panics = *panics;

@@ -93,6 +93,16 @@ impl JobMemory {
         }
     }
 
+    /// The states of all cohorts.
+    pub(crate) fn cohort_states(&self) -> Vec<NodeState> {
+        let state = self.state.lock();
+        let of = |(number, (ended, starts)): (usize, (&bool, &u32))| {
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            cohort_state(*ended, *starts, state.crashes.get(&number).copied().unwrap_or(0))
+        };
+        state.ended.iter().zip(&state.starts).enumerate().map(of).collect()
+    }
+
     /// A cohort as it is now.
     pub(crate) fn view(&self, plan: CohortPlan, path: String) -> NodeView {
         let index = plan.number as usize;
@@ -101,12 +111,7 @@ impl JobMemory {
             let crashes = state.crashes.get(&plan.number).copied().unwrap_or(0);
             (state.ended[index], state.starts[index], crashes)
         };
-        let state = match (ended, starts) {
-            (true, _) if crashes > CRASHES => NodeState::Quarantined,
-            (true, _) => NodeState::Stopped,
-            (false, 0) => NodeState::Starting,
-            (false, _) => NodeState::Running,
-        };
+        let state = cohort_state(ended, starts, crashes);
         let finished = self.finished[index].count();
         NodeView {
             path,
@@ -123,6 +128,15 @@ impl JobMemory {
             children: Vec::new(),
             children_left_out: 0,
         }
+    }
+}
+
+fn cohort_state(ended: bool, starts: u32, crashes: u32) -> NodeState {
+    match (ended, starts) {
+        (true, _) if crashes > CRASHES => NodeState::Quarantined,
+        (true, _) => NodeState::Stopped,
+        (false, 0) => NodeState::Starting,
+        (false, _) => NodeState::Running,
     }
 }
 
@@ -239,6 +253,9 @@ impl JobActor {
             let mut state = self.memory.state.lock();
             state.incarnations += 1;
             state.starts[index] += 1;
+            if state.starts[index] > 1 {
+                self.context.meters.tally().cohort_restarted();
+            }
             state.incarnations
         };
         let cohort = Cohort::new(context, plan, self.memory.finished[index].clone(), incarnation);
@@ -292,6 +309,7 @@ impl JobActor {
             *crashes += 1;
             *crashes
         };
+        self.context.meters.tally().cohort_crashed(crashes > CRASHES);
         if crashes > CRASHES {
             return self.give_up_cohort(number, &why);
         }
