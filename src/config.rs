@@ -11,6 +11,7 @@ mod duration;
 mod error;
 mod guard;
 mod key;
+mod metrics;
 mod money;
 mod privacy;
 mod routing;
@@ -34,6 +35,7 @@ pub use duration::{DurationError, HumaneDuration};
 pub use error::{ConfigError, Place};
 pub use guard::GuardSetting;
 pub use key::KeySource;
+pub use metrics::MetricsSetting;
 pub use money::EuroRate;
 pub use privacy::{EMPTY_SOURCE, Privacy, RegisterError, Registered};
 pub use routing::{CacheSetting, Routing};
@@ -162,6 +164,8 @@ pub struct Config {
     pub privacy: Privacy,
     /// When the machine holds a run back.
     pub guard: GuardSetting,
+    /// Where metrics are served.
+    pub metrics: MetricsSetting,
 }
 
 impl Config {

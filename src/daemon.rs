@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::home::Home;
+use crate::metrics::Server;
 use crate::run::engine::{Told, Wish};
 use crate::run::error::{CommandError, Exit};
 use crate::run::feed::{Ended, Feed, heard_by};
@@ -43,6 +44,8 @@ pub struct Daemon {
     home: Home,
     store: Store,
     config: Config,
+    /// Lets its metrics be read.
+    served: Option<Server>,
     house: House,
     /// The simulator that all its jobs talk to, in a simulated daemon.
     simulated: Option<Simulated>,
@@ -142,19 +145,23 @@ impl Daemon {
             None => config,
         };
         let rules = place.rules(&config, None)?;
+        let metrics = house::metrics(&config)?;
         let plans = Plans {
             config: &config,
             simulated: simulated.is_some(),
             scope: LedgerScope::All,
             detector: rules.detector().clone(),
             out: home.dir(),
+            metrics: &metrics,
         };
         let house = house::start(&store, plans).await?;
+        let served = house::serve_metrics(&metrics, &house, &store);
         Ok(Arc::new(Daemon {
             place,
             home,
             store,
             config,
+            served,
             house,
             simulated,
             started: Instant::now(),
@@ -414,7 +421,10 @@ impl Daemon {
         running.shutdown().await;
         let store = self.store.clone();
         let report = match Arc::try_unwrap(self) {
-            Ok(daemon) => daemon.house.stop().await,
+            Ok(daemon) => {
+                drop(daemon.served);
+                daemon.house.stop().await
+            }
             // A request that is being answered still holds it; its tree ends with it.
             Err(_) => StopReport::default(),
         };

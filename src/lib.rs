@@ -9,6 +9,7 @@ pub mod config;
 pub mod daemon;
 pub mod home;
 pub mod job;
+pub mod metrics;
 pub mod plan;
 pub mod privacy;
 pub mod providers;

@@ -59,8 +59,8 @@ const HOMES: &[Home] = &[
     },
     Home {
         name: "axum",
-        places: &["src/sim", "src/providers/tests"],
-        why: "the simulator is the only server so far",
+        places: &["src/sim", "src/daemon", "src/metrics", "src/providers/tests"],
+        why: "servers are the simulator, the daemon and the metrics",
     },
 ];
 

@@ -25,7 +25,7 @@ impl std::fmt::Debug for Watch {
 }
 
 /// The jobs that run, added up.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct JobsReading {
     /// Jobs.
     pub running: u64,

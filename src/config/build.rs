@@ -95,6 +95,7 @@ pub(super) fn config(merged: Table, env: &Env<'_>) -> Result<Config, ConfigError
     let confirm = confirm(&mut root, euro)?;
     let privacy = super::privacy::privacy(&mut root, env)?;
     let guard = super::guard::guard(&mut root)?;
+    let metrics = super::metrics::metrics(&mut root)?;
     root.finish()?;
     let providers = providers.into_iter().map(|(id, setting)| (id, Arc::new(setting))).collect();
     let config = Config {
@@ -109,6 +110,7 @@ pub(super) fn config(merged: Table, env: &Env<'_>) -> Result<Config, ConfigError
         confirm,
         privacy,
         guard,
+        metrics,
     };
     for (route, field) in said {
         config.resolve_route(&route).map_err(|error| field.invalid("cannot be followed", error))?;

@@ -98,15 +98,19 @@ impl Run<'_> {
     pub async fn run_alone(self) -> Result<Ran, CommandError> {
         let Run { store, job, loaded, outputs, .. } = self;
         let simulated = loaded.simulated.is_some();
+        let metrics = house::metrics(&loaded.config)?;
         let plans = Plans {
             config: &loaded.config,
             simulated,
             scope: scope_of(simulated, &job.id),
             detector: loaded.rules.detector().clone(),
             out: outputs.folder(),
+            metrics: &metrics,
         };
         let house = house::start(store, plans).await?;
+        let served = house::serve_metrics(&metrics, &house, store);
         let ran = self.run(&house, Told::Terminal(Signals::new()?)).await;
+        drop(served);
         let killed = house.stop().await.killed;
         Ok(Ran { killed, ..ran? })
     }

@@ -33,6 +33,8 @@ disk_floor_simulated = \"1 MiB\"
 [budget]
 total = \"1000\"
 approval_above = \"none\"
+[metrics]
+listen = \"none\"
 [confirm]
 cost_above = \"500\"
 time_above = \"90d\"
