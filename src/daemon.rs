@@ -110,6 +110,8 @@ pub struct Status {
     pub simulated: bool,
     /// Whether it is ending.
     pub ending: bool,
+    /// Where its metrics are.
+    pub metrics: Option<String>,
     /// The machine's pressure, in words.
     pub pressure: String,
     /// The jobs that run.
@@ -378,6 +380,7 @@ impl Daemon {
             home: self.home.dir().display().to_string(),
             simulated: self.simulated.is_some(),
             ending: self.down.borrow().is_some(),
+            metrics: self.served.as_ref().map(Server::url),
             pressure: self.house.guard().pressure().to_string(),
             jobs,
         })

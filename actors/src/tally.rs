@@ -27,7 +27,7 @@ pub const MOST_KINDS: usize = 32;
 /// What all others are counted as.
 pub const OTHER: &str = "other";
 /// Names are cut to so many characters.
-const LONGEST_NAME: usize = 64;
+pub const LONGEST_NAME: usize = 48;
 
 /// Names of labels.
 pub mod label {
@@ -364,6 +364,10 @@ impl Tally {
         for gate in Gate::ALL {
             tally.decisions(gate, Verdict::Passed);
         }
+        // A rate of what is not there yet is nothing, not zero.
+        tally.supervision(name::RESTARTS, &[(label::KIND, "root")]).increment(0);
+        let first = [(label::KIND, "root"), (label::EXIT, "failed"), (label::DECISION, "restart")];
+        tally.supervision(name::DECISIONS, &first).increment(0);
         tally
     }
 
@@ -410,7 +414,7 @@ impl Tally {
         match &entry.event {
             Event::Exit(decision) => self.supervised(&kind, decision.exit.word(), word(&decision.action)),
             Event::Started { .. } => {
-                self.instruments.counter(name::RESTARTS, &[(label::KIND, &kind)]).increment(1);
+                self.supervision(name::RESTARTS, &[(label::KIND, &kind)]).increment(1);
             }
             Event::Order { .. } | Event::Policy { .. } => {}
         }
@@ -425,12 +429,17 @@ impl Tally {
     /// A cohort runs again, after a crash, an order or its job's restart.
     pub(crate) fn cohort_restarted(&self) {
         let kind = self.kind("/empire/swarm/job/cohort");
-        self.instruments.counter(name::RESTARTS, &[(label::KIND, &kind)]).increment(1);
+        self.supervision(name::RESTARTS, &[(label::KIND, &kind)]).increment(1);
     }
 
     fn supervised(&self, kind: &str, exit: &str, decision: &str) {
         let labels = [(label::KIND, kind), (label::EXIT, exit), (label::DECISION, decision)];
-        self.instruments.counter(name::DECISIONS, &labels).increment(1);
+        self.supervision(name::DECISIONS, &labels).increment(1);
+    }
+
+    /// What supervisors do is rare: its counters are looked up each time.
+    fn supervision(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Counter {
+        self.instruments.counter(name, labels)
     }
 
     /// The kind of a path of the tree, or [`OTHER`] once there are too many.

@@ -59,10 +59,10 @@ impl Server {
         Ok(Server { address, stop: Some(stop), thread: Some(thread), _counts: counts })
     }
 
-    /// Where it listens.
+    /// Where the metrics are.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn url(&self) -> String {
+        format!("http://{}{PATH}", self.address)
     }
 }
 

@@ -120,6 +120,11 @@ impl World {
         Running::start(self.command(args), args)
     }
 
+    /// Starts a command that was made with [`World::command`] and changed.
+    pub(crate) fn start_command(&self, command: Command) -> Running {
+        Running::start(command, &["(changed)"])
+    }
+
     /// Runs the program to its end.
     pub(crate) fn run(&self, args: &[&str]) -> Ended {
         self.start(args).end()
@@ -322,6 +327,17 @@ impl Ended {
         serde_json::from_str(&self.stdout)
             .unwrap_or_else(|error| panic!("`{}`: {error}:\n{}", self.what, self.stdout))
     }
+}
+
+/// An answer to GET by HTTP/1.1, head and body. None if nobody listens (any more).
+pub(crate) fn get(address: &str, path: &str) -> Option<(String, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.to_owned(), body.to_owned()))
 }
 
 /// A simulator in a process of its own; killed when dropped.
