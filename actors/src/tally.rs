@@ -22,6 +22,9 @@ use crate::money::{Micros, Usage};
 
 /// Models that are counted apart.
 pub const MOST_MODELS: usize = 64;
+/// Of them those that have histograms of their own, and whose lanes are shown: these take most of
+/// the room.
+pub const MOST_DETAILED: usize = 32;
 /// Kinds of paths that are counted apart.
 pub const MOST_KINDS: usize = 32;
 /// What all others are counted as.
@@ -231,9 +234,16 @@ pub struct ModelTally {
 }
 
 impl ModelTally {
-    fn new(instruments: &Arc<dyn Instruments>, provider: String, model: String) -> ModelTally {
+    fn new(
+        instruments: &Arc<dyn Instruments>,
+        (provider, model): (String, String),
+        is_detailed: bool,
+    ) -> ModelTally {
         let labels = [(label::PROVIDER, provider.as_str()), (label::MODEL, model.as_str())];
-        let chat = [(label::OPERATION, "chat"), labels[0], labels[1]];
+        let chat = match is_detailed {
+            true => [(label::OPERATION, "chat"), labels[0], labels[1]],
+            false => [(label::OPERATION, "chat"), (label::PROVIDER, OTHER), (label::MODEL, OTHER)],
+        };
         let usage = |kind| {
             let labels = [chat[0], chat[1], chat[2], (label::TOKEN_TYPE, kind)];
             instruments.histogram(name::TOKEN_USAGE, &labels)
@@ -378,7 +388,8 @@ impl Tally {
         if models.len() >= MOST_MODELS && !models.contains_key(&name) {
             name = (OTHER.to_owned(), OTHER.to_owned());
         }
-        let new = || Arc::new(ModelTally::new(&self.instruments, name.0.clone(), name.1.clone()));
+        let is_detailed = models.len() < MOST_DETAILED;
+        let new = || Arc::new(ModelTally::new(&self.instruments, name.clone(), is_detailed));
         models.entry(name.clone()).or_insert_with(new).clone()
     }
 

@@ -12,7 +12,7 @@ use empire_actors::guard::pressure::{Gauge, GuardLevel};
 use empire_actors::kernel::tree::{NodeState, NodeView};
 use empire_actors::model::ProviderId;
 use empire_actors::money::Micros;
-use empire_actors::tally::{MOST_MODELS, Tally};
+use empire_actors::tally::{MOST_DETAILED, MOST_MODELS, Tally};
 use empire_actors::watch::{JobsReading, Watch};
 use metrics_exporter_prometheus::PrometheusHandle;
 use parking_lot::Mutex;
@@ -286,7 +286,7 @@ fn show_jobs(jobs: &JobsReading, counts: &Standing, page: &mut Page) {
     page.family("empire_approvals", approvals);
 }
 
-/// Lanes and their models; of more than [`MOST_MODELS`] the first.
+/// Lanes and their models; of more than [`MOST_DETAILED`] models the first.
 fn show_lanes(lanes: &[(ProviderId, LaneReading)], page: &mut Page) {
     let lanes = &lanes[..lanes.len().min(MOST_MODELS)];
     let each = |value: fn(&LaneReading) -> u32| {
@@ -304,7 +304,7 @@ fn show_lanes(lanes: &[(ProviderId, LaneReading)], page: &mut Page) {
         rows.push((id.as_str(), "", &lane.gauges, &lane.breaker));
     }
     let models = lanes.iter().flat_map(|(id, lane)| lane.models.iter().map(move |model| (id, model)));
-    for (id, model) in models.take(MOST_MODELS) {
+    for (id, model) in models.take(MOST_DETAILED) {
         rows.push((id.as_str(), &model.model, &model.gauges, &model.breaker));
     }
     let meters = |value: fn(&Meter) -> u64| {

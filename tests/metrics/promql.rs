@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 /// Words of the language that stand where a name could.
-const WORDS: [&str; 12] = [
+const WORDS: [&str; 17] = [
     "by",
     "without",
     "on",
@@ -16,6 +16,11 @@ const WORDS: [&str; 12] = [
     "bool",
     "offset",
     "inf",
+    "sum",
+    "max",
+    "min",
+    "avg",
+    "count",
 ];
 /// Of them those that name labels in brackets.
 const NAME_LABELS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
