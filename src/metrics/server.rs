@@ -34,7 +34,7 @@ pub struct Server {
 }
 
 impl Server {
-    #[expect(clippy::disallowed_methods, reason = "one thread, joined when its `Server` is dropped")]
+    /// Serves on a thread of its own, which is joined when the server is dropped.
     pub(super) fn start(listen: SocketAddr, scraper: Scraper, store: &Store) -> Result<Server, MetricsError> {
         let cannot = |source| MetricsError::Bind { address: listen, source };
         let listener = TcpListener::bind(listen).map_err(cannot)?;
