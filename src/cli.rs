@@ -1,10 +1,16 @@
 //! The command line. Data goes to standard output, talk to standard error.
 
+mod actors;
+mod agent;
+mod alerts;
 mod approvals;
+mod attach;
 mod budget;
 mod completions;
+mod daemon;
 mod doctor;
 mod limits;
+mod logs;
 mod privacy;
 mod results;
 mod run;
@@ -15,6 +21,7 @@ mod terminal;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::ErrorKind;
@@ -75,15 +82,28 @@ enum Command {
     Budget(budget::Budget),
     /// See and answer what waits for a yes or a no.
     Approvals(approvals::ApprovalArgs),
+    /// See what somebody should look at, and say that you know of it.
+    Alerts(alerts::AlertArgs),
     /// Run the simulator of the model vendors alone, on loopback.
     Sim(sim::SimArgs),
     /// See and try what the privacy gate does with texts.
     #[command(subcommand)]
     Privacy(privacy::Privacy),
+    /// Start the daemon: it runs jobs day and night, several at once, and goes on with them after a
+    /// restart.
+    Up(daemon::UpArgs),
+    /// End the daemon: calls under way may end, and jobs go on with its next start.
+    Down(daemon::DownArgs),
+    /// Show what the daemon is doing.
+    Status(daemon::StatusArgs),
+    #[command(flatten)]
+    Actors(actors::Actors),
     /// Check what is reachable, configured and missing, and say what to do about each.
     Doctor,
     /// Show what each provider still allows, who waits for it, and when the next call may go.
     Limits,
+    /// Show the log of what ran here, and follow it.
+    Logs(logs::LogArgs),
     /// Print the JSON Schema of a file that people write.
     #[command(subcommand)]
     Schema(Schema),
@@ -95,6 +115,8 @@ enum Command {
 enum Schema {
     /// Of a job file.
     Job,
+    /// Of the control API: its OpenAPI document.
+    Api,
 }
 
 #[derive(Debug, Subcommand)]
@@ -115,6 +137,8 @@ enum Swarm {
     Resume(ResumeArgs),
     /// Work the dead agents of a job anew.
     Retry(ResumeArgs),
+    /// Show one agent: its state, times, model tries, cost and redactions.
+    Agent(agent::AgentArgs),
     /// Give a job up for good. Its results stay.
     Cancel(JobArgs),
 }
@@ -186,6 +210,12 @@ struct ResumeArgs {
     sim: Option<String>,
 }
 
+fn time(text: &str) -> Result<Duration, String> {
+    let told = || format!("`{text}` is no time: write a number and a unit, like 30s or 2m");
+    let time: jiff::SignedDuration = text.parse().map_err(|_| told())?;
+    time.try_into().map_err(|_| told())
+}
+
 fn amount(text: &str) -> Result<Micros, String> {
     const POSITIVE: &str = "a budget must be more than 0: say what may be spent at most, like 0.50";
     if text.trim_start_matches(['$', ' ']).starts_with('-') {
@@ -230,6 +260,9 @@ pub async fn main(cli: Cli) -> Result<Exit, CommandError> {
         Command::Schema(Schema::Job) => {
             return terminal::print_json(&crate::job::spec_json_schema()).map(|()| Exit::Done);
         }
+        Command::Schema(Schema::Api) => {
+            return terminal::print_json(&crate::control::document()).map(|()| Exit::Done);
+        }
         Command::Completions(args) => return completions::print(&args, &mut Cli::command()),
         _ => {}
     }
@@ -249,10 +282,17 @@ pub async fn main(cli: Cli) -> Result<Exit, CommandError> {
         Command::Swarm(Swarm::Cancel(args)) => steer::cancel(&context, &args.id).await,
         Command::Budget(command) => budget::budget(&context, command).await,
         Command::Approvals(args) => approvals::approvals(&context, args).await,
+        Command::Alerts(args) => alerts::alerts(&context, args).await,
         Command::Sim(args) => sim::sim(&context, args).await,
         Command::Privacy(command) => privacy::privacy(context, command).await,
+        Command::Up(args) => Box::pin(daemon::up(&context, args)).await,
+        Command::Down(args) => daemon::down(&context, args).await,
+        Command::Status(args) => daemon::status(&context, args).await,
+        Command::Swarm(Swarm::Agent(args)) => agent::agent(&context, args).await,
+        Command::Actors(command) => Box::pin(actors::run(&context, command)).await,
         Command::Doctor => doctor::doctor(&context).await,
         Command::Limits => limits::limits(&context).await,
+        Command::Logs(args) => logs::logs(&context, args).await,
         Command::Schema(_) | Command::Completions(_) => Ok(Exit::Done),
     }
 }

@@ -5,12 +5,15 @@
 //! line and the field, and what to do.
 
 mod address;
+mod alerts;
 mod budget;
 mod build;
+mod control;
 mod duration;
 mod error;
 mod guard;
 mod key;
+mod log;
 mod metrics;
 mod money;
 mod privacy;
@@ -30,11 +33,14 @@ use empire_actors::model::{Model, ProviderId, ProviderSpec};
 use empire_actors::money::Micros;
 use secrecy::SecretString;
 
+pub use alerts::{AlertSetting, WebhookSetting};
 pub use budget::{ActionPrice, Budget};
+pub use control::ControlSetting;
 pub use duration::{DurationError, HumaneDuration};
 pub use error::{ConfigError, Place};
 pub use guard::GuardSetting;
 pub use key::KeySource;
+pub use log::LogSetting;
 pub use metrics::MetricsSetting;
 pub use money::EuroRate;
 pub use privacy::{EMPTY_SOURCE, Privacy, RegisterError, Registered};
@@ -166,6 +172,12 @@ pub struct Config {
     pub guard: GuardSetting,
     /// Where metrics are served.
     pub metrics: MetricsSetting,
+    /// How a running process is looked at and steered.
+    pub control: ControlSetting,
+    /// What is logged.
+    pub log: LogSetting,
+    /// When somebody is told.
+    pub alerts: AlertSetting,
 }
 
 impl Config {
@@ -277,6 +289,11 @@ impl Config {
 /// Whether this is an address on this machine or in the owner's own network.
 pub(crate) fn is_own_network(base_url: &str) -> bool {
     address::base_url(base_url).is_ok_and(|(_, url)| address::most_trusted_zone(&url) < Zone::Cloud)
+}
+
+/// Whether this is an address of this machine or of the owner's own network.
+pub(crate) fn is_own_address(address: std::net::IpAddr) -> bool {
+    address::zone_of(address.to_canonical()) < Zone::Cloud
 }
 
 fn shown(name: &str) -> String {

@@ -1,8 +1,6 @@
 //! The daemon: one process that holds the data folder, runs several jobs in one house, and goes on
 //! with them after a restart.
 
-pub mod routes;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +9,21 @@ use empire_actors::house::House;
 use empire_actors::kernel::supervisor::StopReport;
 use futures_util::future::LocalBoxFuture;
 use parking_lot::Mutex;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::alerts::Alerts;
 use crate::config::Config;
 use crate::home::Home;
+use crate::log;
 use crate::metrics::Server;
 use crate::run::engine::{Told, Wish};
 use crate::run::error::{CommandError, Exit};
-use crate::run::feed::{Ended, Feed, heard_by};
+use crate::run::feed::{Ended, Feed, Heard, heard_by};
 use crate::run::house::{self, Plans};
 use crate::run::launch::{
     Confirm, Opened, Ready, StoreOf, Wanted, WantedAgain, ready_to_resume, ready_to_run, tell_recovered,
@@ -29,12 +31,15 @@ use crate::run::launch::{
 use crate::run::prepare::{self, Place, Simulated};
 use crate::run::progress::say;
 use crate::run::system::SystemClock;
+use crate::run::watching::{Watching, each_once};
 use crate::store::{JobState, LedgerScope, Store};
 
 /// Jobs at a time.
 const MOST_JOBS: usize = 64;
 /// Jobs that have ended and can still be asked after.
 const ENDED_KEPT: usize = 100;
+/// How often the house is looked over.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How wide the report of a job is.
 const WIDTH: usize = 100;
 
@@ -47,6 +52,7 @@ pub struct Daemon {
     /// Lets its metrics be read.
     served: Option<Server>,
     house: House,
+    watching: Watching,
     /// The simulator that all its jobs talk to, in a simulated daemon.
     simulated: Option<Simulated>,
     started: Instant,
@@ -74,7 +80,7 @@ pub struct Down {
 }
 
 /// A job that was taken in.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Taken {
     /// Its id.
     pub id: String,
@@ -83,7 +89,7 @@ pub struct Taken {
 }
 
 /// Why a job was not taken in.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NotTaken {
     /// The exit code that `empire swarm run` would give.
     pub exit: u8,
@@ -96,7 +102,7 @@ pub struct NotTaken {
 }
 
 /// What a daemon is doing.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Its process.
     pub pid: u32,
@@ -106,20 +112,20 @@ pub struct Status {
     pub up_s: u64,
     /// Its data folder.
     pub home: String,
-    /// Whether its calls go to the simulator.
-    pub simulated: bool,
+    /// The simulator that its calls go to, as it was given.
+    pub simulator: Option<String>,
     /// Whether it is ending.
     pub ending: bool,
     /// Where its metrics are.
     pub metrics: Option<String>,
     /// The machine's pressure, in words.
     pub pressure: String,
-    /// The jobs that run.
+    /// The jobs that run, or are about to go on.
     pub jobs: Vec<RunningJob>,
 }
 
 /// A job that runs.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunningJob {
     /// Its id.
     pub id: String,
@@ -156,7 +162,10 @@ impl Daemon {
             out: home.dir(),
             metrics: &metrics,
         };
-        let house = house::start(&store, plans).await?;
+        log::start(place.home.dir(), &config.log, rules.detector().clone());
+        let providers = each_once(&config, &config.resolve_route(&config.route)?);
+        let watching = Watching::start(&store, &config.alerts, providers).await?;
+        let house = house::start(&store, plans, &watching).await?;
         let served = house::serve_metrics(&metrics, &house, &store);
         Ok(Arc::new(Daemon {
             place,
@@ -165,6 +174,7 @@ impl Daemon {
             config,
             served,
             house,
+            watching,
             simulated,
             started: Instant::now(),
             jobs: Mutex::default(),
@@ -178,6 +188,12 @@ impl Daemon {
     #[must_use]
     pub fn house(&self) -> &House {
         &self.house
+    }
+
+    /// Where signs of trouble go.
+    #[must_use]
+    pub fn alerts(&self) -> &Alerts {
+        self.watching.alerts()
     }
 
     /// Its store.
@@ -328,7 +344,8 @@ impl Daemon {
         jobs.running.spawn_blocking(move || {
             runtime.block_on(async {
                 let told = Told::Daemon(daemon.wishes.subscribe());
-                let worked = heard_by(feed.clone(), ready.work(Some((&daemon.house, told)))).await;
+                let work = ready.work(Some((&daemon.house, &daemon.watching, told)));
+                let worked = heard_by(feed.clone(), Box::pin(work)).await;
                 daemon.ended(&id, &feed, worked).await;
             });
         });
@@ -366,23 +383,23 @@ impl Daemon {
 
     /// What it is doing.
     pub async fn status(&self) -> Result<Status, CommandError> {
-        let at_work = self.jobs.lock().at_work.clone();
-        let mut jobs = Vec::new();
-        for id in at_work {
-            let Some(job) = self.store.job(&id).await? else { continue };
-            let heard = self.feed(&id).map(|feed| feed.from(usize::MAX)).unwrap_or_default();
-            jobs.push(RunningJob { id, name: job.setup.name, done: heard.done, progress: heard.progress });
-        }
+        let held = self.store.held_jobs().await?;
+        let jobs = held.into_iter().map(|job| {
+            let heard = self.feed(&job.id).map(|feed| feed.from(usize::MAX));
+            let heard =
+                heard.unwrap_or_else(|| Heard { progress: "about to go on".into(), ..Heard::default() });
+            RunningJob { id: job.id, name: job.setup.name, done: heard.done, progress: heard.progress }
+        });
         Ok(Status {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             up_s: self.started.elapsed().as_secs(),
             home: self.home.dir().display().to_string(),
-            simulated: self.simulated.is_some(),
+            simulator: self.simulated.as_ref().map(|simulated| simulated.given.clone()),
             ending: self.down.borrow().is_some(),
             metrics: self.served.as_ref().map(Server::url),
             pressure: self.house.guard().pressure().to_string(),
-            jobs,
+            jobs: jobs.collect(),
         })
     }
 
@@ -399,6 +416,7 @@ impl Daemon {
     pub async fn asked_down(&self) -> Result<Down, CommandError> {
         let (mut down, mut gave_up) = (self.down.subscribe(), self.house.gave_up());
         tokio::select! {
+            () = self.look_around() => Err(CommandError::internal("the daemon looks around no more")),
             asked = down.wait_for(Option::is_some) => {
                 let asked = asked.ok().and_then(|asked| *asked);
                 asked.ok_or_else(|| CommandError::internal("the daemon is gone"))
@@ -407,6 +425,15 @@ impl Daemon {
                 "an actor failed more often than its policy allows; `empire explain /empire` says which. \
                  Finished work is kept: `empire up` goes on",
             )),
+        }
+    }
+
+    /// Watches over the house, whether a job runs or not.
+    async fn look_around(&self) {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        loop {
+            look.tick().await;
+            self.watching.look(&self.house, &self.house.lanes().await);
         }
     }
 
@@ -426,7 +453,9 @@ impl Daemon {
         let report = match Arc::try_unwrap(self) {
             Ok(daemon) => {
                 drop(daemon.served);
-                daemon.house.stop().await
+                let report = daemon.house.stop().await;
+                daemon.watching.stop().await;
+                report
             }
             // A request that is being answered still holds it; its tree ends with it.
             Err(_) => StopReport::default(),

@@ -3,12 +3,16 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod alerts;
 pub mod cache;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod daemon;
+pub mod health;
 pub mod home;
 pub mod job;
+pub mod log;
 pub mod metrics;
 pub mod plan;
 pub mod privacy;

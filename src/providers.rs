@@ -8,6 +8,7 @@ mod anthropic;
 mod balance;
 mod classify;
 mod client;
+mod hook;
 mod limits;
 mod ollama;
 mod openai;
@@ -21,9 +22,11 @@ mod testing;
 mod wait;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use empire_actors::alerts::{AlertKind, Severity, Sign};
 use empire_actors::call::{Call, Cleared, Request};
 use empire_actors::failure::{Billing, CallError, FailureKind};
 use empire_actors::gates::meter::Told;
@@ -37,8 +40,10 @@ use serde_json::Value;
 
 pub use balance::balance;
 pub use client::{ClientError, Clients};
+pub use hook::{Hook, NotTaken};
 pub use probe::{ProbeReport, probe};
 
+use crate::alerts::Alerts;
 use crate::config::{Config, Dialect, KeySource, ProviderSetting};
 use answer::Answer;
 
@@ -57,6 +62,8 @@ pub struct HttpProvider {
     prompt_cache: BTreeMap<String, u32>,
     /// The models that an Ollama lists but runs elsewhere, once it was asked.
     elsewhere: OnceLock<Vec<String>>,
+    /// Who is told if it wants calls to go elsewhere.
+    alerts: Option<Alerts>,
 }
 
 impl HttpProvider {
@@ -70,7 +77,14 @@ impl HttpProvider {
             client,
             prompt_cache: BTreeMap::new(),
             elsewhere: OnceLock::new(),
+            alerts: None,
         }
+    }
+
+    /// Tells of an address that sends calls elsewhere.
+    #[must_use]
+    pub fn with_alerts(self, alerts: Option<Alerts>) -> HttpProvider {
+        HttpProvider { alerts, ..self }
     }
 
     /// Marks what prompts share for the vendor's cache, by model from so many tokens on.
@@ -90,7 +104,24 @@ impl HttpProvider {
         let post = self.client.post(&self.chat_url).headers(headers.clone()).body(body);
         let answer = send::exchange(post, request.model.timeout, self.setting.key.as_ref()).await?;
         *told = limits::told(&answer.headers);
+        self.look_where_it_went(&answer);
         decode(self.setting.dialect, &answer)
+    }
+
+    /// A redirect is never followed, and what is trusted by its address must be there.
+    fn look_where_it_went(&self, answer: &Answer) {
+        let Some(alerts) = &self.alerts else { return };
+        let id = &self.setting.spec.id;
+        let is_elsewhere = |peer: &SocketAddr| !crate::config::is_own_address(peer.ip());
+        let what = if (300..400).contains(&answer.status) {
+            "wants calls to go to another address: none went there"
+        } else if self.setting.spec.zone < Zone::Cloud && answer.peer.as_ref().is_some_and(is_elsewhere) {
+            "is trusted as the owner's own, and answers from an address on the internet"
+        } else {
+            return;
+        };
+        let message = format!("{id} {what}");
+        alerts.raise(Sign::new(AlertKind::Destination, id.as_str(), Severity::Critical, message));
     }
 
     /// An Ollama on this machine may hold models that it passes on to a cloud. What looks local
@@ -136,17 +167,23 @@ impl Provider for HttpProvider {
     }
 }
 
-/// A provider for every one that is configured; those that connect alike share connections.
+/// A provider for every one that is configured; those that connect alike share connections. `alerts`
+/// hears of those that want calls to go elsewhere.
 ///
 /// # Errors
 /// If the HTTP client cannot be set up.
-pub fn all(config: &Config) -> Result<BTreeMap<ProviderId, Arc<HttpProvider>>, ClientError> {
+pub fn all(
+    config: &Config,
+    alerts: Option<&Alerts>,
+) -> Result<BTreeMap<ProviderId, Arc<HttpProvider>>, ClientError> {
     let mut clients = Clients::default();
     let provider = |(id, setting): (&ProviderId, &Arc<ProviderSetting>)| {
         let client = clients.client_for(setting)?;
         let marked =
             config.model_facts.iter().filter_map(|(id, facts)| Some((id.clone(), facts.prompt_cache_min?)));
-        let provider = HttpProvider::new(setting, client).with_prompt_cache(marked.collect());
+        let provider = HttpProvider::new(setting, client)
+            .with_prompt_cache(marked.collect())
+            .with_alerts(alerts.cloned());
         Ok((id.clone(), Arc::new(provider)))
     };
     config.providers.iter().map(provider).collect()

@@ -25,3 +25,4 @@ pub mod routing;
 pub mod sample;
 pub mod supervision;
 pub mod system;
+pub mod watching;

@@ -13,6 +13,7 @@ use sqlx::{ConnectOptions, SqliteConnection, SqlitePool};
 use crate::home::{Home, HomeLock};
 
 mod admin;
+mod alerts;
 mod approvals;
 mod audit;
 mod batch;
@@ -35,6 +36,7 @@ mod conformance;
 #[cfg(test)]
 mod tests;
 
+pub use alerts::StoredAlert;
 pub use approvals::{Approval, ApprovalState, NewApproval};
 pub use audit::StoredDecision;
 pub use budget::{

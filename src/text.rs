@@ -21,6 +21,16 @@ pub fn thousands(number: u64) -> String {
     shown
 }
 
+/// Microseconds in a unit that suits them: `840 µs`, `12.5 ms`, `4.5 s`.
+#[must_use]
+pub fn micros(micros: u64) -> String {
+    match micros {
+        ..1_000 => format!("{micros} µs"),
+        1_000..1_000_000 => format!("{:.1} ms", micros as f64 / 1e3),
+        _ => duration(Duration::from_micros(micros)),
+    }
+}
+
 /// A number with its noun: `1 call`, `2,000 calls`.
 #[must_use]
 pub fn count(number: u64, one: &str) -> String {

@@ -54,13 +54,18 @@ const HOMES: &[Home] = &[
     },
     Home {
         name: "TcpStream",
-        places: &["src/providers", "src/sim", "tests/common", "tests/support"],
+        places: &["src/providers", "src/sim", "src/control", "tests/common", "tests/support"],
         why: "only providers go out; use `providers`",
     },
     Home {
         name: "axum",
-        places: &["src/sim", "src/daemon", "src/metrics", "src/providers/tests"],
-        why: "servers are the simulator, the daemon and the metrics",
+        places: &["src/sim", "src/control", "src/metrics", "src/providers/tests"],
+        why: "servers are the simulator, the control API and the metrics",
+    },
+    Home {
+        name: "hyper",
+        places: &["src/control"],
+        why: "only the control API drives connections by itself",
     },
 ];
 
@@ -72,6 +77,7 @@ const OUTSIDE_MODULES: &[&str] = &["fs", "env", "net", "process", "io", "signal"
 
 /// Decisions: no clock, no waiting, no I/O.
 const PURE: &[&str] = &[
+    "actors/src/alerts/",
     "actors/src/gates/book.rs",
     "actors/src/gates/book/",
     "actors/src/gates/calendar.rs",

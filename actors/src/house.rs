@@ -81,6 +81,9 @@ impl Shared {
     }
 }
 
+/// Reads every budget account.
+pub type AccountsReader = Arc<dyn Fn() -> Vec<(Scope, Account)> + Send + Sync>;
+
 /// The tree that all jobs share. Dropping it ends everything at once.
 pub struct House {
     root: Root,
@@ -166,6 +169,20 @@ impl House {
     /// The budget gate is being restarted.
     pub async fn accounts(&self) -> Result<Vec<(Scope, Account)>, Down> {
         self.shared.budget.accounts().await
+    }
+
+    /// Reads every budget account, at any time and without asking the budget gate.
+    #[must_use]
+    pub fn accounts_reader(&self) -> AccountsReader {
+        let budget = self.shared.budget.clone();
+        Arc::new(move || budget.accounts_now())
+    }
+
+    /// How many messages wait in the deepest mailbox of a control actor.
+    #[must_use]
+    pub fn deepest_mailbox(&self) -> u64 {
+        let depths = self.tree().nodes().into_iter().filter_map(|node| node.pulse.map(|pulse| pulse.waiting));
+        depths.max().unwrap_or(0)
     }
 
     /// Sets a cap from now on.

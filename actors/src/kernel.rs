@@ -13,9 +13,12 @@ pub mod control;
 pub mod group;
 pub mod journal;
 pub mod mailbox;
+mod order;
 pub mod policies;
 pub mod policy;
 pub mod pulse;
+pub mod replay;
+pub mod sight;
 pub mod supervisor;
 pub mod tree;
 

@@ -12,6 +12,7 @@ pub mod order;
 mod passage;
 mod reduce;
 mod reuse;
+mod sight;
 mod turnstile;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use self::job::JobMemory;
 use self::jobs::Running;
 use self::meters::JobMeters;
 use self::order::{JobEnd, JobOrder, StopReason};
+use self::sight::Sight;
 use self::turnstile::Turnstile;
 use crate::gates::budget::Cap;
 use crate::gates::detect::Detector;
@@ -93,6 +95,7 @@ impl Swarm {
         }
         let context = Arc::new(JobContext {
             meters: Arc::new(JobMeters::new(shared.tally.clone(), &order.route)),
+            sight: Sight::default(),
             turnstile: Turnstile::new(awake(&order, &shared.lanes)),
             script: parts.script,
             items: parts.items,
@@ -110,6 +113,7 @@ impl Swarm {
             unaffordable: AtomicU32::new(0),
             stop: watch::channel(None).0,
             job: Address::new(format!("{}/job-{}", crate::house::SWARM, order.id)),
+            span: tracing::info_span!(parent: None, "job", job = &*order.id),
             deadline: order.deadline.map(|deadline| Instant::now() + deadline),
             order,
         });
@@ -122,6 +126,9 @@ impl Swarm {
         shared.jobs.add(running.clone());
         let swarm = Swarm { house: shared, running, end, events, gave_up: house.gave_up() };
         house.add_job(swarm.running.child()).await?;
+        let context = &swarm.running.context;
+        let (items, cohorts) = (context.order.pending, context.order.cohorts.len());
+        tracing::info!(parent: &context.span, items, cohorts, "a job started");
         Ok(swarm)
     }
 
@@ -190,7 +197,9 @@ impl Drop for Swarm {
     /// The house forgets a job that nobody holds any more, and its actor ends.
     fn drop(&mut self) {
         let id = self.running.context.order.id.clone();
-        self.running.context.stop(StopReason::Paused);
+        if self.end.borrow().is_none() {
+            self.running.context.stop(StopReason::Paused);
+        }
         self.house.jobs.remove(&id);
         self.house.privacy.dismiss(&id);
         let (house, name) = (self.house.clone(), self.running.name());

@@ -278,7 +278,7 @@ async fn the_tree_stays_true_whatever_it_is_told() {
             8 => Order::Pause,
             _ => Order::Resume,
         };
-        if rng() % 3 == 0 {
+        if rng().is_multiple_of(3) {
             let _ = pair
                 .a
                 .send([Say::Fail, Say::Work(Duration::from_millis(30))].into_iter().nth(rng() % 2).unwrap());

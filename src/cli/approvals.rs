@@ -116,6 +116,7 @@ async fn answer(context: &Context, args: &AnswerArgs, yes: bool) -> Result<Exit,
         };
         return Err(CommandError::refused(format!("approval {} is {again}", approval.id)));
     }
+    tracing::info!(approval = %approval.id, given = yes, who = %who(), "an approval is answered");
     let (_, approval) = find(context, &approval.id).await?;
     say(&format!("{}: {}", approval.subject, approval.state.as_str()));
     if context.json {

@@ -11,8 +11,8 @@ use serde::Serialize;
 use self::machine::Machine;
 use super::{Context, terminal};
 use crate::config::{Config, Dialect, system_env};
+use crate::health;
 use crate::privacy::keychain::Keychain;
-use crate::providers::{Clients, probe};
 use crate::run::error::{CommandError, Exit};
 use crate::run::system::SystemClock;
 use crate::store::Store;
@@ -118,9 +118,11 @@ async fn data_folder(context: &Context) -> Finding {
     match opened {
         Err(error) => Finding::other(what, Health::Bad, error.to_string(), "see the message"),
         Ok(store) => {
+            let checked = health::store(&store).await;
             let jobs = store.list_jobs().await.map(|jobs| jobs.len() as u64);
             let closed = store.close().await;
             match (jobs, closed) {
+                _ if let Err(why) = checked => Finding::other(what, Health::Bad, why, "see the message"),
                 (Ok(jobs), Ok(())) => {
                     Finding::good(what, format!("{shown}, {}", text::count(jobs, "real job")))
                 }
@@ -140,8 +142,7 @@ async fn provider(config: &Config, id: &ProviderId) -> Result<(Finding, bool), C
         let finding = Finding::other(&what, Health::Attention, "no key", format!("{remedy} to use it"));
         return Ok((finding, false));
     }
-    let client = Clients::default().client_for(setting)?;
-    let report = probe(setting, &client).await;
+    let report = health::provider(setting).await?;
     if !report.reachable {
         let todo = match setting.dialect {
             Dialect::Ollama => "start it with `ollama serve`, or set OLLAMA_HOST".to_owned(),

@@ -1,6 +1,6 @@
 //! `empire privacy`: what the privacy gate would do with a text, and what it did with a call.
 
-mod explain;
+pub(super) mod explain;
 mod lines;
 
 use std::fs::File;

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use super::status::{Found, find};
-use super::{Context, PlanArgs, ResumeArgs, RunArgs, SpecArgs, terminal};
+use super::{Context, PlanArgs, ResumeArgs, RunArgs, SpecArgs, attach, daemon, terminal};
 use crate::plan::Verdict as PlanVerdict;
 use crate::run::error::{CommandError, Exit};
 use crate::run::finish::Finished;
-use crate::run::launch::{Opened, Ready, StoreOf, Wanted, WantedAgain, ready_to_resume, ready_to_run};
+use crate::run::launch::{
+    Opened, Ready, StoreOf, Wanted, WantedAgain, ready_to_resume, ready_to_run, resumable,
+};
 use crate::run::prepare::{Past, plan as make_plan, survey};
 use crate::run::progress::say;
 use crate::run::sample::check_sample;
@@ -47,6 +49,10 @@ pub(super) async fn plan(context: &Context, args: PlanArgs) -> Result<Exit, Comm
 pub(super) async fn run(context: &Context, args: RunArgs) -> Result<Exit, CommandError> {
     let RunArgs { spec, out, yes, fresh } = args;
     let wanted = Wanted { out, yes, fresh, ..wanted(spec) };
+    let home = context.place.home_of(wanted.sim.is_some())?;
+    if let Some((client, _)) = daemon::running(&home).await? {
+        return attach::run(context, &client, &home, wanted).await;
+    }
     let opened = Opened::new(&context.place, &wanted, StoreOf::Home).await?;
     let ready = ready_to_run(opened, &wanted, &terminal::confirm).await?;
     Box::pin(work(context, ready)).await
@@ -57,6 +63,9 @@ pub(super) async fn resume(context: &Context, args: ResumeArgs, dead: bool) -> R
     let Found { store, home, job } = find(context, &args.id).await?;
     store.close().await?;
     let wanted = WantedAgain { budget: args.budget, sim: args.sim, dead };
+    if let Some((client, _)) = daemon::running(&home).await? {
+        return attach::resume(context, &client, &job.id, wanted).await;
+    }
     let ready =
         ready_to_resume(&context.place, &home, StoreOf::Home, job, wanted, &terminal::confirm).await?;
     Box::pin(work(context, ready)).await
@@ -69,9 +78,9 @@ fn wanted(args: SpecArgs) -> Wanted {
 
 /// Runs a job that is ready, and tells how it went.
 async fn work(context: &Context, ready: Ready) -> Result<Exit, CommandError> {
-    let store = ready.store.clone();
+    let (store, job) = (ready.store.clone(), ready.job.clone());
     let Finished { exit, report } = ready.work(None).await?;
-    store.close().await?;
+    store.close().await.map_err(|error| resumable(&error.into(), &job))?;
     if context.json {
         terminal::print(&(report.to_json().map_err(CommandError::internal)? + "\n"))?;
     } else {

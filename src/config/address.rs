@@ -39,7 +39,7 @@ pub(super) fn most_trusted_zone(url: &Url) -> Zone {
     }
 }
 
-fn zone_of(address: IpAddr) -> Zone {
+pub(super) fn zone_of(address: IpAddr) -> Zone {
     let own_network = match address {
         // 100.64.0.0/10 is what VPNs such as Tailscale hand out.
         IpAddr::V4(v4) => v4.is_private() || (v4.octets()[0] == 100 && v4.octets()[1] & 0b1100_0000 == 64),

@@ -96,6 +96,9 @@ pub(super) fn config(merged: Table, env: &Env<'_>) -> Result<Config, ConfigError
     let privacy = super::privacy::privacy(&mut root, env)?;
     let guard = super::guard::guard(&mut root)?;
     let metrics = super::metrics::metrics(&mut root)?;
+    let control = super::control::control(&mut root)?;
+    let log = super::log::log(&mut root)?;
+    let alerts = super::alerts::alerts(&mut root, env)?;
     root.finish()?;
     let providers = providers.into_iter().map(|(id, setting)| (id, Arc::new(setting))).collect();
     let config = Config {
@@ -111,6 +114,9 @@ pub(super) fn config(merged: Table, env: &Env<'_>) -> Result<Config, ConfigError
         privacy,
         guard,
         metrics,
+        control,
+        log,
+        alerts,
     };
     for (route, field) in said {
         config.resolve_route(&route).map_err(|error| field.invalid("cannot be followed", error))?;

@@ -65,15 +65,22 @@ impl fmt::Display for KeySource {
     }
 }
 
+impl KeySource {
+    /// The key, if it is in the keychain.
+    pub(super) fn key_in_keychain(&self, keychain: &Keychain) -> Result<Option<SecretString>, ConfigError> {
+        let KeySource::Keychain(entry) = self else { return Ok(None) };
+        let Some(text) = keychain.read(entry).map_err(ConfigError::Keychain)? else { return Ok(None) };
+        checked(&text, || (Place::keychain(), entry.to_string()))
+    }
+}
+
 impl ProviderSetting {
     /// Its key, if that is in the keychain.
     ///
     /// # Errors
     /// The keychain cannot be read, or holds something else than a key.
     pub fn key_in(&self, keychain: &Keychain) -> Result<Option<SecretString>, ConfigError> {
-        let Some(KeySource::Keychain(entry)) = &self.key_source else { return Ok(None) };
-        let Some(text) = keychain.read(entry).map_err(ConfigError::Keychain)? else { return Ok(None) };
-        checked(&text, || (Place::keychain(), entry.to_string()))
+        self.key_source.as_ref().map_or(Ok(None), |source| source.key_in_keychain(keychain))
     }
 }
 

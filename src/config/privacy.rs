@@ -68,6 +68,13 @@ impl Config {
                 values.push(OwnSecret { from: source.to_string(), value });
             }
         }
+        if let Some(webhook) = &self.alerts.webhook
+            && let Some(source) = &webhook.key_source
+        {
+            let key = webhook.key_in(keychain)?;
+            let key = key.filter(|key| key.expose_secret().trim().len() >= LEAST_BYTES);
+            values.extend(key.map(|value| OwnSecret { from: source.to_string(), value }));
+        }
         for source in &self.privacy.own {
             let read = source.read(env, keychain)?;
             if read.is_empty() {

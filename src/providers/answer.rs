@@ -15,6 +15,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: String,
+    /// Who answered, if that is known.
+    pub(super) peer: Option<std::net::SocketAddr>,
 }
 
 impl Answer {

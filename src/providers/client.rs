@@ -27,9 +27,9 @@ pub struct Clients {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Kind {
-    connect_timeout: Duration,
-    direct: bool,
+pub(super) struct Kind {
+    pub(super) connect_timeout: Duration,
+    pub(super) direct: bool,
 }
 
 impl Clients {
@@ -54,7 +54,7 @@ fn must_be_direct(setting: &ProviderSetting) -> bool {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where clients are made")]
-fn build(kind: Kind) -> Result<Client, ClientError> {
+pub(super) fn build(kind: Kind) -> Result<Client, ClientError> {
     let builder = Client::builder()
         .user_agent(concat!("empire/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(kind.connect_timeout)

@@ -22,7 +22,7 @@ pub(super) async fn exchange(
     key: Option<&SecretString>,
 ) -> Result<Answer, CallError> {
     let response = request.timeout(timeout).send().await.map_err(|error| failure(&error, timeout))?;
-    let status = response.status();
+    let (status, peer) = (response.status(), response.remote_addr());
     let headers = response.headers().clone();
     let bytes = match body(response, timeout).await {
         Ok(bytes) => bytes,
@@ -38,7 +38,7 @@ pub(super) async fn exchange(
         Some(key) if !status.is_success() && !key.is_empty() => body.replace(key, "…"),
         _ => body,
     };
-    Ok(Answer { status: status.as_u16(), headers, body })
+    Ok(Answer { status: status.as_u16(), headers, body, peer })
 }
 
 async fn body(mut response: Response, timeout: Duration) -> Result<Vec<u8>, CallError> {

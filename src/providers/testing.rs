@@ -64,5 +64,5 @@ pub(super) fn decoded(
 ) -> Result<Reply, CallError> {
     let headers: HeaderMap =
         headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-    super::decode(dialect, &Answer { status, headers, body: body.to_owned() })
+    super::decode(dialect, &Answer { status, headers, body: body.to_owned(), peer: None })
 }

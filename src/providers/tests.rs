@@ -217,7 +217,7 @@ async fn a_probe_says_what_is_there_or_why_nothing_is() {
 fn providers_that_connect_alike_share_a_client() {
     let none = |_: &str| None;
     let config = Config::load(std::path::Path::new("/nonexistent"), None, &none).unwrap();
-    assert_eq!(all(&config).unwrap().len(), 3);
+    assert_eq!(all(&config, None).unwrap().len(), 3);
     let simulated = config.simulated("http://127.0.0.1:1/");
     let url = |name: &str| chat_url(&simulated.providers[&ProviderId::from(name)]);
     assert_eq!(url("ollama"), "http://127.0.0.1:1/api/chat");

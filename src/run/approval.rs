@@ -113,7 +113,9 @@ impl Needed {
             amount: self.amount,
             expires_at: UnixMillis(SystemClock.now().0.saturating_add(waits)),
         };
+        let subject = new.subject.clone();
         store.ask_approval(new).await?;
+        tracing::info!(approval = %id, %subject, amount = %self.amount, "an approval is asked for");
         Ok(id)
     }
 
@@ -203,6 +205,7 @@ impl Given {
     /// Uses it up for this job.
     pub async fn use_up(self, store: &Store, job: &str) -> Result<(), CommandError> {
         if self.is_used || store.use_approval(&self.id, job).await? {
+            tracing::info!(approval = %self.id, job, "a job starts with its approval");
             return Ok(());
         }
         Err(CommandError::refused(format!("approval {} was used by another job meanwhile", self.id)))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use empire_actors::gates::book::{Book, Payer};
 use empire_actors::gates::calendar::Day;
-use empire_actors::gates::scope::{Account, Cap, Scope};
+use empire_actors::gates::scope::{Account, Alert, Cap, Scope};
 use empire_actors::house::House;
 use empire_actors::model::ProviderId;
 use empire_actors::money::Micros;
@@ -126,9 +126,10 @@ impl<'a> CapWatch<'a> {
         self.by_hand = now;
     }
 
-    /// Tells of thresholds that were passed.
-    pub fn tell(&self, house: &House) {
+    /// Tells of thresholds that were passed; `hear` hears of each as well.
+    pub fn tell(&self, house: &House, mut hear: impl FnMut(&Alert)) {
         for alert in house.take_alerts() {
+            hear(&alert);
             say(&format!("warning: {alert}"));
         }
     }

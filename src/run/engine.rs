@@ -24,6 +24,8 @@ use super::outputs::{Appender, Outputs};
 use super::prepare::{Loaded, highest_level, scope_of};
 use super::progress::{Fixed, Progress, say};
 use super::routing;
+use super::watching::{Watching, of_route};
+use crate::control;
 use crate::job::Totals;
 use crate::privacy::rules::RulesInForce;
 use crate::store::{Desired, Job, JobState, Store};
@@ -107,16 +109,22 @@ impl Run<'_> {
             out: outputs.folder(),
             metrics: &metrics,
         };
-        let house = house::start(store, plans).await?;
+        let watching = Watching::start(store, &loaded.config.alerts, of_route(loaded)).await?;
+        let house = house::start(store, plans, &watching).await?;
         let served = house::serve_metrics(&metrics, &house, store);
-        let ran = self.run(&house, Told::Terminal(Signals::new()?)).await;
+        let control = control::open(&house, store, loaded.config.control, watching.alerts()).await;
+        let ran = self.run(&house, &watching, Told::Terminal(Signals::new()?)).await;
         drop(served);
+        if let Some(control) = control {
+            control.stop().await;
+        }
         let killed = house.stop().await.killed;
+        watching.stop().await;
         Ok(Ran { killed, ..ran? })
     }
 
     /// Runs in `house` until the job ends or is `told` to stop.
-    pub async fn run(self, house: &House, told: Told) -> Result<Ran, CommandError> {
+    pub async fn run(self, house: &House, watching: &Watching, told: Told) -> Result<Ran, CommandError> {
         let Run { store, job, loaded, outputs, .. } = self;
         let items = store.items(&job.id);
         let simulated = loaded.simulated.is_some();
@@ -139,6 +147,7 @@ impl Run<'_> {
         let swarm = Swarm::start(house, parts, order).await.map_err(CommandError::internal)?;
         let mut watch = Watch {
             house,
+            watching,
             swarm,
             store,
             job: &job.id,
@@ -148,7 +157,10 @@ impl Run<'_> {
             told,
         };
         let watched = watch.until_the_end().await;
-        watch.money.tell(house);
+        watch.money.tell(house, |passed| watching.threshold(passed));
+        if watched.is_err() {
+            watching.gave_up();
+        }
         watch.progress.finish();
         let took = started.elapsed();
         let meters = watch.swarm.meters().read();
@@ -222,6 +234,7 @@ impl Run<'_> {
 /// What goes on beside a job while it runs.
 struct Watch<'a> {
     house: &'a House,
+    watching: &'a Watching,
     swarm: Swarm,
     store: &'a Store,
     job: &'a str,
@@ -254,7 +267,8 @@ impl Watch<'_> {
                     snapshot.write_sometimes(&lanes).await;
                     self.progress.show(&meters.read(), &lanes, &pressure);
                     teller.tell(&pressure, self.store, self.job).await;
-                    self.money.tell(self.house);
+                    self.watching.look(self.house, &lanes);
+                    self.money.tell(self.house, |passed| self.watching.threshold(passed));
                     memory.look_sometimes();
                 }
                 _ = ask.tick() => match self.store.desired(self.job).await {

@@ -28,6 +28,15 @@ pub enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    /// The exit of another process's code; what is none of ours counts as a failure.
+    #[must_use]
+    pub fn of(code: u8) -> Exit {
+        let all = [Exit::Done, Exit::BadInput, Exit::DeadAgents, Exit::Refused, Exit::Interrupted];
+        all.into_iter().find(|exit| *exit as u8 == code).unwrap_or(Exit::Internal)
+    }
+}
+
 /// A failed command: what to tell the user, and how to exit.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]

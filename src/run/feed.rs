@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Lines that are kept of a job.
@@ -24,7 +25,7 @@ struct Talk {
 }
 
 /// How a job's run in the daemon ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ended {
     /// The exit code that `empire swarm run` would give.
     pub exit: u8,
@@ -40,7 +41,7 @@ pub struct Ended {
 }
 
 /// A job's talk from some line on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Heard {
     /// The lines.
     pub lines: Vec<String>,

@@ -13,6 +13,7 @@ use super::machine;
 use super::progress::say;
 use super::supervision::supervision;
 use super::system::SystemClock;
+use super::watching::Watching;
 use crate::config::Config;
 use crate::metrics::{self, Metrics, Server};
 use crate::providers;
@@ -34,12 +35,12 @@ pub struct Plans<'a> {
     pub metrics: &'a Metrics,
 }
 
-/// Starts the guard, the gates and a lane for every provider.
-pub async fn start(store: &Store, plans: Plans<'_>) -> Result<House, CommandError> {
+/// Starts the guard, the gates and a lane for every provider. `watching` hears what is amiss.
+pub async fn start(store: &Store, plans: Plans<'_>, watching: &Watching) -> Result<House, CommandError> {
     let Plans { config, simulated, scope, detector, out, metrics } = plans;
     metrics.measure(store);
     let parts = HouseParts {
-        providers: providers::all(config)?
+        providers: providers::all(config, Some(watching.alerts()))?
             .into_iter()
             .map(|(id, client)| (Arc::new(config.providers[&id].spec.clone()), client as Arc<dyn Provider>))
             .collect(),

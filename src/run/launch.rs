@@ -8,6 +8,7 @@ use std::sync::Arc;
 use empire_actors::house::House;
 use empire_actors::money::Micros;
 use empire_actors::ports::ItemKey;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::approval::{self, exposure};
@@ -23,9 +24,11 @@ use super::prepare::{
 };
 use super::progress::say;
 use super::system::{SystemClock, new_job_id};
+use super::watching::Watching;
 use crate::config::Config;
 use crate::home::Home;
 use crate::job::{JobSpec, Totals};
+use crate::log;
 use crate::plan::{Plan, Verdict as PlanVerdict};
 use crate::store::{Job, JobSetup, JobState, NewJob, Store};
 use crate::text;
@@ -34,7 +37,7 @@ use crate::text;
 const SCENARIO_FILE: &str = "scenario";
 
 /// What a person wants run.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
     /// The job file.
@@ -48,8 +51,9 @@ pub struct Wanted {
     /// The simulator, in place of real models.
     #[serde(default)]
     pub sim: Option<String>,
-    /// The most it may spend, in place of the job file's.
+    /// The most it may spend, in micro-dollars, in place of the job file's.
     #[serde(default)]
+    #[schemars(with = "Option<u64>")]
     pub budget: Option<Micros>,
     /// The folder for results, in place of the job file's.
     #[serde(default)]
@@ -63,11 +67,12 @@ pub struct Wanted {
 }
 
 /// A stored job that a person wants to go on.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WantedAgain {
-    /// A new budget; what is spent already counts.
+    /// A new budget in micro-dollars; what is spent already counts.
     #[serde(default)]
+    #[schemars(with = "Option<u64>")]
     pub budget: Option<Micros>,
     /// For a simulated job: another scenario than last time.
     #[serde(default)]
@@ -120,7 +125,7 @@ pub struct Ready {
 impl Ready {
     /// Works it to its end and writes its report: in the house of somebody who may tell it to stop,
     /// or in a house of its own.
-    pub async fn work(self, house: Option<(&House, Told)>) -> Result<Finished, CommandError> {
+    pub async fn work(self, house: Option<(&House, &Watching, Told)>) -> Result<Finished, CommandError> {
         let Ready { store, job, loaded, shape, finished, outputs } = self;
         if loaded.simulated.is_some() {
             say("SIMULATED: answers come from the simulator, not from models");
@@ -132,7 +137,7 @@ impl Ready {
             let (store, job, loaded, outputs) = (&store, &job, &loaded, &outputs);
             let run = Run { store, job, loaded, shape, finished, only: None, outputs };
             let ran = match house {
-                Some((house, told)) => run.run(house, told).await,
+                Some((house, watching, told)) => run.run(house, watching, told).await,
                 None => run.run_alone().await,
             };
             Some(ran.map_err(|error| resumable(&error, job))?)
@@ -145,7 +150,8 @@ impl Ready {
 }
 
 /// What stopped a job that had begun, such as a full disk, with how to go on.
-fn resumable(error: &CommandError, job: &Job) -> CommandError {
+#[must_use]
+pub fn resumable(error: &CommandError, job: &Job) -> CommandError {
     let (name, id) = (&job.setup.name, &job.id);
     let message = format!("{name} stopped: {error}\n  empire swarm resume {id}");
     CommandError { exit: error.exit, message }
@@ -196,6 +202,7 @@ pub async fn ready_to_resume(
     confirm: Confirm<'_>,
 ) -> Result<Ready, CommandError> {
     check_resumable(&job, wanted.dead)?;
+    let is_own = matches!(store, StoreOf::Home);
     let store = store.open(home).await?;
     let path =
         PathBuf::from(job.setup.spec_path.clone().unwrap_or_else(|| format!("{}.yaml", job.setup.name)));
@@ -212,6 +219,9 @@ pub async fn ready_to_resume(
     let config = place.load_unlocked()?;
     let budget = wanted.budget.or(job.setup.budget);
     let rules = place.rules(&config, Some(&spec))?;
+    if is_own {
+        log::start(place.home.dir(), &config.log, rules.detector().clone());
+    }
     let places = Places::kept(&store, &job.id)?;
     let origin = Origin::Stored(&places);
     let mut loaded = Loaded::new(spec, config, rules, origin, sim.as_deref(), budget).await?;
@@ -352,7 +362,11 @@ impl Opened {
         let rules = place.rules(&config, Some(&spec))?;
         let (origin, sim) = (Origin::Input(wanted.input.as_deref()), wanted.sim.as_deref());
         let mut loaded = Loaded::new(spec, config, rules, origin, sim, wanted.budget).await?;
+        let is_own = matches!(store, StoreOf::Home);
         let store = store.open(&home).await?;
+        if is_own {
+            log::start(place.home.dir(), &loaded.config.log, loaded.rules.detector().clone());
+        }
         if loaded.source.is_stdin() {
             check_disks(&loaded, &store, None)?;
         }

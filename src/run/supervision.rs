@@ -50,12 +50,17 @@ pub async fn supervision(store: &Store, tally: Arc<Tally>) -> Result<Supervision
 
 /// What the files say: the owner's over what ships, field by field.
 pub fn file_layer(dir: &Path) -> Result<FileLayer, CommandError> {
+    layer_with(&dir.join(FILE), false)
+}
+
+fn layer_with(path: &Path, must_be: bool) -> Result<FileLayer, CommandError> {
     let mut layer = parse(SHIPPED, "config/supervision.toml")?;
-    let path = dir.join(FILE);
     let name = path.display().to_string();
     let unreadable = |error: io::Error| CommandError::bad_input(format!("cannot read {name}: {error}"));
-    match fs::metadata(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(layer.into_iter().collect()),
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !must_be => {
+            return Ok(layer.into_iter().collect());
+        }
         Err(error) => return Err(unreadable(error)),
         Ok(found) if found.len() > LARGEST => {
             return Err(CommandError::bad_input(format!(
@@ -64,11 +69,16 @@ pub fn file_layer(dir: &Path) -> Result<FileLayer, CommandError> {
         }
         Ok(_) => {}
     }
-    for (pattern, patch) in parse(&fs::read_to_string(&path).map_err(unreadable)?, &name)? {
+    for (pattern, patch) in parse(&fs::read_to_string(path).map_err(unreadable)?, &name)? {
         let below = layer.entry(pattern).or_default();
         *below = below.under(&patch);
     }
     Ok(layer.into_iter().collect())
+}
+
+/// A policy file that lies somewhere else, over what ships.
+pub fn file_layer_of(path: &Path) -> Result<FileLayer, CommandError> {
+    layer_with(path, true)
 }
 
 fn parse(text: &str, name: &str) -> Result<BTreeMap<String, PolicyPatch>, CommandError> {

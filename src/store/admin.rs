@@ -5,6 +5,7 @@ use empire_actors::ports::{ItemKey, Part, UnixMillis};
 use sqlx::sqlite::Sqlite;
 use sqlx::{QueryBuilder, SqliteConnection};
 
+use super::alerts::AlertOp;
 use super::approvals::ApprovalOp;
 use super::budget::BudgetOp;
 use super::chunks::StoredChunk;
@@ -74,6 +75,7 @@ pub(super) enum Admin {
     Budget(Box<BudgetOp>),
     Approval(Box<ApprovalOp>),
     Supervision(Box<SupervisionOp>),
+    Alert(Box<AlertOp>),
     /// Drops kept answers that are older or of a higher level, and the oldest of the rest beyond
     /// so many bytes.
     PruneKept {
@@ -140,6 +142,7 @@ impl Admin {
             Admin::Budget(op) => op.run(connection, now).await,
             Admin::Approval(op) => op.run(connection, now).await,
             Admin::Supervision(op) => op.run(connection).await,
+            Admin::Alert(op) => op.run(connection, now).await,
             Admin::PruneKept { most_bytes, oldest, most_level } => {
                 kept::prune(connection, *most_bytes, *oldest, *most_level).await
             }

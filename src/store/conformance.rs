@@ -1,5 +1,7 @@
 //! What every backend of the store must hold to. Generic over how a store is opened and killed.
 
+mod alerts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
@@ -13,6 +15,10 @@ use futures_util::{TryStreamExt, stream};
 use proptest::prelude::*;
 
 use super::*;
+
+pub(super) use alerts::{
+    an_alert_has_one_row_that_outlives_a_crash, who_knows_of_an_alert_knows_of_that_one,
+};
 
 pub(super) const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
 

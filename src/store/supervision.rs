@@ -108,6 +108,14 @@ impl Store {
         Ok((said, newest))
     }
 
+    /// Enters what a person did where no process runs.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn enter(&self, entry: Entry) -> Result<(), StoreError> {
+        self.change(Admin::Supervision(Box::new(SupervisionOp::Enter(entry)))).await.map(drop)
+    }
+
     /// Keeps what a person said of a policy.
     ///
     /// # Errors

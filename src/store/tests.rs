@@ -93,6 +93,8 @@ conforms!(
     an_edited_input_counts_what_is_in_it,
     forgetting_moves_the_counters,
     jobs_are_found_and_told_what_to_do,
+    an_alert_has_one_row_that_outlives_a_crash,
+    who_knows_of_an_alert_knows_of_that_one,
 );
 
 proptest! {

@@ -340,6 +340,21 @@ pub(crate) fn get(address: &str, path: &str) -> Option<(String, String)> {
     Some((head.to_owned(), body.to_owned()))
 }
 
+/// Sends the head of a request, without the blank line that ends it, and reads all that comes back.
+pub(crate) fn ask_over_tcp(address: &str, head: &str) -> String {
+    ask_over_tcp_with(address, head, "")
+}
+
+/// The same with a body, whose length the head says.
+pub(crate) fn ask_over_tcp_with(address: &str, head: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "{head}connection: close\r\n\r\n{body}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 /// A simulator in a process of its own; killed when dropped.
 pub(crate) struct Sim {
     child: Child,

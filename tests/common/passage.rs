@@ -72,7 +72,7 @@ impl Passage {
             privacy: PrivacyGate::new(1, detector, audit, clock.clone()),
             budget: BudgetGate::new(ledger.clone(), clock.clone()),
             rate: RateGate::new(Arc::new(spec), ledger, clock, Arc::new(SystemRandom), None),
-            kimi: providers::all(config).unwrap()[&id].clone(),
+            kimi: providers::all(config, None).unwrap()[&id].clone(),
             model: Arc::new(Model { price: price.or(model.price), ..model }),
         };
         let mut children = passage.privacy.children();

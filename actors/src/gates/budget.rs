@@ -344,6 +344,11 @@ impl BudgetGate {
         self.address.ask(Message::Accounts).await
     }
 
+    /// Every account as it stands, without asking the gate's actor.
+    pub(crate) fn accounts_now(&self) -> Vec<(Scope, Account)> {
+        self.shared.vault.lock().book.accounts()
+    }
+
     /// One account, as it stands.
     #[must_use]
     pub fn account(&self, scope: &Scope) -> Account {

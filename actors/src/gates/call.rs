@@ -21,7 +21,7 @@ use crate::level::Level;
 use crate::model::Model;
 use crate::money::Micros;
 use crate::money::Usage;
-use crate::ports::{Exchange, Reply, StoreError};
+use crate::ports::{Exchange, HoldId, Reply, StoreError};
 
 /// Who said a turn of the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -258,6 +258,11 @@ impl Call<Funded> {
 }
 
 impl Call<Cleared> {
+    /// Identifies it, as its reservation does.
+    pub(crate) fn id(&self) -> HoldId {
+        self.stage.hold.record.id
+    }
+
     /// What it is billed if it gets lost.
     pub(crate) fn reserved(&self) -> Micros {
         self.stage.hold.reserved()

@@ -16,14 +16,14 @@ use super::call::{Call, Cleared, Funded, Request, Screened};
 pub use super::lane::LaneReading;
 pub(crate) use super::lane::News;
 use super::lane::{Ask, Lane, Outcome, Pass, Place, Refused, TooLate};
-use super::meter::{Cost, Health, Now, Trip, Used};
+use super::meter::{BreakerReading, Cost, Health, Now, Trip, Used};
 use super::room::Entry;
 use super::throttle::Throttle;
 use crate::guard::pressure::Pressure;
 use crate::kernel;
 use crate::kernel::control::{Address, Control, Down, Failure, Timer};
 use crate::kernel::supervisor::ChildSpec;
-use crate::model::{Limits, ProviderSpec};
+use crate::model::{Limits, ProviderId, ProviderSpec};
 use crate::ports::{Ledger, Random, Sent, StoreError, UnixMillis, WallClock};
 
 /// How far back is read what was sent: a day, and what a full window waits beyond it.
@@ -405,6 +405,25 @@ impl RateGate {
     }
 }
 
+/// Tells once what closed a provider, or a model of it. What the vendor said stays out of the log.
+fn log_closed(provider: &ProviderId, model: &str, closed: &[Option<BreakerReading>; 2]) {
+    for (reading, model) in closed.iter().zip([None, Some(model)]) {
+        let Some(reading) = reading else { continue };
+        let why = reading.why;
+        match (&reading.tripped, reading.closed_for) {
+            (Some(trip), _) => {
+                let retry_at = trip.retry_at.map(tracing::field::display);
+                let why = trip.kind.words();
+                tracing::warn!(%provider, model, why, retry_at, "a breaker tripped: nothing goes there");
+            }
+            (None, Some(seconds)) => {
+                tracing::info!(%provider, model, why, seconds, "a lane closed for a while");
+            }
+            (None, None) => {}
+        }
+    }
+}
+
 /// Whoever waits; gone from the line when dropped.
 struct InLine<'a> {
     gate: &'a RateGate,
@@ -483,10 +502,20 @@ impl Permit {
     fn end(&mut self, news: &News) {
         self.stage = Stage::Ended;
         let (now, jitter) = (self.gate.now(), self.gate.0.random.unit());
-        let (owed, model) = {
+        let (owed, model, closed) = {
             let lane = &mut self.gate.0.state.lock().lane;
-            (lane.ended(now, &self.pass, news, jitter), lane.model_of(&self.pass))
+            let before = lane.closures(&self.pass);
+            let owed = lane.ended(now, &self.pass, news, jitter);
+            let after = lane.closures(&self.pass);
+            let closed = (after != before).then(|| lane.closed(now, &self.pass));
+            let closed = closed.map(|[provider, model]| {
+                [(after[0] != before[0]).then_some(provider), (after[1] != before[1]).then_some(model)]
+            });
+            (owed, lane.model_of(&self.pass), closed)
         };
+        if let Some(closed) = closed {
+            log_closed(&self.gate.0.spec.id, &model, &closed);
+        }
         self.gate.note_debt(model, owed);
         self.gate.serve();
     }

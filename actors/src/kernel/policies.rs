@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact;
 use parking_lot::RwLock;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::policy::{OnExhausted, Policy, REMEMBERED, REMEMBERED_FOR, Restart, Strategy};
 use crate::ports::UnixMillis;
 
 /// What a layer says of a policy; the rest is as below.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyPatch {
     /// Who shares a failure.
@@ -23,15 +24,18 @@ pub struct PolicyPatch {
     pub intensity: Option<u32>,
     /// The sliding window of `intensity`.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "compact::optional")]
+    #[schemars(with = "Option<String>")]
     pub window: Option<Duration>,
     /// Which exits lead to a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<Restart>,
     /// The wait before the first restart.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "compact::optional")]
+    #[schemars(with = "Option<String>")]
     pub backoff_min: Option<Duration>,
     /// The longest wait before a restart.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "compact::optional")]
+    #[schemars(with = "Option<String>")]
     pub backoff_max: Option<Duration>,
     /// What each further failure multiplies the wait by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,12 +45,15 @@ pub struct PolicyPatch {
     pub backoff_jitter: Option<f64>,
     /// A child that ran this long without a failure waits from `backoff_min` again.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "compact::optional")]
+    #[schemars(with = "Option<String>")]
     pub backoff_reset_after: Option<Duration>,
     /// How long it may take to stop.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "compact::optional")]
+    #[schemars(with = "Option<String>")]
     pub stop_within: Option<Duration>,
     /// One message may keep it busy so long.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "compact::optional")]
+    #[schemars(with = "Option<String>")]
     pub stuck_after: Option<Duration>,
     /// What happens when it failed too often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -162,7 +169,7 @@ fn set<T>(field: &mut T, said: Option<T>) {
 }
 
 /// What a person said of a node while it ran. It holds until it expires or is reset.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Override {
     /// The node, or the nodes: a segment may end with `*`.
     pub path: String,
@@ -187,7 +194,7 @@ impl Override {
 }
 
 /// The uppermost layer that says something of a node.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "source", rename_all = "snake_case")]
 pub enum Source {
     /// The program.
@@ -206,7 +213,7 @@ pub enum Source {
 }
 
 /// The policy that is in force at a node.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Effective {
     /// The policy.
     pub policy: Policy,
@@ -225,7 +232,7 @@ pub type FileLayer = Vec<(String, PolicyPatch)>;
 #[derive(Debug, Default)]
 pub struct Policies(RwLock<Layers>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Layers {
     /// The more general first.
     file: FileLayer,
@@ -291,6 +298,26 @@ impl Policies {
         let mut layers = self.0.write();
         layers.version = layers.version.max(said.version);
         layers.overrides.insert(said.path.clone(), said);
+    }
+
+    /// What would be in force if `said` were said, to look at it first.
+    #[must_use]
+    pub fn with(&self, said: Override) -> Policies {
+        let trial = self.copy();
+        trial.say(said);
+        trial
+    }
+
+    /// What would be in force if what was said of `path` were taken back.
+    #[must_use]
+    pub fn without(&self, path: &str) -> Policies {
+        let trial = self.copy();
+        trial.unsay(path, 0);
+        trial
+    }
+
+    fn copy(&self) -> Policies {
+        Policies(RwLock::new(self.0.read().clone()))
     }
 
     /// Takes back what was said of `path`, as change number `version`.

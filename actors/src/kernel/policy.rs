@@ -9,10 +9,11 @@ use std::ops::Range;
 use std::time::Duration;
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Which children share the fate of a failed one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// Only the failed one is restarted.
@@ -36,7 +37,7 @@ impl Strategy {
 }
 
 /// Which exits of a child lead to a restart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Restart {
     /// Every one.
@@ -48,7 +49,7 @@ pub enum Restart {
 }
 
 /// What happens to a child that failed more often than its supervisor's intensity allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnExhausted {
     /// The supervisor stops all its children and fails itself; its own supervisor decides then.
@@ -60,7 +61,7 @@ pub enum OnExhausted {
 }
 
 /// How a child ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "exit", content = "why", rename_all = "snake_case")]
 pub enum ChildExit {
     /// By itself or because it was told to.
@@ -96,13 +97,15 @@ impl ChildExit {
 }
 
 /// How long to wait before a restart.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Backoff {
     /// Before the first restart.
     #[serde(with = "compact::required")]
+    #[schemars(with = "String")]
     pub min: Duration,
     /// At most.
     #[serde(with = "compact::required")]
+    #[schemars(with = "String")]
     pub max: Duration,
     /// What each further failure multiplies the wait by; at least 1.
     pub factor: f64,
@@ -110,12 +113,13 @@ pub struct Backoff {
     pub jitter: f64,
     /// A child that ran this long without a failure starts again from `min`.
     #[serde(with = "compact::required")]
+    #[schemars(with = "String")]
     pub reset_after: Duration,
 }
 
 /// How a node of the tree is treated: the first three say how it treats its children, if it is a
 /// supervisor; the others how its own supervisor treats it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Policy {
     /// Who shares a failure.
     pub strategy: Strategy,
@@ -123,6 +127,7 @@ pub struct Policy {
     pub intensity: u32,
     /// The sliding window of `intensity`.
     #[serde(with = "compact::required")]
+    #[schemars(with = "String")]
     pub window: Duration,
     /// Which exits lead to a restart.
     pub restart: Restart,
@@ -130,9 +135,11 @@ pub struct Policy {
     pub backoff: Backoff,
     /// How long it may take to stop; then it is killed.
     #[serde(with = "compact::required")]
+    #[schemars(with = "String")]
     pub stop_within: Duration,
     /// One message may keep it busy so long; then it is stuck, which is a failure.
     #[serde(with = "compact::required")]
+    #[schemars(with = "String")]
     pub stuck_after: Duration,
     /// What happens when it failed too often.
     pub on_exhausted: OnExhausted,
@@ -170,7 +177,7 @@ impl Policy {
 }
 
 /// What a supervisor does about an exit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum Action {
     /// Nothing: the child may end.
@@ -179,6 +186,7 @@ pub enum Action {
     Restart {
         /// How long to wait first.
         #[serde(with = "compact::required")]
+        #[schemars(with = "String")]
         delay: Duration,
     },
     /// Stops its children and fails itself; its own supervisor decides then.
@@ -189,6 +197,7 @@ pub enum Action {
     Pause {
         /// How long.
         #[serde(with = "compact::required")]
+        #[schemars(with = "String")]
         lasts: Duration,
     },
 }

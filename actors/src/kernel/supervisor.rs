@@ -473,7 +473,7 @@ impl State {
 fn tell(path: &str, decision: &Decision) {
     match decision.action {
         Action::LetGo if decision.exit == ChildExit::Normal => {
-            tracing::debug!(%path, %decision, "an actor ended")
+            tracing::debug!(%path, %decision, "an actor ended");
         }
         Action::LetGo | Action::Restart { .. } => tracing::warn!(%path, %decision, "an actor ended"),
         Action::Escalate | Action::Quarantine | Action::Pause { .. } => {

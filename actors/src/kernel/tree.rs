@@ -9,15 +9,18 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use ractor::ActorRef;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::control::Down;
 use super::journal::{Entry, Event, Journal};
+pub use super::order::{Order, OrderRefused};
 use super::policies::{Effective, Policies};
 use super::policy::{ChildExit, Policy};
 use super::pulse::{Pulse, PulseView};
+use super::sight::AgentView;
 use super::supervisor::{Command, SetPaused};
 use crate::ports::{Random, UnixMillis, WallClock};
 
@@ -63,7 +66,7 @@ impl Supervision {
 }
 
 /// What a node is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeKind {
     /// It restarts others.
@@ -75,7 +78,7 @@ pub enum NodeKind {
 }
 
 /// How a node is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
     /// It is being started.
@@ -116,91 +119,8 @@ impl NodeState {
     }
 }
 
-/// What a person tells a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "order", rename_all = "snake_case")]
-pub enum Order {
-    /// A new incarnation, which does not count as a failure. With a time, what waits is done
-    /// first, as far as that time goes; without, the old one is killed.
-    Restart {
-        /// Milliseconds for what waits.
-        drain_ms: Option<u64>,
-    },
-    /// It holds back its messages; it can still be seen and stopped.
-    Pause,
-    /// It goes on after a pause.
-    Resume,
-    /// It takes nothing new, does what waits within this time, and stays down.
-    Drain {
-        /// Milliseconds for what waits.
-        within_ms: u64,
-    },
-    /// It is stopped and stays down.
-    Quarantine,
-    /// It is started again after a drain, a quarantine or a pause for failures.
-    Release,
-    /// It is killed at once; its policy says what follows.
-    Kill,
-    /// A kill that counts as a failure, for drills.
-    Crash,
-    /// So many workers, permits or agents at once, whatever the node has.
-    Scale {
-        /// How many.
-        to: u32,
-    },
-}
-
-impl fmt::Display for Order {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Order::Restart { drain_ms: None } => f.write_str("restart now"),
-            Order::Restart { drain_ms: Some(ms) } => write!(f, "restart, drain {} s", *ms as f64 / 1_000.0),
-            Order::Pause => f.write_str("pause"),
-            Order::Resume => f.write_str("resume"),
-            Order::Drain { within_ms } => write!(f, "drain within {} s", *within_ms as f64 / 1_000.0),
-            Order::Quarantine => f.write_str("quarantine"),
-            Order::Release => f.write_str("release"),
-            Order::Kill => f.write_str("kill"),
-            Order::Crash => f.write_str("crash"),
-            Order::Scale { to } => write!(f, "scale to {to}"),
-        }
-    }
-}
-
-/// Why an order was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[serde(tag = "refused", rename_all = "snake_case")]
-pub enum OrderRefused {
-    /// Nothing has this path.
-    #[error("there is no {path} in the tree: `empire tree` shows what there is")]
-    NoSuchNode {
-        /// What was asked for.
-        path: String,
-    },
-    /// The node cannot do that, or not now.
-    #[error("{path}: {why}")]
-    NotNow {
-        /// The node.
-        path: String,
-        /// Why.
-        why: String,
-    },
-    /// Its supervisor is down.
-    #[error("the supervisor of {path} is down: it is being restarted; try again")]
-    Down {
-        /// The node.
-        path: String,
-    },
-}
-
-impl OrderRefused {
-    pub(crate) fn not_now(path: &str, why: impl Into<String>) -> OrderRefused {
-        OrderRefused::NotNow { path: path.to_owned(), why: why.into() }
-    }
-}
-
 /// How a node ended last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LastExit {
     /// How.
     #[serde(flatten)]
@@ -210,7 +130,7 @@ pub struct LastExit {
 }
 
 /// Restarts of a supervisor's children.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Restarts {
     /// That count now.
     pub in_window: u32,
@@ -223,7 +143,7 @@ pub struct Restarts {
 }
 
 /// A node as it was at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeView {
     /// Where it is.
     pub path: String,
@@ -271,12 +191,20 @@ pub(super) type Observe = Arc<dyn Fn() -> BoxFuture<'static, Result<serde_json::
 pub trait Branch: Send + Sync {
     /// What it counts, such as its agents by state.
     fn counts(&self) -> serde_json::Value;
+    /// How many cohorts it has.
+    fn cohort_count(&self) -> usize {
+        0
+    }
     /// Its cohorts. Must not wait for one of them.
     fn cohorts(&self) -> Vec<NodeView> {
         Vec::new()
     }
     /// One of them.
     fn cohort(&self, _name: &str) -> Option<NodeView> {
+        None
+    }
+    /// The agent of the item with this number, from 0, if it is an item of this job.
+    fn agent(&self, _item: u32) -> Option<AgentView> {
         None
     }
     /// Tells the cohort `name` something.
@@ -386,7 +314,8 @@ impl Node {
         heeded + children.iter().map(|child| child.set_paused(is_paused)).sum::<usize>()
     }
 
-    fn view(&self, supervision: &Supervision, depth: usize) -> NodeView {
+    /// With the nodes that are so far below it, and without cohorts.
+    pub(super) fn view(&self, supervision: &Supervision, depth: usize) -> NodeView {
         let effective = supervision.effective(self);
         let below = self.children.read().clone();
         let policy = effective.policy;
@@ -420,14 +349,10 @@ impl Node {
             }
         };
         view.counts = self.branch.as_ref().map(|branch| branch.counts());
-        let cohorts =
-            if depth == 0 { Vec::new() } else { self.branch.iter().flat_map(|b| b.cohorts()).collect() };
+        view.children_left_out = self.branch.as_ref().map_or(0, |branch| branch.cohort_count());
         match depth {
-            0 => view.children_left_out = below.len(),
-            _ => {
-                view.children = below.iter().map(|node| node.view(supervision, depth - 1)).collect();
-                view.children.extend(cohorts);
-            }
+            0 => view.children_left_out += below.len(),
+            _ => view.children = below.iter().map(|node| node.view(supervision, depth - 1)).collect(),
         }
         view
     }
@@ -455,7 +380,7 @@ impl fmt::Debug for Tree {
 }
 
 /// Where a path leads.
-enum Found {
+pub(super) enum Found {
     Node(Arc<Node>),
     Cohort(Arc<dyn Branch>, String),
 }
@@ -467,7 +392,7 @@ impl Tree {
         &self.supervision
     }
 
-    fn find(&self, path: &str) -> Result<Found, OrderRefused> {
+    pub(super) fn find(&self, path: &str) -> Result<Found, OrderRefused> {
         let missing = || OrderRefused::NoSuchNode { path: path.to_owned() };
         let rest = path.trim_end_matches('/').strip_prefix(&*self.root.path).ok_or_else(missing)?;
         if !rest.is_empty() && !rest.starts_with('/') {
@@ -488,13 +413,21 @@ impl Tree {
         Ok(Found::Node(node))
     }
 
-    /// The node at `path` and `depth` levels below it.
+    /// The node at `path` and `depth` levels below it. Cohorts are among them only where the node
+    /// itself is a job: there may be hundreds.
     ///
     /// # Errors
     /// Nothing has this path.
     pub fn view(&self, path: &str, depth: usize) -> Result<NodeView, OrderRefused> {
         match self.find(path)? {
-            Found::Node(node) => Ok(node.view(&self.supervision, depth)),
+            Found::Node(node) => {
+                let mut view = node.view(&self.supervision, depth);
+                if let Some(branch) = node.branch.as_ref().filter(|_| depth > 0) {
+                    view.children.extend(branch.cohorts());
+                    view.children_left_out = 0;
+                }
+                Ok(view)
+            }
             Found::Cohort(branch, name) => {
                 branch.cohort(&name).ok_or_else(|| OrderRefused::NoSuchNode { path: path.to_owned() })
             }

@@ -247,6 +247,9 @@ impl Agent {
         packed: u16,
     ) -> AgentEnd {
         let dead = matches!(verdict, Verdict::Dead(_));
+        if let Verdict::Dead(why) = &verdict {
+            job.sight.died(item.number, why);
+        }
         let record = result_record(job, Part::Item, item, verdict, log, packed);
         finish(job, &self.cohort, index, item, dead, job.results.record(record).await)
     }

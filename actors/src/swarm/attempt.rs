@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::context::JobContext;
 use super::meters::JobMeters;
-use super::order::StopReason;
+use super::order::{StopReason, item_number};
 use super::passage::{GateEnd, Passed, Way, pass_gates};
 use super::reuse::{Joining, Landing, Source};
 use crate::call::{Call, Cleared, SharedPrefix, Standing, Turn};
@@ -354,8 +355,22 @@ async fn send(
     let tokens = (call.request().max_tokens, question.max_tokens.min(model.max_output));
     let content = (question.items > 1, redactions);
     let underway = Underway::begin(&job.meters, &call, (place, content), share);
-    let (outcome, bill) = job.lane(&model).provider.send(call).await.settle();
+    let seen = job.sight.calling(question.item, model.provider.as_str(), &model.id);
+    // Only calls under way have one: half a million agents wait.
+    let span = tracing::info_span!(
+        parent: &job.span,
+        "call",
+        item = item_number(question.item),
+        call = call.id().0,
+        provider = model.provider.as_str(),
+        model = model.id.as_str(),
+    );
+    let exchange = job.lane(&model).provider.send(call).instrument(span.clone()).await;
+    let (outcome, bill) = exchange.settle();
+    drop(seen);
     let took = started.elapsed();
+    let failed = outcome.as_ref().err().map(|error| error.kind.words());
+    tracing::debug!(parent: &span, failed, ms = took.as_millis() as u64, billed = %bill.billed, "a call ended");
     if outcome.as_ref().is_err_and(|error| error.kind == FailureKind::NotSent) {
         underway.held_back();
         return Back { outcome, tokens, took, source: Source::Own };

@@ -13,7 +13,7 @@ use super::agent::{self, Agent, AgentEnd, AgentRef, Note};
 use super::attempt::Log;
 use super::context::{Follower, JobContext, Twin};
 use super::job;
-use super::order::{COHORT_SIZE, CohortPlan, StopReason};
+use super::order::{COHORT_SIZE, CohortPlan, StopReason, item_number};
 use crate::kernel::cell::{self, Exit, Owner};
 use crate::kernel::group::{Flow, Group, GroupRef};
 use crate::ports::{Chunk, Item, Part, StoreError, Verdict};
@@ -140,6 +140,11 @@ impl Cohort {
             panics: HashMap::new(),
             parked: HashMap::new(),
         }
+    }
+
+    /// What its agents share.
+    pub(crate) fn shared(&self) -> &Arc<CohortShared> {
+        &self.shared
     }
 }
 
@@ -278,7 +283,9 @@ impl Cohort {
     /// new one lives.
     async fn replace(&mut self, index: u16, why: &str) -> bool {
         let job = self.shared.job.clone();
-        tracing::error!(job = %job.order.id, item = self.shared.plan.first + u32::from(index), %why, "an agent panicked");
+        // What it says may quote a prompt, and stays in the item's record.
+        let item = item_number(self.shared.plan.first + u32::from(index));
+        tracing::error!(parent: &job.span, item, "an agent panicked");
         job.meters.agent_panicked();
         let panics = self.panics.entry(index).or_default();
         *panics += 1;
@@ -311,7 +318,9 @@ impl Cohort {
             }
         };
         let item = &chunk.items[usize::from(index)];
-        let verdict = Verdict::Dead(format!("the agent panicked {} times: {why}", PANICS + 1));
+        let why = format!("the agent panicked {} times: {why}", PANICS + 1);
+        job.sight.died(item.number, &why);
+        let verdict = Verdict::Dead(why);
         let record = agent::result_record(&job, Part::Item, item, verdict, Log::default(), 1);
         let recorded = job.results.record(record).await;
         agent::finish(&job, &self.shared, index, item, true, recorded);

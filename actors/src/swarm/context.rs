@@ -16,6 +16,7 @@ use super::cohort::Finished;
 use super::job;
 use super::meters::JobMeters;
 use super::order::{CohortPlan, JobOrder, StopReason};
+use super::sight::Sight;
 use super::turnstile::Turnstile;
 use crate::call::Standing;
 use crate::gates::budget::BudgetGate;
@@ -97,12 +98,15 @@ pub(crate) struct JobContext {
     pub(crate) shared: SharedCalls,
     pub(crate) turnstile: Arc<Turnstile>,
     pub(crate) meters: Arc<JobMeters>,
+    pub(crate) sight: Sight,
     pub(crate) twins: Mutex<HashMap<ItemKey, Twin>>,
     pub(crate) chunks: ChunkCache,
     /// Items in a row that what is left does not cover, since one was funded.
     pub(crate) unaffordable: AtomicU32,
     pub(crate) stop: watch::Sender<Option<StopReason>>,
     pub(crate) job: Address<job::Message>,
+    /// What the log puts around all that is said of the job.
+    pub(crate) span: tracing::Span,
 }
 
 impl JobContext {
@@ -120,6 +124,7 @@ impl JobContext {
     /// Stops the job: no new turns, no new calls. The first reason stays, but cancelling
     /// overrides every other one.
     pub(crate) fn stop(&self, reason: StopReason) {
+        let word = reason.word();
         let changed = self.stop.send_if_modified(|current| {
             let takes = match current {
                 None => true,
@@ -132,6 +137,7 @@ impl JobContext {
             takes
         });
         if changed {
+            tracing::info!(parent: &self.span, reason = word, "a job stops");
             self.turnstile.close();
             // A job actor that is down looks at the reason when it starts.
             let _ = self.job.send(job::Message::Stopping);

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -15,14 +15,15 @@ use serde_json::json;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use super::cohort::{self, Cohort, Finished};
+use super::cohort::{self, Cohort, CohortShared, Finished};
 use super::context::JobContext;
 use super::order::{CohortPlan, JobEnd, StopReason};
 use super::reduce;
-use crate::kernel::cell::panic_text;
+use crate::kernel::cell::{Status, panic_text};
 use crate::kernel::control::{Control, Failure};
 use crate::kernel::group::{self, GroupExit, GroupHandle};
 use crate::kernel::policy::{History, Policy};
+use crate::kernel::sight::AgentState;
 use crate::kernel::tree::{NodeKind, NodeState, NodeView};
 use crate::ports::StoreError;
 
@@ -78,6 +79,21 @@ struct MemoryState {
     /// How often each was started.
     starts: Vec<u32>,
     crashes: HashMap<u32, u32>,
+    /// Those that run, by number, to look at their agents.
+    running: HashMap<u32, Weak<CohortShared>>,
+}
+
+impl MemoryState {
+    /// How the cohort with this number is.
+    fn of(&self, number: usize) -> NodeState {
+        let crashes = u32::try_from(number).ok().and_then(|number| self.crashes.get(&number)).copied();
+        match (self.ended[number], self.starts[number]) {
+            (true, _) if crashes > Some(CRASHES) => NodeState::Quarantined,
+            (true, _) => NodeState::Stopped,
+            (false, 0) => NodeState::Starting,
+            (false, _) => NodeState::Running,
+        }
+    }
 }
 
 impl JobMemory {
@@ -96,22 +112,49 @@ impl JobMemory {
     /// The states of all cohorts.
     pub(crate) fn cohort_states(&self) -> Vec<NodeState> {
         let state = self.state.lock();
-        let of = |(number, (ended, starts)): (usize, (&bool, &u32))| {
-            let number = u32::try_from(number).unwrap_or(u32::MAX);
-            cohort_state(*ended, *starts, state.crashes.get(&number).copied().unwrap_or(0))
+        (0..state.ended.len()).map(|index| state.of(index)).collect()
+    }
+
+    /// How many cohorts are in which state.
+    pub(crate) fn by_state(&self) -> serde_json::Value {
+        let state = self.state.lock();
+        let count = |wanted: NodeState| (0..state.ended.len()).filter(|n| state.of(*n) == wanted).count();
+        json!({
+            "starting": count(NodeState::Starting),
+            "running": count(NodeState::Running),
+            "ended": count(NodeState::Stopped),
+            "given_up": count(NodeState::Quarantined),
+            "crashes": state.crashes.values().sum::<u32>(),
+        })
+    }
+
+    /// What the agent of the item at `index` of a cohort does.
+    pub(crate) fn agent(&self, number: u32, index: u16, is_calling: bool) -> AgentState {
+        if self.finished[number as usize].has(index) {
+            return AgentState::Finished;
+        }
+        let (cohort, state) = {
+            let state = self.state.lock();
+            (state.running.get(&number).and_then(Weak::upgrade), state.of(number as usize))
         };
-        state.ended.iter().zip(&state.starts).enumerate().map(of).collect()
+        match cohort.and_then(|cohort| cohort.agent(index)).map(|agent| agent.status()) {
+            _ if is_calling => AgentState::Calling,
+            Some(Status::Waiting) => AgentState::Waiting,
+            Some(Status::Working) => AgentState::Awake,
+            Some(Status::Ended) => AgentState::Pending,
+            None if state == NodeState::Starting => AgentState::NotStarted,
+            None => AgentState::NotWorked,
+        }
     }
 
     /// A cohort as it is now.
     pub(crate) fn view(&self, plan: CohortPlan, path: String) -> NodeView {
         let index = plan.number as usize;
-        let (ended, starts, crashes) = {
+        let (state, starts, crashes) = {
             let state = self.state.lock();
             let crashes = state.crashes.get(&plan.number).copied().unwrap_or(0);
-            (state.ended[index], state.starts[index], crashes)
+            (state.of(index), state.starts[index], crashes)
         };
-        let state = cohort_state(ended, starts, crashes);
         let finished = self.finished[index].count();
         NodeView {
             path,
@@ -128,15 +171,6 @@ impl JobMemory {
             children: Vec::new(),
             children_left_out: 0,
         }
-    }
-}
-
-fn cohort_state(ended: bool, starts: u32, crashes: u32) -> NodeState {
-    match (ended, starts) {
-        (true, _) if crashes > CRASHES => NodeState::Quarantined,
-        (true, _) => NodeState::Stopped,
-        (false, 0) => NodeState::Starting,
-        (false, _) => NodeState::Running,
     }
 }
 
@@ -173,12 +207,12 @@ impl Control for JobActor {
                 self.cohort_ended(number, incarnation, parked);
             }
             Message::CohortCrashed { number, incarnation, why } => {
-                self.cohort_crashed(number, incarnation, why);
+                self.cohort_crashed(number, incarnation, &why);
             }
             Message::RestartCohort { number } => self.start_cohort(number).await,
             Message::EndCohort { number, is_crash: true } => {
                 if let Some((incarnation, _)) = self.cohorts.get(&number) {
-                    self.cohort_crashed(number, *incarnation, "a drill".to_owned());
+                    self.cohort_crashed(number, *incarnation, "a drill");
                 }
             }
             Message::EndCohort { number, is_crash: false } => {
@@ -259,6 +293,7 @@ impl JobActor {
             state.incarnations
         };
         let cohort = Cohort::new(context, plan, self.memory.finished[index].clone(), incarnation);
+        self.memory.state.lock().running.insert(number, Arc::downgrade(cohort.shared()));
         let job = self.context.job.clone();
         let handle = group::spawn(cohort, cohort::MAILBOX, move |exit| {
             Box::pin(async move {
@@ -293,12 +328,12 @@ impl JobActor {
         self.look_for_the_end();
     }
 
-    fn cohort_crashed(&mut self, number: u32, incarnation: u64, why: String) {
+    fn cohort_crashed(&mut self, number: u32, incarnation: u64, why: &str) {
         if !self.is_current(number, incarnation) {
             return;
         }
         self.cohorts.remove(&number);
-        tracing::error!(job = %self.context.order.id, cohort = number, %why, "a cohort crashed");
+        tracing::error!(parent: &self.context.span, cohort = number, %why, "a cohort crashed");
         if self.context.is_stopping() {
             self.memory.state.lock().ended[number as usize] = true;
             return self.look_for_the_end();
@@ -311,7 +346,7 @@ impl JobActor {
         };
         self.context.meters.tally().cohort_crashed(crashes > CRASHES);
         if crashes > CRASHES {
-            return self.give_up_cohort(number, &why);
+            return self.give_up_cohort(number, why);
         }
         // How often is counted above, for each cohort apart; this says how long to wait.
         let (now, random) = (self.memory.started.elapsed(), self.context.random.unit());
@@ -400,11 +435,18 @@ impl JobActor {
         let parked = self.memory.state.lock().parked.clone();
         let stopped = self.context.stop.borrow().clone();
         let end = JobEnd { stopped, parked, unfinished: self.unfinished(), reduced };
-        self.end.send_if_modified(|current| {
+        let (stopped, unfinished) = (end.stopped.as_ref().map(StopReason::word), end.unfinished);
+        let is_first = self.end.send_if_modified(|current| {
             let first = current.is_none();
             current.get_or_insert(end);
             first
         });
+        if is_first {
+            let meters = self.context.meters.read();
+            let (done, dead, calls) = (meters.done, meters.dead, meters.calls);
+            let spent = tracing::field::display(meters.spent);
+            tracing::info!(parent: &self.context.span, done, dead, unfinished, calls, spent, stopped, "a job ended");
+        }
     }
 }
 

@@ -8,8 +8,9 @@ use tokio::sync::watch;
 
 use super::context::JobContext;
 use super::job::{self, JobActor, JobMemory, Message};
-use super::order::{JobEnd, StopReason};
+use super::order::{COHORT_SIZE, JobEnd, StopReason};
 use crate::kernel::policy::{OnExhausted, Restart};
+use crate::kernel::sight::AgentView;
 use crate::kernel::supervisor::ChildSpec;
 use crate::kernel::tree::{Branch, NodeView, Order, OrderRefused};
 
@@ -51,6 +52,11 @@ impl Running {
     }
 }
 
+/// To a tenth.
+fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { (part as f64 * 1_000.0 / whole as f64).round() / 10.0 }
+}
+
 fn number(name: &str) -> Option<u32> {
     name.strip_prefix("cohort-")?.parse().ok()
 }
@@ -68,11 +74,30 @@ impl Branch for Running {
                 "dead": meters.dead,
                 "parked": meters.parked,
             },
-            "cohorts": self.context.order.cohorts.len(),
+            "dead_percent": percent(meters.dead, meters.done + meters.dead),
+            "latest_dead": self.context.sight.latest_dead(),
+            "cohorts": self.memory.by_state(),
             "calls": meters.calls,
             "in_flight": meters.in_flight,
             "failed_calls": meters.failed_calls,
             "spent_micro_usd": meters.spent.0,
+        })
+    }
+
+    fn cohort_count(&self) -> usize {
+        self.context.order.cohorts.len()
+    }
+
+    fn agent(&self, item: u32) -> Option<AgentView> {
+        let number = item / COHORT_SIZE;
+        let plan = self.context.order.cohorts.get(number as usize)?;
+        let index = u16::try_from(item - plan.first).ok().filter(|index| u32::from(*index) < plan.count)?;
+        let call = self.context.sight.call_of(item);
+        Some(AgentView {
+            item,
+            cohort: number,
+            state: self.memory.agent(number, index, call.is_some()),
+            call,
         })
     }
 

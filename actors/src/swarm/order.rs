@@ -12,7 +12,7 @@ use crate::gates::room::Class;
 use crate::guard::pressure::LowDisk;
 use crate::level::Level;
 use crate::model::{Model, ProviderId};
-use crate::ports::{ItemKey, StoreError};
+use crate::ports::{ItemKey, REDUCE_ITEM, StoreError};
 use crate::route::rules::CallRules;
 
 /// Agents that one cohort supervises at most.
@@ -36,6 +36,11 @@ pub struct FailureRule {
     pub failed: u32,
     /// … among this many first finished agents.
     pub of_first: u32,
+}
+
+/// An item's number as people count, from 1; calls of the reduce are for none.
+pub(crate) fn item_number(item: u32) -> Option<u64> {
+    (item != REDUCE_ITEM).then(|| u64::from(item) + 1)
 }
 
 /// Everything a job needs to know to run.
@@ -112,6 +117,24 @@ pub enum StopReason {
     Disk(LowDisk),
     /// Results can no longer be made durable.
     Store(StoreError),
+}
+
+impl StopReason {
+    /// In a word, for the log: what a vendor said of a call stays out of it.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            StopReason::Paused => "paused",
+            StopReason::Cancelled => "cancelled",
+            StopReason::Budget(_) => "budget",
+            StopReason::Tripped { trip, .. } => trip.kind.words(),
+            StopReason::Share(_) => "share",
+            StopReason::FailureRate { .. } => "failure_rate",
+            StopReason::Deadline => "deadline",
+            StopReason::Disk(_) => "disk",
+            StopReason::Store(_) => "store",
+        }
+    }
 }
 
 impl std::fmt::Display for StopReason {

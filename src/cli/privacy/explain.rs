@@ -26,17 +26,17 @@ pub(in crate::cli) struct ExplainArgs {
 }
 
 /// What is known about what was asked for.
-struct Known {
+pub(in crate::cli) struct Known {
     /// The call, where one was named.
     call: Option<LedgerLine>,
     job: String,
     item: u32,
     /// The item whose call served this one: an equal one, or the first of a pack.
-    served_by: Option<u32>,
-    decisions: Vec<StoredDecision>,
+    pub(in crate::cli) served_by: Option<u32>,
+    pub(in crate::cli) decisions: Vec<StoredDecision>,
     /// The level of the item's row, where it carries one.
-    own_level: Option<Level>,
-    record: Option<ResultRecord>,
+    pub(in crate::cli) own_level: Option<Level>,
+    pub(in crate::cli) record: Option<ResultRecord>,
 }
 
 pub(super) async fn explain(context: &Context, args: &ExplainArgs) -> Result<Exit, CommandError> {
@@ -104,7 +104,7 @@ async fn of_agent(context: &Context, job: &str, item: &str) -> Result<Known, Com
     about(&store, job.id, number).await
 }
 
-async fn about(store: &Store, job: String, item: u32) -> Result<Known, CommandError> {
+pub(in crate::cli) async fn about(store: &Store, job: String, item: u32) -> Result<Known, CommandError> {
     let (own_level, record) = store.result_of(&job, item).await?.unwrap_or_default();
     let mut decisions = store.decisions(&job, item).await?;
     let mut served_by = None;
@@ -176,7 +176,7 @@ fn line(out: &mut String, text: &str) {
     let _ = writeln!(out, "{text}");
 }
 
-fn decision(made: &StoredDecision) -> String {
+pub(in crate::cli) fn decision(made: &StoredDecision) -> String {
     let what = match &made.act {
         Act::Allow => "may leave as it is".to_owned(),
         Act::Redact { values: 1 } => "may leave without 1 value, which was cut out".to_owned(),
@@ -206,7 +206,7 @@ fn decision(made: &StoredDecision) -> String {
     text
 }
 
-fn outcome(tried: &Try) -> String {
+pub(in crate::cli) fn outcome(tried: &Try) -> String {
     match &tried.outcome {
         TryOutcome::Answered => "answered".to_owned(),
         TryOutcome::Rejected { why } => format!("the answer failed its check: {why}"),

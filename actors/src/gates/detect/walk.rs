@@ -38,6 +38,14 @@ impl Redactor {
         self.cut_value(value, None, 0)
     }
 
+    /// The value of a field that is called `name`, without what was found in it or anywhere before.
+    ///
+    /// # Errors
+    /// A part could not be looked at to its end: the value may not leave.
+    pub fn cut_field(&mut self, name: &str, value: &Value) -> Result<Value, Blocked> {
+        self.cut_value(value, Some(name), 0)
+    }
+
     /// The JSON value with the originals in the place of their placeholders: for the owner's
     /// eyes. A number that was cut comes back as a string.
     #[must_use]

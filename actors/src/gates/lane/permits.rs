@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::super::meter::{Health, Now, Told};
+use super::super::meter::breaker::Breaker;
+use super::super::meter::{BreakerReading, Health, Now, Told};
 use super::super::slab::Key;
 use super::{
     Cost, Counts, FailureKind, Grant, Lane, News, PERMIT_TIMEOUT, Pass, RETRIES_AT_LEAST, RETRY_MEMORY,
@@ -168,6 +169,18 @@ impl<T> Lane<T> {
         self.scope.breaker.report(now, grant.epoch, to_provider, jitter);
         lane.scope.breaker.report(now, grant.model_epoch, to_model, jitter);
         news.used.beyond(grant.cost)
+    }
+
+    /// How often the provider and the permit's model were closed so far, and whether each is tripped:
+    /// if that changes, so does what may go.
+    pub(crate) fn closures(&self, pass: &Pass) -> [(u64, bool); 2] {
+        let of = |breaker: &Breaker| (breaker.epoch(), breaker.is_tripped());
+        [of(&self.scope.breaker), of(&self.models[pass.model].scope.breaker)]
+    }
+
+    /// What closed the provider or the permit's model now, and for how long a person need not act.
+    pub(crate) fn closed(&mut self, now: Now, pass: &Pass) -> [BreakerReading; 2] {
+        [self.scope.breaker.read(now), self.models[pass.model].scope.breaker.read(now)]
     }
 
     /// The name of the model that a permit is for.

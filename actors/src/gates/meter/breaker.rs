@@ -205,6 +205,11 @@ impl Breaker {
         self.epoch
     }
 
+    /// Whether nothing goes until a person acts or a moment has come.
+    pub(crate) fn is_tripped(&self) -> bool {
+        self.tripped.is_some()
+    }
+
     /// Whether a permit of `epoch` may still be used: nothing has closed since.
     pub(crate) fn lets(&self, epoch: u64) -> bool {
         epoch == self.epoch && self.tripped.is_none()

@@ -1,0 +1,221 @@
+//! Reads the log's files again: the last lines, all of a time, or what comes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use empire_actors::ports::UnixMillis;
+use serde::Deserialize;
+use tracing::level_filters::LevelFilter;
+
+use super::file::{FOLDER, days};
+use super::levels;
+use super::line::{Fields, Shown, day, time};
+
+/// A longer line is none of ours.
+const LONGEST_LINE: u64 = 4 << 20;
+
+/// Which lines are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Of the job whose id begins so.
+    pub job: Option<String>,
+    /// At least so severe.
+    pub level: Option<LevelFilter>,
+    /// From this moment on.
+    pub since: Option<UnixMillis>,
+    /// Before this moment.
+    pub until: Option<UnixMillis>,
+}
+
+impl Wanted {
+    /// A least level by its name: error, warn, info, debug or trace.
+    #[must_use]
+    pub fn level_of(name: &str) -> Option<LevelFilter> {
+        levels::level(name).filter(|level| *level != LevelFilter::OFF)
+    }
+
+    fn admits(&self, entry: &Parsed) -> bool {
+        let is_severe = self.level.is_none_or(|least| {
+            levels::level(&entry.level).is_some_and(|level| level != LevelFilter::OFF && level <= least)
+        });
+        // Moments are written so that they sort as text.
+        let is_since = self.since.is_none_or(|since| *entry.time >= *time(since));
+        let is_until = self.until.is_none_or(|until| *entry.time < *time(until));
+        let is_of_job = self.job.as_deref().is_none_or(|job| {
+            let of = |fields: &Fields| {
+                fields.get("job").and_then(|job| job.as_str()).is_some_and(|id| id.starts_with(job))
+            };
+            of(&entry.fields) || entry.spans.iter().any(of)
+        });
+        is_severe && is_since && is_until && is_of_job
+    }
+}
+
+/// A line that was read.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// As it stands in the file, without its break.
+    pub raw: String,
+    parsed: Parsed,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Parsed {
+    time: String,
+    level: String,
+    target: String,
+    message: String,
+    #[serde(default)]
+    fields: Fields,
+    #[serde(default)]
+    spans: Vec<Fields>,
+}
+
+impl Entry {
+    /// For a person's eyes, with the line break.
+    #[must_use]
+    pub fn pretty(&self, coloured: bool) -> String {
+        let Parsed { time, level, target, message, fields, spans } = &self.parsed;
+        let name =
+            |span: &'_ Fields| span.get("name").and_then(|name| name.as_str()).unwrap_or("span").to_owned();
+        let names: Vec<String> = spans.iter().map(name).collect();
+        let shown = Shown { time, level, target, message, fields: Some(fields) };
+        shown.pretty(names.iter().map(String::as_str).zip(spans), coloured)
+    }
+}
+
+/// The log of a data folder, as far as it was read.
+#[derive(Debug)]
+pub struct Reader {
+    folder: PathBuf,
+    wanted: Wanted,
+    /// How far each file was read.
+    read_to: BTreeMap<PathBuf, u64>,
+    /// Where to follow from.
+    followed: Option<jiff::civil::Date>,
+    unread: u64,
+}
+
+impl Reader {
+    /// Reads the log in the data folder `home`.
+    #[must_use]
+    pub fn new(home: &Path, wanted: Wanted) -> Reader {
+        let folder = home.join(FOLDER);
+        Reader { folder, wanted, read_to: BTreeMap::new(), followed: None, unread: 0 }
+    }
+
+    /// Where the files are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Lines so far that are none: something else wrote there.
+    #[must_use]
+    pub fn unread(&self) -> u64 {
+        self.unread
+    }
+
+    /// Whether there is any file yet.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn is_empty(&self) -> io::Result<bool> {
+        Ok(days(&self.folder)?.is_empty())
+    }
+
+    /// The last `most` lines that are wanted, the oldest first.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn last(&mut self, most: usize) -> io::Result<Vec<Entry>> {
+        let mut last: VecDeque<Entry> = VecDeque::new();
+        for (_, path) in self.files()?.into_iter().rev() {
+            let missing = most - last.len();
+            if missing == 0 {
+                self.read_to.entry(path).or_insert(0);
+                continue;
+            }
+            let mut of_file = VecDeque::with_capacity(missing.min(1_024));
+            self.read(&path, &mut |entry| {
+                if of_file.len() == missing {
+                    of_file.pop_front();
+                }
+                of_file.push_back(entry);
+                true
+            })?;
+            while let Some(entry) = of_file.pop_back() {
+                last.push_front(entry);
+            }
+        }
+        Ok(last.into())
+    }
+
+    /// Every line that is wanted and was not read yet, the oldest first, until `take` has enough.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn each(&mut self, take: &mut dyn FnMut(Entry) -> bool) -> io::Result<()> {
+        for (_, path) in self.files()? {
+            if !self.read(&path, take)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The files that may hold what is wanted. Once something was read, only the newest of then and
+    /// what came since can grow.
+    fn files(&mut self) -> io::Result<Vec<(jiff::civil::Date, PathBuf)>> {
+        let mut files = days(&self.folder)?;
+        let newest = files.last().map(|(day, _)| *day);
+        let (since, until) = (self.wanted.since.map(day), self.wanted.until.map(day));
+        let first = self.followed;
+        files.retain(|(day, _)| {
+            first.is_none_or(|first| *day >= first)
+                && since.is_none_or(|since| *day >= since)
+                && until.is_none_or(|until| *day <= until)
+        });
+        self.followed = first.or(newest);
+        Ok(files)
+    }
+
+    /// Reads the whole lines of a file that were not read yet. Says whether `take` wants more.
+    fn read(&mut self, path: &Path, take: &mut dyn FnMut(Entry) -> bool) -> io::Result<bool> {
+        let mut file = match File::open(path) {
+            // It was too old, and is gone.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            other => other?,
+        };
+        let mut at = self.read_to.get(path).copied().unwrap_or(0);
+        if file.metadata()?.len() < at {
+            at = 0;
+        }
+        file.seek(SeekFrom::Start(at))?;
+        let mut lines = BufReader::with_capacity(64 << 10, file);
+        let mut bytes = Vec::new();
+        let mut wants_more = true;
+        while wants_more {
+            bytes.clear();
+            let read = lines.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut bytes)?;
+            // A line without its end is still being written, unless it is endless.
+            if read == 0 || bytes.last() != Some(&b'\n') && (read as u64) < LONGEST_LINE {
+                break;
+            }
+            at += read as u64;
+            let line = String::from_utf8_lossy(&bytes);
+            let line = line.trim_end();
+            match serde_json::from_str::<Parsed>(line) {
+                Ok(parsed) if self.wanted.admits(&parsed) => {
+                    wants_more = take(Entry { raw: line.to_owned(), parsed });
+                }
+                Ok(_) => {}
+                Err(_) => self.unread += u64::from(!line.is_empty()),
+            }
+        }
+        self.read_to.insert(path.to_owned(), at);
+        Ok(wants_more)
+    }
+}
