@@ -14,6 +14,7 @@ mod error;
 mod guard;
 mod key;
 mod log;
+mod metrics;
 mod money;
 mod privacy;
 mod routing;
@@ -40,6 +41,7 @@ pub use error::{ConfigError, Place};
 pub use guard::GuardSetting;
 pub use key::KeySource;
 pub use log::LogSetting;
+pub use metrics::MetricsSetting;
 pub use money::EuroRate;
 pub use privacy::{EMPTY_SOURCE, Privacy, RegisterError, Registered};
 pub use routing::{CacheSetting, Routing};
@@ -168,6 +170,8 @@ pub struct Config {
     pub privacy: Privacy,
     /// When the machine holds a run back.
     pub guard: GuardSetting,
+    /// Where metrics are served.
+    pub metrics: MetricsSetting,
     /// How a running process is looked at and steered.
     pub control: ControlSetting,
     /// What is logged.

@@ -21,6 +21,7 @@ use crate::alerts::Alerts;
 use crate::config::Config;
 use crate::home::Home;
 use crate::log;
+use crate::metrics::Server;
 use crate::run::engine::{Told, Wish};
 use crate::run::error::{CommandError, Exit};
 use crate::run::feed::{Ended, Feed, Heard, heard_by};
@@ -48,6 +49,8 @@ pub struct Daemon {
     home: Home,
     store: Store,
     config: Config,
+    /// Lets its metrics be read.
+    served: Option<Server>,
     house: House,
     watching: Watching,
     /// The simulator that all its jobs talk to, in a simulated daemon.
@@ -115,6 +118,8 @@ pub struct Status {
     pub simulator: Option<String>,
     /// Whether it is ending.
     pub ending: bool,
+    /// Where its metrics are.
+    pub metrics: Option<String>,
     /// The machine's pressure, in words.
     pub pressure: String,
     /// The jobs that run, or are about to go on.
@@ -150,22 +155,26 @@ impl Daemon {
             None => config,
         };
         let rules = place.rules(&config, None)?;
+        let metrics = house::metrics(&config)?;
         let plans = Plans {
             config: &config,
             simulated: simulated.is_some(),
             scope: LedgerScope::All,
             detector: rules.detector().clone(),
             out: home.dir(),
+            metrics: &metrics,
         };
         log::start(place.home.dir(), &config.log, rules.detector().clone());
         let providers = each_once(&config, &config.resolve_route(&config.route)?);
         let watching = Watching::start(&store, &config.alerts, providers).await?;
         let house = house::start(&store, plans, &watching).await?;
+        let served = house::serve_metrics(&metrics, &house, &store);
         Ok(Arc::new(Daemon {
             place,
             home,
             store,
             config,
+            served,
             house,
             watching,
             simulated,
@@ -438,6 +447,7 @@ impl Daemon {
             config: self.place.config.as_deref().map(|path| full(path).display().to_string()),
             simulator: self.simulated.as_ref().map(|simulated| simulated.given.clone()),
             ending: self.is_ending(),
+            metrics: self.served.as_ref().map(Server::url),
             pressure: self.house.guard().pressure().to_string(),
             jobs: jobs.collect(),
         })
@@ -491,6 +501,7 @@ impl Daemon {
         let store = self.store.clone();
         let report = match Arc::try_unwrap(self) {
             Ok(daemon) => {
+                drop(daemon.served);
                 let report = daemon.house.stop().await;
                 daemon.watching.stop().await;
                 report

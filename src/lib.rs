@@ -13,6 +13,7 @@ pub mod health;
 pub mod home;
 pub mod job;
 pub mod log;
+pub mod metrics;
 pub mod plan;
 pub mod privacy;
 pub mod providers;

@@ -27,6 +27,7 @@ mod open;
 mod results;
 mod row;
 mod spool;
+mod standing;
 mod supervision;
 mod writer;
 
@@ -47,6 +48,8 @@ pub use kept::KeptAnswers;
 pub use ledger::{LedgerScope, ProviderSpend, UnknownTotal};
 pub use open::{OpenError, Recovered};
 pub use results::{EndedKey, Outcome, ResultFilter, ResultLine};
+pub use standing::Standing;
+pub use writer::CommitMeters;
 
 /// Connections for reading.
 const READERS: u32 = 4;
@@ -112,6 +115,11 @@ impl Store {
     #[must_use]
     pub fn recovered(&self) -> Recovered {
         self.recovered
+    }
+
+    /// Has commits measured from now on. The first one who asks gets it.
+    pub fn measure(&self, meters: CommitMeters) {
+        self.writer.measure(meters);
     }
 
     /// The folder it is in.

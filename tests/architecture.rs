@@ -59,8 +59,8 @@ const HOMES: &[Home] = &[
     },
     Home {
         name: "axum",
-        places: &["src/sim", "src/control", "src/providers/tests"],
-        why: "the simulator and the control API are the only servers so far",
+        places: &["src/sim", "src/control", "src/metrics", "src/providers/tests"],
+        why: "servers are the simulator, the control API and the metrics",
     },
     Home {
         name: "hyper",

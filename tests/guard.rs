@@ -24,6 +24,8 @@ route: [ollama]
 const ROWS: u32 = 400;
 /// What other tests press on this machine is no part of these.
 const ALONE: &str = "\
+[metrics]
+listen = \"none\"
 [guard]
 sample_every = \"100ms\"
 smoothing_memory = \"100ms\"

@@ -78,8 +78,7 @@ impl Control for GuardActor {
     }
 
     fn observe(&self) -> Observed {
-        let readings = self.guard.shared.state.lock().readings.clone();
-        Observed { pressure: self.guard.pressure(), readings, held: self.guard.held() }
+        Observed { pressure: self.guard.pressure(), readings: self.guard.readings(), held: self.guard.held() }
     }
 }
 
@@ -151,6 +150,12 @@ impl Guard {
     #[must_use]
     pub fn pressure(&self) -> Pressure {
         self.shared.pressure.borrow().clone()
+    }
+
+    /// The machine as it was last sampled.
+    #[must_use]
+    pub fn readings(&self) -> Readings {
+        self.shared.state.lock().readings.clone()
     }
 
     /// Hears of every change of the pressure.

@@ -17,6 +17,8 @@ use crate::kernel::tree::{Supervision, Tree};
 use crate::model::{ProviderId, ProviderSpec};
 use crate::ports::{Audit, Ledger, Provider, Random, WallClock};
 use crate::swarm::{HeedOfJobs, Jobs, LaneHandle, Lanes};
+use crate::tally::Tally;
+use crate::watch::Watch;
 
 /// Where the jobs are.
 pub(crate) const SWARM: &str = "/empire/swarm";
@@ -43,6 +45,8 @@ pub struct HouseParts {
     pub clock: Arc<dyn WallClock>,
     /// How the tree is supervised.
     pub supervision: Supervision,
+    /// What counts over all jobs.
+    pub tally: Arc<Tally>,
 }
 
 /// What jobs need of the house.
@@ -55,6 +59,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn WallClock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) supervision: Supervision,
+    pub(crate) tally: Arc<Tally>,
     tree: Tree,
 }
 
@@ -64,6 +69,10 @@ impl Shared {
         self.budget.set_cap(cap).map_err(|down| Failure(format!("the budget gate: {down}")))?;
         // Messages are handled in order: behind this answer the cap holds.
         self.budget.accounts().await.map(drop).map_err(|down| Failure(format!("the budget gate: {down}")))
+    }
+
+    pub(crate) fn tree(&self) -> &Tree {
+        &self.tree
     }
 
     /// Ends a job's actor, without waiting for it.
@@ -116,6 +125,7 @@ impl House {
             clock,
             random,
             supervision: parts.supervision,
+            tally: parts.tally,
             tree: root.tree(),
         };
         Ok(House { root, shared: Arc::new(shared) })
@@ -145,6 +155,12 @@ impl House {
     #[must_use]
     pub fn guard(&self) -> &Guard {
         &self.shared.guard
+    }
+
+    /// The way to read how it stands.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch::new(self.shared.clone())
     }
 
     /// Every budget account.

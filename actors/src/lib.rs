@@ -17,5 +17,7 @@ pub mod money;
 pub mod ports;
 pub mod route;
 pub mod swarm;
+pub mod tally;
+pub mod watch;
 
 pub use gates::call;

@@ -94,7 +94,7 @@ impl Swarm {
         shared.budget.enroll(order.id.clone(), order.terms.clone());
         shared.privacy.enroll(order.id.clone(), parts.detector);
         let context = Arc::new(JobContext {
-            meters: Arc::new(JobMeters::new(order.route.len())),
+            meters: Arc::new(JobMeters::new(shared.tally.clone(), &order.route)),
             sight: Sight::default(),
             turnstile: Turnstile::new(awake(&order, &shared.lanes)),
             script: parts.script,

@@ -95,6 +95,7 @@ pub(super) fn config(merged: Table, env: &Env<'_>) -> Result<Config, ConfigError
     let confirm = confirm(&mut root, euro)?;
     let privacy = super::privacy::privacy(&mut root, env)?;
     let guard = super::guard::guard(&mut root)?;
+    let metrics = super::metrics::metrics(&mut root)?;
     let control = super::control::control(&mut root)?;
     let log = super::log::log(&mut root)?;
     let alerts = super::alerts::alerts(&mut root, env)?;
@@ -112,6 +113,7 @@ pub(super) fn config(merged: Table, env: &Env<'_>) -> Result<Config, ConfigError
         confirm,
         privacy,
         guard,
+        metrics,
         control,
         log,
         alerts,

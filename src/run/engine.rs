@@ -100,20 +100,24 @@ impl Run<'_> {
     pub async fn run_alone(self) -> Result<Ran, CommandError> {
         let Run { store, job, loaded, outputs, .. } = self;
         let simulated = loaded.simulated.is_some();
+        let metrics = house::metrics(&loaded.config)?;
         let plans = Plans {
             config: &loaded.config,
             simulated,
             scope: scope_of(simulated, &job.id),
             detector: loaded.rules.detector().clone(),
             out: outputs.folder(),
+            metrics: &metrics,
         };
         let watching = Watching::start(store, &loaded.config.alerts, of_route(loaded)).await?;
         let house = house::start(store, plans, &watching).await?;
+        let served = house::serve_metrics(&metrics, &house, store);
         let control = control::open(&house, store, loaded.config.control, watching.alerts()).await;
         let ran = tokio::select! {
             ran = self.run(&house, &watching, Told::Terminal(Signals::new()?)) => ran,
             never = watching.look_around(&house) => match never {},
         };
+        drop(served);
         if let Some(control) = control {
             control.stop().await;
         }

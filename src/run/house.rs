@@ -10,10 +10,12 @@ use empire_actors::ports::Provider;
 use super::caps;
 use super::error::CommandError;
 use super::machine;
+use super::progress::say;
 use super::supervision::supervision;
 use super::system::SystemClock;
 use super::watching::Watching;
 use crate::config::Config;
+use crate::metrics::{self, Metrics, Server};
 use crate::providers;
 use crate::store::{LedgerScope, Store};
 
@@ -29,11 +31,14 @@ pub struct Plans<'a> {
     pub detector: Arc<Detector>,
     /// The folder that results go to, beside the store's.
     pub out: &'a Path,
+    /// What it counts with.
+    pub metrics: &'a Metrics,
 }
 
 /// Starts the guard, the gates and a lane for every provider. `watching` hears what is amiss.
 pub async fn start(store: &Store, plans: Plans<'_>, watching: &Watching) -> Result<House, CommandError> {
-    let Plans { config, simulated, scope, detector, out } = plans;
+    let Plans { config, simulated, scope, detector, out, metrics } = plans;
+    metrics.measure(store);
     let parts = HouseParts {
         providers: providers::all(config, Some(watching.alerts()))?
             .into_iter()
@@ -47,7 +52,22 @@ pub async fn start(store: &Store, plans: Plans<'_>, watching: &Watching) -> Resu
         detector,
         guard: machine::guard(config, simulated, store, out),
         clock: Arc::new(SystemClock),
-        supervision: supervision(store).await?,
+        supervision: supervision(store, metrics.tally()).await?,
+        tally: metrics.tally(),
     };
     House::start(parts).await.map_err(CommandError::internal)
+}
+
+/// What a house counts with, as configured.
+pub fn metrics(config: &Config) -> Result<Metrics, CommandError> {
+    Metrics::new(&config.metrics).map_err(CommandError::internal)
+}
+
+/// Lets the metrics be read while the server is held. A port that is taken ends nothing.
+#[must_use]
+pub fn serve_metrics(metrics: &Metrics, house: &House, store: &Store) -> Option<Server> {
+    metrics::serve(metrics, house, store).unwrap_or_else(|error| {
+        say(&format!("warning: {error}"));
+        None
+    })
 }

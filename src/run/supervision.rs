@@ -7,9 +7,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use empire_actors::kernel::journal::Journal;
+use empire_actors::kernel::journal::{Chronicle, Entry, Journal};
 use empire_actors::kernel::policies::{FileLayer, Policies, PolicyPatch};
 use empire_actors::kernel::tree::{ROOT, Supervision};
+use empire_actors::tally::Tally;
 
 use super::error::CommandError;
 use super::system::{SystemClock, SystemRandom};
@@ -22,14 +23,28 @@ pub const FILE: &str = "supervision.toml";
 /// Larger files are not read.
 const LARGEST: u64 = 1 << 20;
 
-/// Supervision by all layers, whose decisions go to the store.
-pub async fn supervision(store: &Store) -> Result<Supervision, CommandError> {
+/// Writes decisions down, and counts them.
+struct Counted {
+    chronicle: Arc<dyn Chronicle>,
+    tally: Arc<Tally>,
+}
+
+impl Chronicle for Counted {
+    fn write(&self, entry: &Entry) {
+        self.tally.entered(entry);
+        self.chronicle.write(entry);
+    }
+}
+
+/// Supervision by all layers, whose decisions go to the store and into `tally`.
+pub async fn supervision(store: &Store, tally: Arc<Tally>) -> Result<Supervision, CommandError> {
     let (said, version) = store.policy_overrides().await?;
+    let chronicle = Arc::new(Counted { chronicle: store.chronicle(), tally });
     Ok(Supervision {
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),
         policies: Arc::new(Policies::new(file_layer(store.dir())?, said, version)),
-        journal: Arc::new(Journal::new(Some(store.chronicle()))),
+        journal: Arc::new(Journal::new(Some(chronicle))),
     })
 }
 

@@ -26,7 +26,7 @@ pub enum ApprovalState {
 }
 
 impl ApprovalState {
-    const ALL: [ApprovalState; 4] =
+    pub(super) const ALL: [ApprovalState; 4] =
         [ApprovalState::Pending, ApprovalState::Approved, ApprovalState::Denied, ApprovalState::Expired];
 
     /// The word for it, as stored and shown.

@@ -33,7 +33,7 @@ pub enum JobState {
 }
 
 impl JobState {
-    const ALL: [JobState; 6] = [
+    pub(super) const ALL: [JobState; 6] = [
         JobState::Admitting,
         JobState::Running,
         JobState::Paused,

@@ -1,7 +1,7 @@
 //! The one writer: takes what waits, writes it in one transaction, answers once it is durable.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use empire_actors::gates::audit::Decision;
@@ -11,6 +11,7 @@ use empire_actors::ports::{
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use metrics::{Counter, Histogram};
 use parking_lot::Mutex;
 use sqlx::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
@@ -76,6 +77,33 @@ struct Entry {
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
     intake: Option<Arc<Mutex<Intake>>>,
+    meters: Arc<OnceLock<CommitMeters>>,
+}
+
+/// What is told of every commit.
+pub struct CommitMeters {
+    /// Seconds that it took.
+    pub seconds: Histogram,
+    /// Operations in it.
+    pub operations: Histogram,
+    /// Those that failed.
+    pub failures: Counter,
+}
+
+impl std::fmt::Debug for CommitMeters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CommitMeters")
+    }
+}
+
+impl CommitMeters {
+    fn tell(&self, operations: usize, took: Duration, is_done: bool) {
+        self.seconds.record(took.as_secs_f64());
+        self.operations.record(operations as f64);
+        if !is_done {
+            self.failures.increment(1);
+        }
+    }
 }
 
 /// Spool and queue under one lock: both have the same order.
@@ -113,6 +141,7 @@ impl Writer {
         let (queue, entries) = mpsc::unbounded_channel();
         let dir = lock.dir().to_owned();
         let intake = Arc::new(Mutex::new(Intake { spool, queue }));
+        let meters = Arc::default();
         let task = WriterTask {
             connection,
             dir,
@@ -121,14 +150,20 @@ impl Writer {
             kept: Vec::new(),
             committed_at: None,
             clock,
+            meters: Arc::clone(&meters),
         };
         tokio::spawn(task.run(lock));
-        Writer { intake: Some(intake) }
+        Writer { intake: Some(intake), meters }
     }
 
     /// A writer that refuses everything, for looking only.
     pub(super) fn none() -> Writer {
-        Writer { intake: None }
+        Writer { intake: None, meters: Arc::default() }
+    }
+
+    /// Tells `meters` of every commit from now on; those that were given first stay.
+    pub(super) fn measure(&self, meters: CommitMeters) {
+        let _ = self.meters.set(meters);
     }
 
     /// Whether it writes at all.
@@ -195,6 +230,7 @@ struct WriterTask {
     /// When the last commit ended.
     committed_at: Option<tokio::time::Instant>,
     clock: Arc<dyn WallClock>,
+    meters: Arc<OnceLock<CommitMeters>>,
 }
 
 impl WriterTask {
@@ -303,10 +339,19 @@ impl WriterTask {
     }
 
     async fn commit(&mut self, part: &[Entry]) -> Result<Vec<u64>, sqlx::Error> {
-        let connection = &mut self.connection;
         if part.is_empty() {
             return Ok(Vec::new());
         }
+        let began = tokio::time::Instant::now();
+        let committed = self.try_commit(part).await;
+        if let Some(meters) = self.meters.get() {
+            meters.tell(part.len(), began.elapsed(), committed.is_ok());
+        }
+        committed
+    }
+
+    async fn try_commit(&mut self, part: &[Entry]) -> Result<Vec<u64>, sqlx::Error> {
+        let connection = &mut self.connection;
         // While an earlier fact waits for its next try, the spool must not take those after it for
         // the last.
         let spooled = self.kept.is_empty().then(|| part.iter().filter_map(|entry| entry.spooled).max());

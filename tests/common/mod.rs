@@ -33,6 +33,8 @@ disk_floor_simulated = \"1 MiB\"
 [budget]
 total = \"1000\"
 approval_above = \"none\"
+[metrics]
+listen = \"none\"
 [confirm]
 cost_above = \"500\"
 time_above = \"90d\"
@@ -116,6 +118,11 @@ impl World {
     /// Starts the program.
     pub(crate) fn start(&self, args: &[&str]) -> Running {
         Running::start(self.command(args), args)
+    }
+
+    /// Starts a command that was made with [`World::command`] and changed.
+    pub(crate) fn start_command(&self, command: Command) -> Running {
+        Running::start(command, &["(changed)"])
     }
 
     /// Runs the program to its end.
@@ -320,6 +327,17 @@ impl Ended {
         serde_json::from_str(&self.stdout)
             .unwrap_or_else(|error| panic!("`{}`: {error}:\n{}", self.what, self.stdout))
     }
+}
+
+/// An answer to GET by HTTP/1.1, head and body. None if nobody listens (any more).
+pub(crate) fn get(address: &str, path: &str) -> Option<(String, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.to_owned(), body.to_owned()))
 }
 
 /// Sends the head of a request, without the blank line that ends it, and reads all that comes back.

@@ -86,6 +86,24 @@ impl Binding {
             Binding::Machine => "the machine",
         }
     }
+
+    /// Its name in the configuration, if it is set there; one word for it in any case.
+    #[must_use]
+    pub fn setting(self) -> &'static str {
+        match self {
+            Binding::Concurrency => "concurrency",
+            Binding::RequestsPerMinute => "requests_per_minute",
+            Binding::RequestsPerHour => "requests_per_hour",
+            Binding::RequestsPerDay => "requests_per_day",
+            Binding::TokensPerMinute => "tokens_per_minute",
+            Binding::TokensPerDay => "tokens_per_day",
+            Binding::InputTokensPerMinute => "input_tokens_per_minute",
+            Binding::OutputTokensPerMinute => "output_tokens_per_minute",
+            Binding::ClosedByProvider => "closed_by_provider",
+            Binding::ModelSwitch => "model_switch",
+            Binding::Machine => "machine",
+        }
+    }
 }
 
 /// The meters with a window, in the order in which they are shown.

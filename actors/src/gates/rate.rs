@@ -91,8 +91,7 @@ impl Control for LaneActor {
             Message::Look(Some(at)) if !self.gate.is_awaited(at) => {}
             Message::Look(_) => self.gate.look_now(),
             Message::Read(reply) => {
-                let now = self.gate.now();
-                let _ = reply.send(self.gate.lane().lane.read(now));
+                let _ = reply.send(self.gate.reading());
             }
         }
         Ok(())
@@ -104,8 +103,7 @@ impl Control for LaneActor {
     }
 
     fn observe(&self) -> LaneReading {
-        let now = self.gate.now();
-        self.gate.lane().lane.read(now)
+        self.gate.reading()
     }
 }
 
@@ -394,6 +392,12 @@ impl RateGate {
     /// The gate is being restarted.
     pub async fn read(&self) -> Result<LaneReading, Down> {
         self.0.address.ask(Message::Read).await
+    }
+
+    /// How the lane stands, whether its actor runs or not.
+    pub(crate) fn reading(&self) -> LaneReading {
+        let now = self.now();
+        self.lane().lane.read(now)
     }
 
     fn now(&self) -> Now {

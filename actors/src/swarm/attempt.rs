@@ -23,6 +23,7 @@ use crate::ports::{Finish, Rendered, Reply, Try, TryOutcome, backoff};
 use crate::route::joint::Brought;
 use crate::route::rules::{self, Crossing};
 use crate::route::shares::Share;
+use crate::tally::Outcome as Ended;
 
 /// How often a call is tried again that found no connection while others did.
 const UNREACHABLE_TRIES: u32 = 10;
@@ -352,7 +353,8 @@ async fn send(
     let started = Instant::now();
     let model = call.request().model.clone();
     let tokens = (call.request().max_tokens, question.max_tokens.min(model.max_output));
-    let underway = Underway::begin(&job.meters, &call, (question.items > 1, redactions), share);
+    let content = (question.items > 1, redactions);
+    let underway = Underway::begin(&job.meters, &call, (place, content), share);
     let seen = job.sight.calling(question.item, model.provider.as_str(), &model.id);
     // Only calls under way have one: half a million agents wait.
     let span = tracing::info_span!(
@@ -373,12 +375,13 @@ async fn send(
         underway.held_back();
         return Back { outcome, tokens, took, source: Source::Own };
     }
-    let usage = outcome.as_ref().ok().and_then(|reply| reply.usage).unwrap_or_default();
-    underway.end(place, outcome.is_ok(), &usage, bill.billed);
+    let usage = outcome.as_ref().ok().and_then(|reply| reply.usage);
+    let ended = outcome.as_ref().map_or_else(|error| Ended::Failed(error.kind), |_| Ended::Answered);
+    underway.end(ended, usage.as_ref(), bill.billed, took);
     log.calls += 1;
     log.redactions += redactions;
     log.cost += bill.billed;
-    log.usage += usage;
+    log.usage += usage.unwrap_or_default();
     Back { outcome, tokens, took, source: Source::Own }
 }
 
@@ -453,6 +456,8 @@ async fn after_failure<T>(
 /// A call under way, as meters count it; dropped when its agent is cancelled or panics.
 struct Underway<'a> {
     meters: &'a JobMeters,
+    /// Its model's place in the route.
+    place: usize,
     /// Whether it carries several items, and how many values were cut out of it.
     content: (bool, u32),
     reserved: Option<Micros>,
@@ -463,22 +468,22 @@ impl<'a> Underway<'a> {
     fn begin(
         meters: &'a JobMeters,
         call: &Call<Cleared>,
-        content: (bool, u32),
+        (place, content): (usize, (bool, u32)),
         mut share: Option<Share>,
     ) -> Underway<'a> {
         meters.call_started();
         if let Some(share) = &mut share {
             share.sent(call.reserved());
         }
-        Underway { meters, content, reserved: Some(call.reserved()), share }
+        Underway { meters, place, content, reserved: Some(call.reserved()), share }
     }
 
-    fn end(mut self, place: usize, answered: bool, usage: &Usage, billed: Micros) {
+    fn end(mut self, outcome: Ended, usage: Option<&Usage>, billed: Micros, took: Duration) {
         self.reserved = None;
         if let Some(share) = self.share.take() {
             share.settle(billed);
         }
-        self.meters.call_ended(self.content, place, answered, usage, billed);
+        self.meters.call_ended(self.content, self.place, outcome, usage, (billed, took));
     }
 
     /// It never left.
@@ -494,7 +499,7 @@ impl<'a> Underway<'a> {
 impl Drop for Underway<'_> {
     fn drop(&mut self) {
         if let Some(reserved) = self.reserved {
-            self.meters.call_lost(self.content, reserved);
+            self.meters.call_lost(self.content, self.place, reserved);
         }
     }
 }

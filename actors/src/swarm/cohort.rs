@@ -286,6 +286,7 @@ impl Cohort {
         // What it says may quote a prompt, and stays in the item's record.
         let item = item_number(self.shared.plan.first + u32::from(index));
         tracing::error!(parent: &job.span, item, "an agent panicked");
+        job.meters.agent_panicked();
         let panics = self.panics.entry(index).or_default();
         *panics += 1;
         let panics = *panics;

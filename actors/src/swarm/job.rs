@@ -109,6 +109,12 @@ impl JobMemory {
         }
     }
 
+    /// The states of all cohorts.
+    pub(crate) fn cohort_states(&self) -> Vec<NodeState> {
+        let state = self.state.lock();
+        (0..state.ended.len()).map(|index| state.of(index)).collect()
+    }
+
     /// How many cohorts are in which state.
     pub(crate) fn by_state(&self) -> serde_json::Value {
         let state = self.state.lock();
@@ -281,6 +287,9 @@ impl JobActor {
             let mut state = self.memory.state.lock();
             state.incarnations += 1;
             state.starts[index] += 1;
+            if state.starts[index] > 1 {
+                self.context.meters.tally().cohort_restarted();
+            }
             state.incarnations
         };
         let cohort = Cohort::new(context, plan, self.memory.finished[index].clone(), incarnation);
@@ -335,6 +344,7 @@ impl JobActor {
             *crashes += 1;
             *crashes
         };
+        self.context.meters.tally().cohort_crashed(crashes > CRASHES);
         if crashes > CRASHES {
             return self.give_up_cohort(number, why);
         }

@@ -1,14 +1,18 @@
 //! A job's live counters: what the progress line shows. Lock-free; read at any time.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::order::FailureRule;
+use crate::model::Model;
 use crate::money::{Micros, Usage};
+use crate::tally::{ModelTally, Outcome, Tally};
 
 /// Counters of one run of a job.
-#[derive(Debug)]
 pub struct JobMeters {
     done: AtomicU64,
     dead: AtomicU64,
@@ -31,6 +35,10 @@ pub struct JobMeters {
     by_model: Vec<AtomicU64>,
     first_ended: AtomicU32,
     first_dead: AtomicU32,
+    /// What counts beyond this job.
+    tally: Arc<Tally>,
+    /// The same by place in the route.
+    tally_by_model: Vec<Arc<ModelTally>>,
 }
 
 /// The counters at one moment.
@@ -74,10 +82,16 @@ pub struct MeterReading {
     pub by_model: Vec<u64>,
 }
 
+impl std::fmt::Debug for JobMeters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.read().fmt(f)
+    }
+}
+
 impl JobMeters {
-    /// Counters for a route of `models` models.
+    /// Counters for a route. What they count counts in `tally`, too.
     #[must_use]
-    pub fn new(models: usize) -> JobMeters {
+    pub fn new(tally: Arc<Tally>, route: &[Arc<Model>]) -> JobMeters {
         JobMeters {
             done: AtomicU64::new(0),
             dead: AtomicU64::new(0),
@@ -96,10 +110,17 @@ impl JobMeters {
             crossed: AtomicU64::new(0),
             over_share: AtomicU64::new(0),
             agents: AtomicU64::new(0),
-            by_model: (0..models).map(|_| AtomicU64::new(0)).collect(),
+            by_model: route.iter().map(|_| AtomicU64::new(0)).collect(),
             first_ended: AtomicU32::new(0),
             first_dead: AtomicU32::new(0),
+            tally_by_model: route.iter().map(|model| tally.of(model)).collect(),
+            tally,
         }
+    }
+
+    /// What counts beyond this job.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// The counters now.
@@ -130,6 +151,12 @@ impl JobMeters {
 
     pub(crate) fn agents_started(&self, count: u64) {
         self.agents.fetch_add(count, Ordering::Relaxed);
+        self.tally.spawned.increment(count);
+    }
+
+    /// An agent panicked.
+    pub(crate) fn agent_panicked(&self) {
+        self.tally.panicked.increment(1);
     }
 
     pub(crate) fn agent_gone(&self) {
@@ -153,21 +180,27 @@ impl JobMeters {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.packed_calls.fetch_add(u64::from(packed), Ordering::Relaxed);
         self.redactions.fetch_add(u64::from(redactions), Ordering::Relaxed);
+        if redactions > 0 {
+            self.tally.redacted.increment(redactions.into());
+        }
     }
 
     pub(crate) fn call_ended(
         &self,
         (packed, redactions): (bool, u32),
         model: usize,
-        answered: bool,
-        usage: &Usage,
-        billed: Micros,
+        outcome: Outcome,
+        usage: Option<&Usage>,
+        (billed, took): (Micros, Duration),
     ) {
         self.count_call(packed, redactions);
         self.spent.fetch_add(billed.0, Ordering::Relaxed);
-        self.input.fetch_add(usage.total_input(), Ordering::Relaxed);
-        self.output.fetch_add(usage.output, Ordering::Relaxed);
-        if answered {
+        self.tally_by_model[model].ended(outcome, usage, billed, took);
+        if let Some(usage) = usage {
+            self.input.fetch_add(usage.total_input(), Ordering::Relaxed);
+            self.output.fetch_add(usage.output, Ordering::Relaxed);
+        }
+        if outcome == Outcome::Answered {
             self.by_model[model].fetch_add(1, Ordering::Relaxed);
         } else {
             self.failed_calls.fetch_add(1, Ordering::Relaxed);
@@ -180,29 +213,34 @@ impl JobMeters {
     }
 
     /// A call was dropped on its way: it counts as paid.
-    pub(crate) fn call_lost(&self, (packed, redactions): (bool, u32), reserved: Micros) {
+    pub(crate) fn call_lost(&self, (packed, redactions): (bool, u32), model: usize, reserved: Micros) {
         self.count_call(packed, redactions);
+        self.tally_by_model[model].ended(Outcome::Lost, None, reserved, Duration::ZERO);
         self.spent.fetch_add(reserved.0, Ordering::Relaxed);
         self.failed_calls.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn answer_rejected(&self) {
         self.rejected.fetch_add(1, Ordering::Relaxed);
+        self.tally.rejected.increment(1);
     }
 
     /// A kept answer served instead of a call.
     pub(crate) fn cache_hit(&self) {
         self.cache_hits.fetch_add(1, Ordering::Relaxed);
+        self.tally.kept.increment(1);
     }
 
     /// Another one's call served instead of a call.
     pub(crate) fn call_joined(&self) {
         self.joined.fetch_add(1, Ordering::Relaxed);
+        self.tally.joined.increment(1);
     }
 
     /// A fallback goes to a less trusted zone.
     pub(crate) fn zone_crossed(&self) {
         self.crossed.fetch_add(1, Ordering::Relaxed);
+        self.tally.crossed.increment(1);
     }
 
     /// A call was denied or deferred for its provider's share.
@@ -212,6 +250,7 @@ impl JobMeters {
 
     pub(crate) fn agent_parked(&self) {
         self.parked.fetch_add(1, Ordering::Relaxed);
+        self.tally.parked.increment(1);
     }
 
     /// Counts a finished agent. Gives the count of the dead and the ended when `rule` says that
@@ -219,6 +258,7 @@ impl JobMeters {
     pub(crate) fn agent_finished(&self, dead: bool, rule: Option<FailureRule>) -> Option<(u32, u32)> {
         let counter = if dead { &self.dead } else { &self.done };
         counter.fetch_add(1, Ordering::Relaxed);
+        if dead { &self.tally.dead } else { &self.tally.done }.increment(1);
         let rule = rule?;
         if self.first_ended.load(Ordering::Relaxed) >= rule.of_first {
             return None;
@@ -236,12 +276,12 @@ mod tests {
     #[test]
     fn the_failure_rule_looks_at_the_first_agents_only() {
         let rule = Some(FailureRule { failed: 2, of_first: 4 });
-        let meters = JobMeters::new(1);
+        let meters = JobMeters::new(Arc::default(), &[]);
         assert_eq!(meters.agent_finished(true, rule), None);
         assert_eq!(meters.agent_finished(false, rule), None);
         assert_eq!(meters.agent_finished(true, rule), Some((2, 3)));
 
-        let meters = JobMeters::new(1);
+        let meters = JobMeters::new(Arc::default(), &[]);
         for _ in 0..4 {
             assert_eq!(meters.agent_finished(false, rule), None);
         }

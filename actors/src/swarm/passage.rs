@@ -1,13 +1,16 @@
 //! A call's way through the gates: privacy, reuse, shares, budget, rate. Nothing is consumed by a
 //! call that is refused on its way.
 
+use std::future::Future;
 use std::sync::Arc;
+
+use tokio::time::Instant;
 
 use super::attempt::{Log, Question};
 use super::context::{JobContext, LaneHandle};
 use super::order::StopReason;
 use super::reuse::Joining;
-use crate::call::{Call, Cleared, Cut, Draft, Request, Standing, Turn};
+use crate::call::{Call, Cleared, Cut, Draft, Funded, Request, Screened, Standing, Turn};
 use crate::gates::budget::BudgetRefusal;
 use crate::gates::privacy::PrivacyRefusal;
 use crate::gates::rate::RateRefusal;
@@ -15,6 +18,7 @@ use crate::model::Model;
 use crate::ports::{StoreError, backoff};
 use crate::route::joint::Brought;
 use crate::route::shares::{Share, WhenOver};
+use crate::tally::{Gate, Verdict};
 
 /// How often a call is tried again because a gate is being restarted.
 const GATE_TRIES: u32 = 20;
@@ -122,7 +126,8 @@ async fn pass(
     draft: Call<Draft>,
     joining: &mut Joining,
 ) -> Result<Passed, Refusal> {
-    let screened = job.privacy.screen(draft, lane.spec.zone).await.map_err(refused_by_privacy)?;
+    let screening = async { job.privacy.screen(draft, lane.spec.zone).await.map_err(refused_by_privacy) };
+    let screened = at(job, Gate::Privacy, screening).await?;
     let cut = screened.cut();
     if let Some(brought) = joining.look(job, screened.request()).await {
         return Ok(Passed { way: Way::Brought(brought), cut });
@@ -131,13 +136,58 @@ async fn pass(
         tokio::time::sleep(pause).await;
     }
     // Before money is set aside, and journalled, for a call that cannot go anyway.
-    lane.rate.foresee(&screened).map_err(|refusal| refused_by_rate(lane, refusal))?;
-    let share = take_share(job, lane).await?;
-    let funded = job.budget.fund(screened).await.map_err(refused_by_budget)?;
+    if let Err(refusal) = lane.rate.foresee(&screened) {
+        return at(job, Gate::Rate, async { Err(refused_by_rate(lane, refusal)) }).await;
+    }
+    let share = match &job.shared.shares {
+        Some(_) => at(job, Gate::Share, take_share(job, lane)).await?,
+        None => None,
+    };
+    let funding = async { job.budget.fund(screened).await.map_err(refused_by_budget) };
+    let funded = at(job, Gate::Budget, funding).await?;
     job.funded();
-    let cleared = lane.rate.clear(funded).await.map_err(|refusal| refused_by_rate(lane, refusal))?;
+    let clearing = async { lane.rate.clear(funded).await.map_err(|refusal| refused_by_rate(lane, refusal)) };
+    let cleared = at(job, Gate::Rate, clearing).await?;
     Ok(Passed { way: Way::Cleared(Box::new(cleared), share), cut })
 }
+
+/// What a gate says, counted together with how long it took.
+async fn at<T: Passes>(
+    job: &JobContext,
+    gate: Gate,
+    asked: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    let began = Instant::now();
+    let said = asked.await;
+    let verdict = match &said {
+        Ok(passed) => passed.verdict(),
+        Err(Refusal::GateDown) => Verdict::Down,
+        Err(Refusal::Denied(_)) => Verdict::Denied,
+        Err(Refusal::Park(_)) => Verdict::Parked,
+        Err(Refusal::Late(_)) => Verdict::TooLate,
+        Err(Refusal::Store(_)) => Verdict::Store,
+    };
+    job.meters.tally().decided(gate, verdict, began.elapsed());
+    said
+}
+
+/// What a gate lets through.
+trait Passes {
+    fn verdict(&self) -> Verdict {
+        Verdict::Passed
+    }
+}
+
+impl Passes for Call<Screened> {
+    fn verdict(&self) -> Verdict {
+        if self.cut().values() > 0 { Verdict::Redacted } else { Verdict::Passed }
+    }
+}
+
+impl Passes for Call<Funded> {}
+impl Passes for Call<Cleared> {}
+impl Passes for Option<Share> {}
+impl Passes for Passed {}
 
 fn refused_by_privacy(refusal: PrivacyRefusal) -> Refusal {
     match refusal {

@@ -251,6 +251,7 @@ impl Bench {
             guard: guard_parts(&self.machine),
             clock: Arc::new(TokioClock::new(self.hooks.clone())),
             supervision: supervision(),
+            tally: Arc::default(),
         }
     }
 

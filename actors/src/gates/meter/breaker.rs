@@ -91,6 +91,29 @@ pub enum BreakerState {
     Tripped,
 }
 
+impl BreakerState {
+    /// All of them.
+    pub const ALL: [BreakerState; 5] = [
+        BreakerState::Closed,
+        BreakerState::Open,
+        BreakerState::HalfOpen,
+        BreakerState::SlowStart,
+        BreakerState::Tripped,
+    ];
+
+    /// One word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            BreakerState::Closed => "closed",
+            BreakerState::Open => "open",
+            BreakerState::HalfOpen => "half_open",
+            BreakerState::SlowStart => "slow_start",
+            BreakerState::Tripped => "tripped",
+        }
+    }
+}
+
 /// How a breaker stands.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BreakerReading {
