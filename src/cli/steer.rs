@@ -1,11 +1,13 @@
 //! `empire swarm pause` and `empire swarm cancel`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::status::{Found, find};
 use super::{Context, terminal};
 use crate::run::error::{CommandError, Exit};
 use crate::run::progress::say;
+use crate::run::system::SystemClock;
 use crate::store::{Desired, JobState, Store};
 
 /// How long to wait for a running job to stop, and how often to look.
@@ -39,11 +41,18 @@ async fn steer(
         say(&format!("{name} is {}", state.as_str()));
         return shown(context, &job.id, state);
     }
-    // Nobody runs it: we say so ourselves, beside a process that runs others.
-    store.request(&job.id, desired).await?;
+    // Nobody runs it: we say so ourselves, beside a process that runs others if there is one.
     let reason = if desired == Desired::Cancel { "cancelled by request" } else { "paused by request" };
-    store.set_state(&job.id, target, reason).await?;
+    let is_locked = home.is_locked()?;
+    if is_locked && !store.stop_idle(&job.id, target, reason).await? {
+        return Err(CommandError::refused(format!("{name} has just been started: try again")));
+    }
     store.close().await?;
+    if !is_locked {
+        let store = Store::open(home.lock()?, Arc::new(SystemClock)).await?;
+        store.set_state(&job.id, target, reason).await?;
+        store.close().await?;
+    }
     say(&format!("{name} is {}", target.as_str()));
     shown(context, &job.id, target)
 }

@@ -31,6 +31,12 @@ pub(super) enum Admin {
         state: JobState,
         reason: String,
     },
+    /// As [`SetState`](Admin::SetState), unless a run works on the job.
+    StopIdle {
+        job: String,
+        state: JobState,
+        reason: String,
+    },
     Request {
         job: String,
         desired: Desired,
@@ -99,6 +105,13 @@ impl Admin {
             Admin::Create(job) => create(connection, job, now).await,
             Admin::Update { job, setup } => update(connection, job, setup, now).await,
             Admin::SetState { job, state, reason } => set_state(connection, job, *state, reason, now).await,
+            Admin::StopIdle { job, state, reason } => {
+                let query = sqlx::query("SELECT 1 FROM jobs WHERE id = $1 AND state <> 'running'");
+                match query.bind(job.as_str()).fetch_optional(&mut *connection).await? {
+                    Some(_) => set_state(connection, job, *state, reason, now).await,
+                    None => Ok(0),
+                }
+            }
             Admin::Request { job, desired } => {
                 let query = sqlx::query("UPDATE jobs SET desired = $2, updated_at = $3 WHERE id = $1")
                     .bind(job.as_str())

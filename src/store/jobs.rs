@@ -220,14 +220,24 @@ impl Store {
         found(job, changed)
     }
 
-    /// Moves a job to `state`; works from any process. `Running` clears what was requested before; `Cancelled` counts
+    /// Moves a job to `state`. `Running` clears what was requested before; `Cancelled` counts
     /// the items without an end as cancelled.
     ///
     /// # Errors
     /// If there is no such job, or the store fails.
     pub async fn set_state(&self, job: &str, state: JobState, reason: &str) -> Result<(), StoreError> {
         let admin = Admin::SetState { job: job.into(), state, reason: reason.into() };
-        found(job, self.from_anywhere(admin).await?)
+        found(job, self.administer(admin).await?)
+    }
+
+    /// Pauses a job that no run works on, or gives it up; works from any process. False if a run
+    /// works on it by now.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn stop_idle(&self, job: &str, state: JobState, reason: &str) -> Result<bool, StoreError> {
+        let admin = Admin::StopIdle { job: job.into(), state, reason: reason.into() };
+        Ok(self.from_anywhere(admin).await? > 0)
     }
 
     /// Notes what there is to know of a job while it runs; empty for nothing. Its next state

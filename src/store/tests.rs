@@ -200,6 +200,10 @@ async fn another_process_looks_and_asks_but_does_not_write() {
     store.recorder().record(done("j", 1)).await.unwrap();
     assert_eq!(other.find_job("j").await.unwrap().counts.done, 1);
     assert!(other.set_state("j", JobState::Done, "").await.is_err());
+    assert!(other.stop_idle("j", JobState::Cancelled, "by request").await.unwrap());
+    assert_eq!(store.find_job("j").await.unwrap().state, JobState::Cancelled);
+    store.set_state("j", JobState::Running, "").await.unwrap();
+    assert!(!other.stop_idle("j", JobState::Cancelled, "by request").await.unwrap());
     assert!(other.recorder().record(done("j", 2)).await.is_err());
     assert!(folder.home().is_locked().unwrap());
     other.close().await.unwrap();
