@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::context::{ChunkCache, JobContext};
+use self::context::{ChunkCache, JobContext, Recording};
 use self::job::JobMemory;
 use self::jobs::Running;
 use self::meters::JobMeters;
@@ -110,6 +110,7 @@ impl Swarm {
             shared: parts.shared,
             twins: Mutex::default(),
             chunks: ChunkCache::default(),
+            recording: Recording::default(),
             unaffordable: AtomicU32::new(0),
             stop: watch::channel(None).0,
             job: Address::new(format!("{}/job-{}", crate::house::SWARM, order.id)),

@@ -210,6 +210,19 @@ async fn a_job_that_a_person_pauses_in_the_tree_still_hears_what_it_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_store_holds_back_calls_instead_of_filling_the_memory() {
+    let bench = Bench::new(items(10_000)).route(spec("cloud", Zone::Cloud, 50), paid(), FakeProvider::good());
+    *bench.results.slower.lock() = Duration::from_secs(60);
+    let swarm = bench.start().await;
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    let calls = bench.provider("cloud").calls();
+    assert!((2_048..3_000).contains(&calls), "{calls} answers wait for the store");
+    *bench.results.slower.lock() = Duration::ZERO;
+    bench.finish(swarm).await;
+    bench.assert_all_done();
+}
+
+#[tokio::test(start_paused = true)]
 async fn equal_items_that_were_stopped_count_when_the_call_in_flight_brings_their_answer() {
     let rows: Vec<Item> = (0..90).map(|n| item(n, &format!("row-{}", n % 10))).collect();
     let slow = FakeProvider::new(millis(1_000), |_, request| Reaction::Answer(good_answer(request)));

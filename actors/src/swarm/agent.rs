@@ -132,6 +132,8 @@ impl Agent {
                 }
             }
         };
+        // Whoever cannot be recorded yet keeps its turn.
+        let _room = job.room_to_record(1).await;
         drop(turn);
         let landing = log.landing.take();
         let end = self.record(job, self.index, item, verdict, log, 1).await;
@@ -172,6 +174,7 @@ impl Agent {
             Outcome::Parked(reason) => return Ok(self.park_pack(job, indices, items, Some(reason))),
             Outcome::Stopped => return Ok(self.park_pack(job, indices, items, None)),
         };
+        let _room = job.room_to_record(items.len()).await;
         drop(turn);
         let landing = log.landing.take();
         let answered = parts.iter().filter(|part| part.is_ok()).count();

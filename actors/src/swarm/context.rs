@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures_util::future::{Either, select};
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::agent::{self, AgentEnd, AgentRef, Note};
@@ -37,6 +37,9 @@ const CHUNK_READERS: usize = 4;
 /// So many items in a row that no money will ever cover stop the job. Until then others, which
 /// are smaller, may still fit.
 const UNAFFORDABLE: u32 = 32;
+/// Results that may wait for the store at a time: enough to fill its commits, few enough that a slow
+/// disk holds back calls and not memory.
+const UNRECORDED: u32 = 2_048;
 
 /// One provider as calls see it.
 #[derive(Clone)]
@@ -101,6 +104,8 @@ pub(crate) struct JobContext {
     pub(crate) sight: Sight,
     pub(crate) twins: Mutex<HashMap<ItemKey, Twin>>,
     pub(crate) chunks: ChunkCache,
+    /// Room for results that wait for the store.
+    pub(crate) recording: Recording,
     /// Items in a row that what is left does not cover, since one was funded.
     pub(crate) unaffordable: AtomicU32,
     pub(crate) stop: watch::Sender<Option<StopReason>>,
@@ -109,7 +114,24 @@ pub(crate) struct JobContext {
     pub(crate) span: tracing::Span,
 }
 
+/// Room for results that wait for the store.
+pub(crate) struct Recording(Semaphore);
+
+impl Default for Recording {
+    fn default() -> Recording {
+        Recording(Semaphore::new(UNRECORDED as usize))
+    }
+}
+
 impl JobContext {
+    /// Waits until so many more results may wait for the store. The room is given back when it is
+    /// dropped.
+    pub(crate) async fn room_to_record(&self, results: usize) -> Option<SemaphorePermit<'_>> {
+        let results = u32::try_from(results).unwrap_or(u32::MAX).min(UNRECORDED);
+        // None if it were closed, which it never is.
+        self.recording.0.acquire_many(results).await.ok()
+    }
+
     /// The lane of a model of the route. Every route was checked for this at the start.
     pub(crate) fn lane(&self, model: &Model) -> &LaneHandle {
         &self.lanes[&model.provider]

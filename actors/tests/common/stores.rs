@@ -256,6 +256,8 @@ pub struct FakeResults {
     log: Arc<Mutex<ResultsLog>>,
     /// Records from this one on find the disk full.
     pub full_from: Mutex<Option<usize>>,
+    /// How much longer than usual a commit takes.
+    pub slower: Mutex<Duration>,
 }
 
 impl FakeResults {
@@ -283,8 +285,9 @@ impl Results for FakeResults {
         if self.full_from.lock().is_some_and(|from| log.lock().records.len() >= from) {
             return Box::pin(async { Err(StoreError::DiskFull) });
         }
+        let takes = COMMIT + *self.slower.lock();
         Box::pin(async move {
-            tokio::time::sleep(COMMIT).await;
+            tokio::time::sleep(takes).await;
             let mut log = log.lock();
             let key = (record.part == Part::Item, record.key);
             match log.records.get(&key) {
