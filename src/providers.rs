@@ -36,7 +36,6 @@ use empire_actors::ports::{Exchange, Provider, Reply};
 use futures_util::future::BoxFuture;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
-use serde_json::Value;
 
 pub use balance::balance;
 pub use client::{ClientError, Clients};
@@ -100,7 +99,7 @@ impl HttpProvider {
             self.refuse_if_elsewhere(&request.model.id).await?;
         }
         let minimum = self.prompt_cache.get(&request.model.id).copied();
-        let body = encode(self.setting.dialect, request, minimum).to_string();
+        let body = encode(self.setting.dialect, request, minimum).map_err(|error| not_encoded(&error))?;
         let post = self.client.post(&self.chat_url).headers(headers.clone()).body(body);
         let answer = send::exchange(post, request.model.timeout, self.setting.key.as_ref()).await?;
         *told = limits::told(&answer.headers);
@@ -200,11 +199,21 @@ pub async fn check_simulator(base_url: &str) -> Result<String, String> {
 
 /// The request's body. What the job's calls share is marked if it has `marked_from` tokens, where
 /// the dialect knows such marks.
-fn encode(dialect: Dialect, request: &Request, marked_from: Option<u32>) -> Value {
+fn encode(dialect: Dialect, request: &Request, marked_from: Option<u32>) -> serde_json::Result<Vec<u8>> {
     match dialect {
-        Dialect::Ollama => ollama::encode(request),
-        Dialect::OpenAi => openai::encode(request),
-        Dialect::Anthropic => anthropic::encode(request, marked_from),
+        Dialect::Ollama => serde_json::to_vec(&ollama::encode(request)),
+        Dialect::OpenAi => serde_json::to_vec(&openai::encode(request)),
+        Dialect::Anthropic => serde_json::to_vec(&anthropic::encode(request, marked_from)),
+    }
+}
+
+fn not_encoded(error: &serde_json::Error) -> CallError {
+    CallError {
+        kind: FailureKind::InvalidRequest,
+        status: None,
+        message: format!("the request cannot be written as JSON: {error}"),
+        retry_after: None,
+        billing: Billing::Nothing,
     }
 }
 

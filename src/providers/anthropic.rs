@@ -25,7 +25,7 @@ pub(super) fn encode(request: &Request, marked_from: Option<u32>) -> Value {
     if let Some(system) = &request.system {
         body["system"] = json!(system);
     }
-    body["messages"] = Value::Array(prompt::messages(request, in_prompt));
+    body["messages"] = json!(prompt::messages(request, in_prompt));
     if let Some(bytes) = marked_from.and_then(|least| shared_bytes(request, least)) {
         mark(&mut body, bytes);
     }

@@ -5,44 +5,70 @@ use empire_actors::failure::{CallError, FailureKind};
 use empire_actors::model::{Structured, Thinking};
 use empire_actors::money::Usage;
 use empire_actors::ports::{Finish, Reply};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::answer::{Answer, bounded};
 use super::classify::Said;
 use super::prompt;
 
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    messages: Vec<prompt::Message<'a>>,
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<Format<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    think: Option<bool>,
+    options: Options,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Format<'a> {
+    Schema(&'a Value),
+    Named(&'static str),
+}
+
+/// The window is always named and always the same: a smaller default would cut prompts off unseen,
+/// and a changing one would reload the model.
+#[derive(Serialize)]
+struct Options {
+    num_ctx: u32,
+    num_predict: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+}
+
 /// The request as Ollama reads it.
-pub(super) fn encode(request: &Request) -> Value {
+pub(super) fn encode(request: &Request) -> impl Serialize + '_ {
     let model = &request.model;
     let schema = request.schema.as_deref();
     let in_prompt = schema.filter(|_| model.structured != Structured::Schema);
-    let mut body = json!({
-        "model": model.id,
-        "messages": prompt::messages_with_system(request, in_prompt),
-        "stream": false,
-    });
-    if let Some(schema) = schema {
-        match model.structured {
-            Structured::Schema => body["format"] = schema.clone(),
-            Structured::JsonObject => body["format"] = json!("json"),
-            Structured::PromptOnly => {}
-        }
+    Body {
+        model: &model.id,
+        messages: prompt::messages_with_system(request, in_prompt),
+        stream: false,
+        format: schema.and_then(|schema| match model.structured {
+            Structured::Schema => Some(Format::Schema(schema)),
+            Structured::JsonObject => Some(Format::Named("json")),
+            Structured::PromptOnly => None,
+        }),
+        think: match model.thinking {
+            Thinking::VendorDefault => None,
+            Thinking::Off => Some(false),
+            Thinking::On => Some(true),
+        },
+        options: Options {
+            num_ctx: model.context,
+            num_predict: request.max_tokens,
+            temperature: model.temperature,
+            top_p: model.top_p,
+        },
     }
-    match model.thinking {
-        Thinking::VendorDefault => {}
-        Thinking::Off => body["think"] = json!(false),
-        Thinking::On => body["think"] = json!(true),
-    }
-    // The window is always named and always the same: a smaller default would cut prompts off
-    // unseen, and a changing one would reload the model.
-    body["options"] = json!({"num_ctx": model.context, "num_predict": request.max_tokens});
-    for (name, value) in [("temperature", model.temperature), ("top_p", model.top_p)] {
-        if let Some(value) = value {
-            body["options"][name] = json!(value);
-        }
-    }
-    body
 }
 
 /// A line of the answer: the whole of it, as asked, or a piece if the server streams all the same.
@@ -101,6 +127,7 @@ fn refused(answer: &Answer, said: &Said) -> CallError {
 #[cfg(test)]
 mod tests {
     use empire_actors::failure::Billing;
+    use serde_json::to_value;
 
     use super::*;
     use crate::config::Dialect;
@@ -123,20 +150,20 @@ mod tests {
             "stream": false,
             "options": {"num_ctx": 8192, "num_predict": 300}
         });
-        assert_eq!(encode(&request(plain_model("m"), None)), plain);
+        assert_eq!(to_value(encode(&request(plain_model("m"), None))).unwrap(), plain);
 
         let mut model = plain_model("m");
         model.structured = Structured::Schema;
         model.thinking = Thinking::Off;
         model.temperature = Some(0.5);
-        let body = encode(&request(model.clone(), Some(schema())));
+        let body = to_value(encode(&request(model.clone(), Some(schema())))).unwrap();
         assert_eq!(body["format"], schema());
         assert_eq!(body["think"], json!(false));
         assert_eq!(body["options"], json!({"num_ctx": 8192, "num_predict": 300, "temperature": 0.5}));
         assert_eq!(body["messages"][3]["content"], json!("Rate Acme"));
 
         model.structured = Structured::JsonObject;
-        let body = encode(&request(model, Some(schema())));
+        let body = to_value(encode(&request(model, Some(schema())))).unwrap();
         assert_eq!(body["format"], json!("json"));
         assert_eq!(body["messages"][3]["content"], json!(format!("Rate Acme{TAIL}")));
         assert_eq!(body["messages"][1]["content"], json!("Hello"));

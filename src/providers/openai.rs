@@ -5,43 +5,70 @@ use empire_actors::failure::CallError;
 use empire_actors::model::{Structured, Thinking};
 use empire_actors::money::Usage;
 use empire_actors::ports::{Finish, Reply};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::answer::{Answer, bounded};
 use super::prompt;
 
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    messages: Vec<prompt::Message<'a>>,
+    max_completion_tokens: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking: Option<Typed>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<Format<'a>>,
+}
+
+#[derive(Serialize)]
+struct Typed {
+    r#type: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Format<'a> {
+    Named(Typed),
+    Schema { r#type: &'static str, json_schema: NamedSchema<'a> },
+}
+
+#[derive(Serialize)]
+struct NamedSchema<'a> {
+    name: &'static str,
+    schema: &'a Value,
+}
+
 /// The request as chat completions read it.
-pub(super) fn encode(request: &Request) -> Value {
+pub(super) fn encode(request: &Request) -> impl Serialize + '_ {
     let model = &request.model;
     let schema = request.schema.as_deref();
     let in_prompt = schema.filter(|_| model.structured != Structured::Schema);
-    let mut body = json!({
-        "model": model.id,
-        "messages": prompt::messages_with_system(request, in_prompt),
-        "max_completion_tokens": request.max_tokens,
-    });
-    for (name, value) in [("temperature", model.temperature), ("top_p", model.top_p)] {
-        if let Some(value) = value {
-            body[name] = json!(value);
-        }
+    Body {
+        model: &model.id,
+        messages: prompt::messages_with_system(request, in_prompt),
+        max_completion_tokens: request.max_tokens,
+        temperature: model.temperature,
+        top_p: model.top_p,
+        thinking: match model.thinking {
+            Thinking::VendorDefault => None,
+            Thinking::Off => Some(Typed { r#type: "disabled" }),
+            Thinking::On => Some(Typed { r#type: "enabled" }),
+        },
+        response_format: schema.and_then(|schema| match model.structured {
+            Structured::Schema => Some(Format::Schema {
+                r#type: "json_schema",
+                json_schema: NamedSchema { name: "answer", schema },
+            }),
+            Structured::JsonObject => Some(Format::Named(Typed { r#type: "json_object" })),
+            Structured::PromptOnly => None,
+        }),
     }
-    match model.thinking {
-        Thinking::VendorDefault => {}
-        Thinking::Off => body["thinking"] = json!({"type": "disabled"}),
-        Thinking::On => body["thinking"] = json!({"type": "enabled"}),
-    }
-    if let Some(schema) = schema {
-        match model.structured {
-            Structured::Schema => {
-                body["response_format"] =
-                    json!({"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}});
-            }
-            Structured::JsonObject => body["response_format"] = json!({"type": "json_object"}),
-            Structured::PromptOnly => {}
-        }
-    }
-    body
 }
 
 #[derive(Deserialize)]
@@ -107,6 +134,7 @@ mod tests {
     use std::time::Duration;
 
     use empire_actors::failure::{Billing, FailureKind};
+    use serde_json::{json, to_value};
 
     use super::*;
     use crate::config::Dialect;
@@ -124,7 +152,7 @@ mod tests {
             ],
             "max_completion_tokens": 300
         });
-        assert_eq!(encode(&request(plain_model("kimi-k2.6"), None)), plain);
+        assert_eq!(to_value(encode(&request(plain_model("kimi-k2.6"), None))).unwrap(), plain);
 
         let mut model = plain_model("kimi-k2.6");
         model.structured = Structured::JsonObject;
@@ -133,11 +161,11 @@ mod tests {
         kimi["thinking"] = json!({"type": "disabled"});
         kimi["response_format"] = json!({"type": "json_object"});
         kimi["messages"][3]["content"] = json!(format!("Rate Acme{TAIL}"));
-        assert_eq!(encode(&request(model.clone(), Some(schema()))), kimi);
+        assert_eq!(to_value(encode(&request(model.clone(), Some(schema())))).unwrap(), kimi);
 
         model.structured = Structured::Schema;
         model.top_p = Some(0.9);
-        let body = encode(&request(model, Some(schema())));
+        let body = to_value(encode(&request(model, Some(schema())))).unwrap();
         assert_eq!(
             body["response_format"],
             json!({"type": "json_schema", "json_schema": {"name": "answer", "schema": schema()}})

@@ -1,30 +1,41 @@
 //! What every dialect does to the conversation and to the answer's text.
 
-use empire_actors::call::{Request, Speaker};
-use serde_json::{Value, json};
+use std::borrow::Cow;
 
-/// The conversation as `{role, content}`; with `schema`, the last user turn ends in it.
-pub(super) fn messages(request: &Request, schema: Option<&Value>) -> Vec<Value> {
+use empire_actors::call::{Request, Speaker};
+use serde::Serialize;
+use serde_json::Value;
+
+/// One message, as every dialect spells it.
+#[derive(Debug, Serialize)]
+pub(super) struct Message<'a> {
+    role: &'static str,
+    content: Cow<'a, str>,
+}
+
+/// The conversation; with `schema`, the last user turn ends in it.
+pub(super) fn messages<'a>(request: &'a Request, schema: Option<&Value>) -> Vec<Message<'a>> {
     let last_user = request.turns.iter().rposition(|turn| turn.speaker == Speaker::User);
-    let message = |(index, turn): (usize, &empire_actors::call::Turn)| {
+    let message = |(index, turn): (usize, &'a empire_actors::call::Turn)| {
         let role = match turn.speaker {
             Speaker::User => "user",
             Speaker::Assistant => "assistant",
         };
-        match schema.filter(|_| Some(index) == last_user) {
-            None => json!({"role": role, "content": turn.text}),
-            Some(schema) => json!({"role": role, "content": format!(
+        let content = match schema.filter(|_| Some(index) == last_user) {
+            None => Cow::Borrowed(turn.text.as_str()),
+            Some(schema) => Cow::Owned(format!(
                 "{}\n\nAnswer with one JSON value only, no prose, no code fence, that fits this schema.\nJSON Schema:\n{schema}",
                 turn.text
-            )}),
-        }
+            )),
+        };
+        Message { role, content }
     };
     request.turns.iter().enumerate().map(message).collect()
 }
 
 /// The same with the system prompt as the first message.
-pub(super) fn messages_with_system(request: &Request, schema: Option<&Value>) -> Vec<Value> {
-    let system = request.system.iter().map(|text| json!({"role": "system", "content": text}));
+pub(super) fn messages_with_system<'a>(request: &'a Request, schema: Option<&Value>) -> Vec<Message<'a>> {
+    let system = request.system.iter().map(|text| Message { role: "system", content: Cow::Borrowed(text) });
     system.chain(messages(request, schema)).collect()
 }
 
