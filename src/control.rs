@@ -34,7 +34,7 @@ use empire_actors::ports::WallClock;
 use tokio::sync::Semaphore;
 
 pub use self::access::RefusedHook;
-pub use self::explain::{explain, policy_source};
+pub use self::explain::{explain, policy_source, scaled_words};
 pub use self::openapi::document;
 pub use self::place::{TOKEN_FILE, owners_name};
 pub use self::policy::{changes, effective_without_tree};

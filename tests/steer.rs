@@ -134,6 +134,36 @@ fn another_terminal_sees_the_tree_and_pauses_and_resumes_a_job() {
 }
 
 #[test]
+fn a_lane_is_scaled_below_what_is_configured_and_that_is_told() {
+    let bench = Bench::new("[providers.kimi]\nconcurrency = 12\n");
+    let running = bench.start();
+    let in_flight = || bench.json(&["show", LANE])["observed"]["in_flight"].as_u64().unwrap();
+    wait_for("all slots to be in use", || (in_flight() == 12).then_some(()));
+    bench
+        .empire(&["scale", LANE, "3", "--reason", "a slow vendor"])
+        .exits(0)
+        .shows("/empire/gates/rate-kimi: 3 calls at once may be in flight, of the 12 that are configured");
+    wait_for("the others to end", || (in_flight() <= 3).then_some(()));
+    bench.empire(&["restart", LANE, "--now"]).exits(0);
+    wait_for("calls to go again", || (in_flight() == 3).then_some(()));
+    bench.empire(&["tree", "gates"]).exits(0).shows("scaled to 3 of 12 calls at once");
+    bench
+        .empire(&["explain", LANE])
+        .exits(0)
+        .shows("it is scaled to 3 of 12 calls at once, until this process ends or `empire scale")
+        .shows("said scale to 3 (a slow vendor): 3 calls at once");
+    bench
+        .empire(&["scale", LANE, "13"])
+        .exits(4)
+        .says("kimi is configured for 12 calls at once")
+        .says("`concurrency` in [providers.kimi] of empire.toml");
+    bench.empire(&["scale", LANE, "-1"]).exits(2);
+    bench.empire(&["scale", "gates/privacy", "1"]).exits(0).shows("privacy workers look at calls");
+    bench.empire(&["history", "gates"]).exits(0).shows("said scale to 13: refused: ");
+    bench.stop(running);
+}
+
+#[test]
 fn a_policy_holds_from_the_next_failure_on_beyond_a_restart_and_until_it_expires() {
     let bench = Bench::new(CHAOS);
     let running = bench.start();

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ use crate::kernel::control::{Address, Control, Down, Failure, Timer};
 use crate::kernel::supervisor::ChildSpec;
 use crate::model::{Limits, ProviderId, ProviderSpec};
 use crate::ports::{Ledger, Random, Sent, StoreError, UnixMillis, WallClock};
+
+mod scale;
 
 /// How far back is read what was sent: a day, and what a full window waits beyond it.
 const REMEMBERED_MILLIS: i64 = 86_400_000 + 60_000;
@@ -153,6 +156,8 @@ struct Gate {
     random: Arc<dyn Random>,
     started: Instant,
     throttle: Throttle,
+    /// How many calls at once a person lets be in flight: as many as are configured, or fewer.
+    scaled: AtomicU32,
     state: Mutex<State>,
 }
 
@@ -178,6 +183,7 @@ impl RateGate {
         let lane = Lane::new(spec.clone(), Vec::new(), now);
         RateGate(Arc::new(Gate {
             address: Address::new(format!("/empire/gates/rate-{}", spec.id)),
+            scaled: AtomicU32::new(spec.limits.concurrency),
             spec,
             ledger,
             clock,
@@ -223,6 +229,7 @@ impl RateGate {
                 Ok(LaneActor { gate, timer: None })
             })
         })
+        .with_scale(Arc::new(self.clone()))
     }
 
     async fn remember(&self) -> Result<(), Failure> {
@@ -314,10 +321,11 @@ impl RateGate {
         in_line.await
     }
 
-    /// The lane, as narrow as the machine wants it now.
+    /// The lane, as narrow as the machine and people want it now.
     fn lane(&self) -> MutexGuard<'_, State> {
         let mut state = self.0.state.lock();
-        state.lane.narrow(self.0.throttle.permits(self.0.spec.limits.concurrency));
+        let machine = self.0.throttle.permits(self.0.spec.limits.concurrency);
+        state.lane.narrow(machine, self.0.scaled.load(Ordering::Relaxed));
         state
     }
 

@@ -20,6 +20,7 @@ pub use super::order::{Order, OrderRefused};
 use super::policies::{Effective, Policies};
 use super::policy::{ChildExit, Policy};
 use super::pulse::{Pulse, PulseView};
+use super::scale::{Scale, Scaled};
 use super::sight::AgentView;
 use super::supervisor::{Command, SetPaused};
 use crate::ports::{Random, UnixMillis, WallClock};
@@ -168,6 +169,9 @@ pub struct NodeView {
     pub last_exit: Option<LastExit>,
     /// The newest override in its policy; 0 if there is none.
     pub policy: u64,
+    /// What of it can be scaled, and how many there are; a job says that in what it counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaled: Option<Scaled>,
     /// What it counts, if it has something to count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counts: Option<serde_json::Value>,
@@ -235,6 +239,7 @@ pub struct Node {
     pub(super) observe: Option<Observe>,
     pub(super) set_paused: Option<SetPaused>,
     pub(super) branch: Option<Arc<dyn Branch>>,
+    pub(super) scale: Option<Arc<dyn Scale>>,
     pub(super) live: Mutex<Live>,
     /// Below a supervisor, in start order.
     pub(super) children: RwLock<Vec<Arc<Node>>>,
@@ -264,6 +269,7 @@ impl Node {
             observe: None,
             set_paused: None,
             branch: None,
+            scale: None,
             live: Mutex::new(Live {
                 state: NodeState::Starting,
                 since: Instant::now(),
@@ -345,11 +351,13 @@ impl Node {
                 restarts,
                 last_exit: live.last_exit.clone(),
                 policy: effective.version,
+                scaled: None,
                 counts: None,
                 children: Vec::new(),
                 children_left_out: 0,
             }
         };
+        view.scaled = self.scale.as_ref().map(|scale| scale.scaled());
         view.counts = self.branch.as_ref().map(|branch| branch.counts());
         view.children_left_out = self.branch.as_ref().map_or(0, |branch| branch.cohort_count());
         match depth {
@@ -535,6 +543,9 @@ impl Tree {
                 return Ok(format!("{count} {what} {}", if is_pause { "paused" } else { "resumed" }));
             }
             _ => {
+                if let (Order::Scale { to }, Some(scale)) = (order, &node.scale) {
+                    return scale.scale(to).map_err(|why| OrderRefused::not_now(path, why));
+                }
                 if let Some(outcome) = node.branch.as_ref().and_then(|branch| branch.own_order(order)) {
                     return outcome;
                 }

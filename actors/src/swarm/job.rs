@@ -167,6 +167,7 @@ impl JobMemory {
             restarts: None,
             last_exit: None,
             policy: 0,
+            scaled: None,
             counts: Some(json!({ "items": plan.count, "finished": finished, "crashes": crashes })),
             children: Vec::new(),
             children_left_out: 0,

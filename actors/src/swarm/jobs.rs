@@ -6,6 +6,7 @@ use parking_lot::RwLock;
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::AWAKE_MAX;
 use super::context::JobContext;
 use super::job::{self, JobActor, JobMemory, Message};
 use super::order::{COHORT_SIZE, JobEnd, StopReason};
@@ -49,6 +50,23 @@ impl Running {
     fn cohort_view(&self, number: u32) -> Option<NodeView> {
         let plan = self.context.order.cohorts.get(number as usize)?;
         Some(self.memory.view(*plan, self.cohort_path(number)))
+    }
+}
+
+impl Running {
+    /// So many agents may be awake from now on.
+    fn scale(&self, to: u32) -> Result<String, OrderRefused> {
+        let path = self.context.job.path();
+        if to == 0 {
+            let why = format!("with 0 agents awake it would stand still: `empire pause {path}` does that");
+            return Err(OrderRefused::not_now(path, why));
+        }
+        if to as usize > AWAKE_MAX {
+            let why = format!("at most {AWAKE_MAX} of its agents may be awake: scale it to that at most");
+            return Err(OrderRefused::not_now(path, why));
+        }
+        self.context.turnstile.widen(to as usize);
+        Ok(format!("{to} agent{} may be awake", if to == 1 { "" } else { "s" }))
     }
 }
 
@@ -144,10 +162,7 @@ impl Branch for Running {
                 turnstile.pause(false);
                 "its agents wake again".to_owned()
             }
-            Order::Scale { to } => {
-                turnstile.widen(to as usize);
-                format!("{} agents may be awake", turnstile.width().0)
-            }
+            Order::Scale { to } => return Some(self.scale(to)),
             Order::Drain { .. } => {
                 self.context.stop(StopReason::Paused);
                 "calls under way end, then the job is paused; `empire swarm resume` goes on".to_owned()

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::control::scaled_words;
 use clap::Args;
 use empire_actors::kernel::tree::{NodeKind, NodeView};
 
@@ -99,6 +100,7 @@ pub(super) fn remarks(node: &NodeView) -> String {
             None => format!("last {}", last.exit.word()),
         });
     }
+    remarks.extend(node.scaled.as_ref().filter(|scaled| scaled.to < scaled.at_most).map(scaled_words));
     if node.policy > 0 {
         remarks.push(format!("policy v{}", node.policy));
     }

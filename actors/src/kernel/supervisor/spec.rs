@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::control::{Address, Control, Failure, StartChild, starter};
 use super::super::policy::{OnExhausted, Policy, Restart};
 use super::super::pulse::Pulse;
+use super::super::scale::Scale;
 use super::super::tree::{Branch, Node, NodeKind, Observe};
 
 /// One child: how it is started, restarted and stopped.
@@ -17,6 +18,7 @@ pub struct ChildSpec {
     observe: Option<Observe>,
     set_paused: Option<SetPaused>,
     branch: Option<Arc<dyn Branch>>,
+    scale: Option<Arc<dyn Scale>>,
     pub(super) is_passing: bool,
 }
 
@@ -48,6 +50,7 @@ impl ChildSpec {
             })),
             set_paused: Some(Arc::new(move |is_paused| paused.set_paused(is_paused))),
             branch: None,
+            scale: None,
             is_passing: false,
         }
     }
@@ -65,6 +68,7 @@ impl ChildSpec {
             observe: None,
             set_paused: None,
             branch: None,
+            scale: None,
             is_passing: false,
         }
     }
@@ -103,6 +107,12 @@ impl ChildSpec {
         ChildSpec { branch: Some(branch), ..self }
     }
 
+    /// The same, and it can be scaled.
+    #[must_use]
+    pub fn with_scale(self, scale: Arc<dyn Scale>) -> ChildSpec {
+        ChildSpec { scale: Some(scale), ..self }
+    }
+
     pub(super) fn node(&self, above: &str) -> Node {
         let kind = match self.start {
             Start::Actor(_) => NodeKind::Actor,
@@ -113,6 +123,7 @@ impl ChildSpec {
         node.observe.clone_from(&self.observe);
         node.set_paused.clone_from(&self.set_paused);
         node.branch.clone_from(&self.branch);
+        node.scale.clone_from(&self.scale);
         node
     }
 }
