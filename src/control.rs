@@ -9,6 +9,7 @@ mod access;
 pub mod client;
 mod explain;
 pub mod jobs;
+mod log;
 mod look;
 mod openapi;
 mod place;

@@ -222,6 +222,49 @@ fn a_policy_holds_from_the_next_failure_on_beyond_a_restart_and_until_it_expires
 }
 
 #[test]
+fn the_log_s_level_is_changed_over_the_api_until_the_process_ends() {
+    let bench = Bench::new("");
+    let running = bench.start();
+    let lines = |level: &str| {
+        let logs = fs::read_dir(bench.world.path("home/logs")).unwrap();
+        let text: String = logs.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+        text.lines().filter(|line| line.contains(&format!("\"level\":\"{level}\""))).count()
+    };
+    bench.empire(&["logs", "level"]).exits(0).shows("info, as configured");
+    assert_eq!(lines("DEBUG"), 0);
+    bench
+        .empire(&["logs", "level", "debug", "--reason", "calls look slow"])
+        .exits(0)
+        .shows("debug, after info; until the process ends or `empire logs level info`");
+    wait_for("debug lines", || (lines("DEBUG") > 10).then_some(()));
+    assert!(lines("INFO") > 0);
+    for wrong in ["loud", "info,empire=", "debug,debug", ""] {
+        bench.empire(&["logs", "level", wrong]).exits(2).says("is no level: write error, warn, info");
+    }
+    let shown = bench.json(&["logs", "level"]);
+    assert_eq!((shown["levels"].as_str(), shown["configured"].as_str()), (Some("debug"), Some("info")));
+    bench.empire(&["logs", "level", "off"]).exits(0).shows("off, after debug");
+    bench.empire(&["logs", "level", "info"]).exits(0).shows("info, after off; as configured");
+    // What was on its way when it changed is written before what comes after.
+    let finished = bench.finished();
+    wait_for("more work", || (bench.finished() > finished + 100).then_some(()));
+    let quiet = lines("DEBUG");
+    let finished = bench.finished();
+    wait_for("more work", || (bench.finished() > finished + 100).then_some(()));
+    assert_eq!(lines("DEBUG"), quiet, "no more of them");
+    bench
+        .empire(&["history"])
+        .exits(0)
+        .shows("said log level debug (calls look slow): logged at debug until this process ends, after info")
+        .shows("said log level info: ");
+    bench.stop(running);
+    bench.empire(&["logs", "level"]).exits(4).says("nothing runs in");
+    let running = bench.start();
+    bench.empire(&["logs", "level"]).exits(0).shows("info, as configured");
+    bench.stop(running);
+}
+
+#[test]
 fn the_socket_is_its_owner_s_alone_and_a_stale_one_is_replaced() {
     let bench = Bench::new("");
     let socket = bench.home().join("control.sock");

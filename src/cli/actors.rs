@@ -128,7 +128,7 @@ impl Where {
     }
 
     /// The running process.
-    fn client(self, context: &Context) -> Result<Client, CommandError> {
+    pub(super) fn client(self, context: &Context) -> Result<Client, CommandError> {
         self.running(context)?.ok_or_else(|| {
             let what = if self.sim { " with simulated runs" } else { "" };
             CommandError::refused(format!(
