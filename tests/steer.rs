@@ -175,6 +175,15 @@ fn a_policy_holds_from_the_next_failure_on_beyond_a_restart_and_until_it_expires
     assert_eq!((dry["in_force"].as_bool(), dry["changes"][0]["to"].as_str()), (Some(false), Some("0")));
     let reaches = &dry["reaches"];
     assert!(reaches["actors"].as_u64() > Some(4) && reaches["agents"].as_u64() > Some(4_000), "{dry}");
+    let reach = |path: &str| {
+        let set = ["policy", "set", path, "on_exhausted=quarantine", "--dry-run"];
+        let reaches = bench.json(&set)["reaches"].take();
+        ["agents", "calls_in_flight", "reserved_micro_usd"].map(|name| reaches[name].as_u64().unwrap())
+    };
+    let [agents, calls, reserved] = reach(LANE);
+    assert!(agents > 4_000 && calls <= 16 && reserved > 0, "{agents} {calls} {reserved}");
+    assert_eq!(reach("gates/rate-claude"), [0, 0, 0], "nobody calls there");
+    assert!(reach("gates/rate-*")[0] > 4_000 && reach("guard")[0] > 4_000);
     bench
         .empire(&["policy", "set", LANE, "intensity=0", "--reason", "x"])
         .exits(2)

@@ -255,9 +255,11 @@ impl Control {
     /// What a change at `path` reaches.
     pub(super) fn blast(&self, path: &str) -> Blast {
         let reach = self.tree.reach(path);
-        // Whoever makes calls relies on the gates.
-        let relied_on = reach.nodes.iter().any(|node| node.starts_with(&format!("{ROOT}/gates")));
-        let users = if relied_on { self.tree.reach(&format!("{ROOT}/swarm")) } else { reach.clone() };
+        let users = match relied_on(&reach.nodes) {
+            Reliance::Everybody => self.tree.reach(&format!("{ROOT}/swarm")).users,
+            Reliance::Lanes(providers) if providers.is_empty() => reach.users,
+            Reliance::Lanes(providers) => self.tree.users(&providers),
+        };
         Blast {
             reserved_micro_usd: reserved(&reach.nodes, &(self.accounts)()),
             actors: reach.actors,
@@ -268,24 +270,37 @@ impl Control {
     }
 }
 
+/// Who makes calls that pass nodes.
+#[derive(Debug, PartialEq, Eq)]
+enum Reliance<'a> {
+    /// Every job.
+    Everybody,
+    /// Jobs that can call these providers; there may be none.
+    Lanes(Vec<&'a str>),
+}
+
+fn relied_on(nodes: &[String]) -> Reliance<'_> {
+    const LANES: &str = "/gates/rate-";
+    let below = || nodes.iter().map(|node| node.strip_prefix(ROOT).unwrap_or_default());
+    let is_everybodys = |below: &str| {
+        matches!(below, "" | "/gates" | "/swarm" | "/guard")
+            || below.starts_with("/gates/") && !below.starts_with(LANES)
+    };
+    match below().any(is_everybodys) {
+        true => Reliance::Everybody,
+        false => Reliance::Lanes(below().filter_map(|below| below.strip_prefix(LANES)).collect()),
+    }
+}
+
 /// Money that is set aside for calls that pass these nodes.
 fn reserved(nodes: &[String], accounts: &[(Scope, Account)]) -> u64 {
     let of = |wanted: &dyn Fn(&Scope) -> bool| -> u64 {
         accounts.iter().filter(|(scope, _)| wanted(scope)).map(|(_, account)| account.reserved.0).sum()
     };
-    let is_everybodys = |node: &String| {
-        let below = node.strip_prefix(ROOT).unwrap_or_default();
-        matches!(below, "" | "/gates" | "/swarm" | "/guard")
-            || below.starts_with("/gates/") && !below.starts_with("/gates/rate-")
-    };
-    if nodes.iter().any(is_everybodys) {
-        return of(&|scope| *scope == Scope::Total);
-    }
-    let is_at =
-        |name: &str, before: &str| nodes.iter().any(|node| node.ends_with(&format!("{before}{name}")));
+    let Reliance::Lanes(providers) = relied_on(nodes) else { return of(&|scope| *scope == Scope::Total) };
     of(&|scope| match scope {
-        Scope::Job(job) => is_at(job, "/swarm/job-"),
-        Scope::Provider(provider) => is_at(provider.as_str(), "/gates/rate-"),
+        Scope::Job(job) => nodes.iter().any(|node| node.ends_with(&format!("/swarm/job-{job}"))),
+        Scope::Provider(provider) => providers.contains(&provider.as_str()),
         _ => false,
     })
 }
@@ -327,6 +342,22 @@ mod tests {
         ] {
             let nodes: Vec<String> = nodes.into_iter().map(str::to_owned).collect();
             assert_eq!(reserved(&nodes, &accounts), money, "{nodes:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_calls_a_provider_relies_on_its_lane_and_everybody_on_the_other_gates() {
+        let relied_on_by = |nodes: &[&str]| {
+            let nodes: Vec<String> = nodes.iter().map(|node| format!("{ROOT}{node}")).collect();
+            match relied_on(&nodes) {
+                Reliance::Everybody => "everybody".to_owned(),
+                Reliance::Lanes(providers) => providers.join(" "),
+            }
+        };
+        assert_eq!(relied_on_by(&["/gates/rate-claude", "/gates/rate-kimi"]), "claude kimi");
+        assert_eq!(relied_on_by(&["/swarm/job-a"]), "");
+        for node in ["", "/guard", "/gates", "/gates/budget", "/gates/privacy-3", "/swarm"] {
+            assert_eq!(relied_on_by(&["/gates/rate-kimi", node]), "everybody", "{node}");
         }
     }
 }

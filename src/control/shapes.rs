@@ -284,9 +284,10 @@ pub struct Blast {
     pub nodes: Vec<String>,
     /// Actors: those nodes and all below them.
     pub actors: u64,
-    /// Agents that rely on them.
+    /// Agents that rely on them: of a lane those of jobs that can call its provider, of another gate
+    /// and of the guard all, else those below.
     pub agents: u64,
-    /// Calls that those agents are in.
+    /// Calls that those agents are in; of a lane those at its provider.
     pub calls_in_flight: u64,
     /// Money that is set aside for their calls, in micro-dollars.
     pub reserved_micro_usd: u64,

@@ -215,6 +215,10 @@ pub trait Branch: Send + Sync {
     fn agent(&self, _item: u32) -> Option<AgentView> {
         None
     }
+    /// How many of its calls are at the provider `id`. `None` if it has no model there to call.
+    fn calls_at(&self, _id: &str) -> Option<u64> {
+        None
+    }
     /// Tells the cohort `name` something.
     ///
     /// # Errors

@@ -119,6 +119,11 @@ impl Branch for Running {
         })
     }
 
+    fn calls_at(&self, id: &str) -> Option<u64> {
+        let calls_it = self.context.order.route.iter().any(|model| model.provider.as_str() == id);
+        calls_it.then(|| self.context.sight.calls_at(id))
+    }
+
     fn is_paused(&self) -> bool {
         self.context.turnstile.is_paused()
     }
