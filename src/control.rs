@@ -38,7 +38,7 @@ pub use self::access::RefusedHook;
 pub use self::explain::{explain, policy_source, scaled_words};
 pub use self::openapi::document;
 pub use self::place::{TOKEN_FILE, owners_name};
-pub use self::policy::{changes, effective_without_tree};
+pub use self::policy::{changes, checked_expiry, effective_without_tree, needed_reason, refuse_idle};
 pub use self::problem::Problem;
 pub use self::server::{ControlError, Server, Settings, serve};
 use crate::alerts::Alerts;

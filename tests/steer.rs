@@ -231,6 +231,38 @@ fn a_policy_holds_from_the_next_failure_on_beyond_a_restart_and_until_it_expires
 }
 
 #[test]
+fn policies_at_rest_are_those_of_a_running_process() {
+    let bench = Bench::new("");
+    let running = bench.start();
+    bench.empire(&["policy", "set", "gates", "window=90s", "--reason", "to be seen"]).exits(0);
+    let of = |path: &str| bench.json(&["policy", "get", path, "--sim"]);
+    let mut paths = vec!["/empire".to_owned(), "/empire/swarm/job-*".to_owned()];
+    for above in ["", "gates", "swarm"] {
+        let children = bench.json(&["tree", above, "--depth", "1"])["children"].take();
+        let children = children.as_array().unwrap().iter();
+        paths.extend(children.map(|node| node["path"].as_str().unwrap().to_owned()));
+    }
+    assert!(paths.len() >= 11, "{paths:?}");
+    let then: Vec<Value> = paths.iter().map(|path| of(path)).collect();
+    bench.stop(running);
+    for (path, then) in paths.iter().zip(then) {
+        assert_eq!(of(path), then, "{path}");
+    }
+    for (path, field, part) in [
+        ("gates/rate-kimmi", "stop_within=1s", "/empire/gates/rate-kimmi is no actor that always is"),
+        ("swarm/job-01", "stop_within=1s", "give the job's whole id"),
+        (LANE, "intensity=3", "say it of /empire/gates"),
+        ("gates", "intensity=99999", "at most 10000"),
+    ] {
+        let set = ["policy", "set", path, field, "--reason", "a mistake", "--sim"];
+        bench.empire(&set).exits(2).says(part);
+    }
+    let none = ["policy", "set", "gates", "window=1m", "--reason", "x", "--expires", "0s", "--sim"];
+    bench.empire(&none).exits(2).says("more than 0 ms");
+    assert_eq!(of("gates")["version"], 1, "none of it was said");
+}
+
+#[test]
 fn the_log_s_level_is_changed_over_the_api_until_the_process_ends() {
     let bench = Bench::new("");
     let running = bench.start();

@@ -7,6 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Bench, FakeProvider, items, paid, spec};
+use empire_actors::house::nodes::{Standing, always, standing};
 use empire_actors::kernel::sight::Users;
 use empire_actors::level::Zone;
 use empire_actors::swarm::Swarm;
@@ -38,6 +39,16 @@ async fn a_lane_s_users_are_the_agents_of_jobs_that_can_call_its_provider() {
     assert_eq!(tree.users(&["claude"]), Users { agents: 100, calls_in_flight: 3 });
     assert_eq!(tree.users(&["kimi", "claude"]), everybody);
     assert_eq!(tree.users(&["ollama"]), Users::default());
+    // What is known without a tree is what the tree is made of.
+    let nodes = tree.nodes();
+    for node in &nodes {
+        let (_, policy) = tree.policy(&node.path).unwrap();
+        assert_eq!(standing(&node.path), Some(Standing { kind: node.kind, policy }), "{}", node.path);
+    }
+    let mut paths: Vec<String> = nodes.into_iter().map(|node| node.path).collect();
+    paths.retain(|path| !path.contains("/job-"));
+    paths.sort();
+    assert_eq!(paths, always(bench.providers.iter().map(|(spec, _)| &spec.id), 2));
     drop(jobs);
     house.stop().await;
 }

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
@@ -450,6 +449,3 @@ impl JobActor {
         }
     }
 }
-
-/// How long a stop may take beyond the drain: for cells to be cancelled and heard.
-pub(crate) const STOP_SLACK: Duration = Duration::from_secs(10);

@@ -10,7 +10,7 @@ use super::AWAKE_MAX;
 use super::context::JobContext;
 use super::job::{self, JobActor, JobMemory, Message};
 use super::order::{COHORT_SIZE, JobEnd, StopReason};
-use crate::kernel::policy::{OnExhausted, Restart};
+use crate::house::nodes;
 use crate::kernel::sight::AgentView;
 use crate::kernel::supervisor::ChildSpec;
 use crate::kernel::tree::{Branch, NodeView, Order, OrderRefused};
@@ -27,7 +27,7 @@ impl Running {
         format!("job-{}", self.context.order.id)
     }
 
-    /// Its actor. One job that fails too often is left down; the others go on.
+    /// Its actor.
     pub(crate) fn child(self: &Arc<Self>) -> ChildSpec {
         let running = self.clone();
         let actor = ChildSpec::actor(self.name(), &self.context.job, move || {
@@ -35,12 +35,7 @@ impl Running {
             let actor = JobActor::new(context.clone(), memory.clone(), end.clone());
             Box::pin(async move { Ok(actor) })
         });
-        actor
-            .restart(Restart::Transient)
-            .stop_within(job::STOP_SLACK)
-            .on_exhausted(OnExhausted::Quarantine)
-            .with_branch(self.clone())
-            .passing()
+        actor.with_policy(nodes::job()).with_branch(self.clone()).passing()
     }
 
     fn cohort_path(&self, number: u32) -> String {

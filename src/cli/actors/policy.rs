@@ -124,7 +124,7 @@ async fn of(context: &Context, args: look::PathArgs) -> Result<PolicyShown, Comm
             Ok(client.get("/v1/policy", &path_query(args.path.as_deref()), Duration::ZERO).await?)
         }
         None => {
-            say("nothing runs: this is what will be in force, over the defaults that most actors have");
+            say("nothing runs: this is what will be in force from the next start on");
             offline::policy(context, args.place, args.path.as_deref()).await
         }
     }

@@ -1,10 +1,9 @@
 //! A child: what it is, how it is started and treated.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::super::control::{Address, Control, Failure, StartChild, starter};
-use super::super::policy::{OnExhausted, Policy, Restart};
+use super::super::policy::Policy;
 use super::super::pulse::Pulse;
 use super::super::scale::Scale;
 use super::super::tree::{Branch, Node, NodeKind, Observe};
@@ -62,7 +61,7 @@ impl ChildSpec {
     {
         ChildSpec {
             id: id.into(),
-            policy: Policy { stop_within: policy.stop_within.max(Duration::from_secs(30)), ..policy },
+            policy: policy.of_supervisor(),
             start: Start::Supervisor(Arc::new(children)),
             pulse: Arc::default(),
             observe: None,
@@ -73,25 +72,10 @@ impl ChildSpec {
         }
     }
 
-    /// The same with another restart kind.
+    /// The same with another policy.
     #[must_use]
-    pub fn restart(mut self, restart: Restart) -> ChildSpec {
-        self.policy.restart = restart;
-        self
-    }
-
-    /// The same with another deadline for stopping.
-    #[must_use]
-    pub fn stop_within(mut self, stop_within: Duration) -> ChildSpec {
-        self.policy.stop_within = stop_within;
-        self
-    }
-
-    /// The same, and this happens when it failed too often.
-    #[must_use]
-    pub fn on_exhausted(mut self, on_exhausted: OnExhausted) -> ChildSpec {
-        self.policy.on_exhausted = on_exhausted;
-        self
+    pub fn with_policy(self, policy: Policy) -> ChildSpec {
+        ChildSpec { policy, ..self }
     }
 
     /// The same, and it goes from the tree once it is let go or removed.
