@@ -98,6 +98,9 @@ fn another_terminal_sees_the_tree_and_pauses_and_resumes_a_job() {
     bench.empire(&["tree", "--unhealthy"]).exits(0).shows("paused !");
     let cohorts = bench.json(&["tree", job]);
     assert_eq!(cohorts["children"].as_array().unwrap().len(), 5, "of a job that is named, its cohorts");
+    bench.empire(&["show", "swarm/job-/cohort-0"]).exits(0).shows("/cohort-0 (cohort)");
+    bench.empire(&["show", "swarm/job-/cohort-9"]).exits(2).says("there is no /empire/swarm/job-/cohort-9");
+    bench.empire(&["history", "gates/nothing"]).exits(0).shows("nothing of /empire/gates/nothing");
     // Those awake end, and nobody wakes after them.
     let done = wait_for("a standstill", || {
         let counts = bench.node(job)["counts"].take();
@@ -115,7 +118,8 @@ fn another_terminal_sees_the_tree_and_pauses_and_resumes_a_job() {
         (agent["state"] == "done").then_some(agent)
     });
     assert!(ended["calls"].as_u64() >= Some(1) && ended["tries"][0]["outcome"] == "answered", "{ended}");
-    bench.empire(&["resume", job]).exits(0).shows("resumed");
+    bench.empire(&["resume", job]).exits(0).shows("resumed: its agents wake again");
+    bench.empire(&["resume", job]).exits(0).shows("nothing there was paused");
     wait_for("more to be done", || (bench.finished() > done).then_some(()));
     bench.empire(&["history", job]).exits(0).shows("said pause (a look)").shows("said resume");
 
@@ -157,9 +161,9 @@ fn a_lane_is_scaled_below_what_is_configured_and_that_is_told() {
         .exits(4)
         .says("kimi is configured for 12 calls at once")
         .says("`concurrency` in [providers.kimi] of empire.toml");
-    bench.empire(&["scale", LANE, "-1"]).exits(2);
+    bench.empire(&["scale", LANE, "-1"]).exits(2).says("invalid value '-1'");
     bench.empire(&["scale", "gates/privacy", "1"]).exits(0).shows("privacy workers look at calls");
-    bench.empire(&["history", "gates"]).exits(0).shows("said scale to 13: refused: ");
+    bench.empire(&["history", "gates"]).exits(0).shows("said scale to 13: refused: kimi is configured");
     bench.stop(running);
 }
 

@@ -56,7 +56,7 @@ async fn a_lane_lets_no_more_calls_out_than_it_is_scaled_to_whatever_becomes_of_
     assert_eq!(most_in_flight(&bench, &swarm).await, (4, 4));
     let reading = lane(&swarm).await;
     assert_eq!((reading.concurrency, reading.configured), (4, SLOTS));
-    assert_eq!(reading.binding.map(|binding| binding.setting()), Some("scaled"));
+    assert_eq!(reading.binding.map(|binding| binding.setting()), Some("held_back"));
 
     for order in [Order::Restart { drain_ms: None }, Order::Crash, Order::Quarantine, Order::Release] {
         tell(&swarm, LANE, order).await.unwrap();
@@ -67,6 +67,21 @@ async fn a_lane_lets_no_more_calls_out_than_it_is_scaled_to_whatever_becomes_of_
     assert_eq!((view.state, view.scaled.map(|scaled| scaled.to)), (NodeState::Running, Some(4)));
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(most_in_flight(&bench, &swarm).await, (4, 4), "calls go again");
+
+    // A lane that is paused lets nobody out, and whoever waits goes when it is resumed.
+    tell(&swarm, LANE, Order::Pause).await.unwrap();
+    tokio::time::sleep(ALL_ENDED).await;
+    assert_eq!(most_in_flight(&bench, &swarm).await, (0, 0));
+    assert_eq!(tell(&swarm, LANE, Order::Resume).await.unwrap(), "1 actor resumed");
+    assert_eq!(most_in_flight(&bench, &swarm).await, (4, 4), "who waited goes at once");
+    tell(&swarm, LANE, Order::Pause).await.unwrap();
+    tokio::time::sleep(ALL_ENDED).await;
+    tell(&swarm, LANE, Order::Restart { drain_ms: None }).await.unwrap();
+    assert_eq!(most_in_flight(&bench, &swarm).await, (0, 0), "it stays paused");
+    assert_eq!(tell(&swarm, LANE, Order::Resume).await.unwrap(), "1 actor resumed");
+    assert_eq!(tell(&swarm, LANE, Order::Resume).await.unwrap(), "nothing there was paused");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(most_in_flight(&bench, &swarm).await, (4, 4), "a killed incarnation takes nobody along");
 
     let refused = tell(&swarm, LANE, Order::Scale { to: 17 }).await.unwrap_err();
     assert!(refused.contains("16 calls at once") && refused.contains("[providers.kimi]"), "{refused}");

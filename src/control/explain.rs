@@ -20,7 +20,9 @@ pub fn explain(node: &NodeView, policy: Option<&PolicyShown>) -> Vec<String> {
         NodeState::Draining => format!("takes nothing new and does what waits, for {lasts}"),
         NodeState::BackingOff => "failed and waits for its restart".to_owned(),
         NodeState::Exhausted => format!("failed too often, is down for {lasts} and starts again by itself"),
-        NodeState::Paused => format!("holds back its messages until `empire resume {}`", node.path),
+        NodeState::Paused => {
+            format!("holds back its messages for {lasts}, until `empire resume {}`", node.path)
+        }
         NodeState::Quarantined => format!("is down for {lasts}, until `empire release {}`", node.path),
         NodeState::Stopping => "was told to stop".to_owned(),
         NodeState::Stopped => format!("is down for {lasts}; `empire release {}` starts it", node.path),

@@ -208,7 +208,7 @@ pub struct Lane<T> {
     /// How many calls may be in flight as far as this machine is concerned.
     machine: u32,
     /// How many a person lets be in flight.
-    scaled: u32,
+    person: u32,
     calls: u64,
     retries: u64,
     /// The model that was called last, for providers that load one at a time, …
@@ -238,7 +238,7 @@ impl<T> Lane<T> {
             grants: Slab::default(),
             unused: VecDeque::new(),
             machine: spec.limits.concurrency,
-            scaled: spec.limits.concurrency,
+            person: spec.limits.concurrency,
             calls: 0,
             retries: 0,
             loaded: None,

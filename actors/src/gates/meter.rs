@@ -66,8 +66,8 @@ pub enum Binding {
     ModelSwitch,
     /// The machine is pressed.
     Machine,
-    /// A person scaled it down.
-    Scaled,
+    /// A person paused it or scaled it down.
+    HeldBack,
 }
 
 impl Binding {
@@ -86,7 +86,7 @@ impl Binding {
             Binding::ClosedByProvider => "closed by the provider",
             Binding::ModelSwitch => "another model is loaded",
             Binding::Machine => "the machine",
-            Binding::Scaled => "slots, scaled down",
+            Binding::HeldBack => "held back by a person",
         }
     }
 
@@ -105,7 +105,7 @@ impl Binding {
             Binding::ClosedByProvider => "closed_by_provider",
             Binding::ModelSwitch => "model_switch",
             Binding::Machine => "machine",
-            Binding::Scaled => "scaled",
+            Binding::HeldBack => "held_back",
         }
     }
 }

@@ -308,21 +308,32 @@ impl Node {
         NodeView { children, children_left_out: 0, ..self.view(supervision, 0) }
     }
 
-    /// Holds back the messages of all below it, or lets them through. Gives how many actors heed it.
-    fn set_paused(&self, is_paused: bool) -> usize {
-        let order = if is_paused { Order::Pause } else { Order::Resume };
-        // What holds back its own work goes on hearing what it is told.
-        let by_itself = self.branch.as_ref().and_then(|branch| branch.own_order(order)).is_some();
-        let heeded = match &self.set_paused {
-            _ if by_itself => 1,
-            Some(set_paused) => {
-                set_paused(is_paused);
-                1
+    fn is_paused(&self) -> bool {
+        self.pulse.is_paused() || self.branch.as_ref().is_some_and(|branch| branch.is_paused())
+    }
+
+    /// Holds back the messages of all below it, or lets them through. Gives what each actor says that
+    /// was not so before; most say nothing.
+    fn set_paused(&self, is_paused: bool) -> Vec<String> {
+        let mut heeded = Vec::new();
+        if self.is_paused() != is_paused
+            && let Some(set_paused) = &self.set_paused
+        {
+            let order = if is_paused { Order::Pause } else { Order::Resume };
+            // What holds back its own work goes on hearing what it is told.
+            match self.branch.as_ref().and_then(|branch| branch.own_order(order)) {
+                Some(said) => heeded.push(said.unwrap_or_default()),
+                None => {
+                    set_paused(is_paused);
+                    heeded.push(String::new());
+                }
             }
-            None => 0,
-        };
-        let children = self.children.read().clone();
-        heeded + children.iter().map(|child| child.set_paused(is_paused)).sum::<usize>()
+            self.live.lock().since = Instant::now();
+        }
+        for child in self.children.read().clone() {
+            heeded.extend(child.set_paused(is_paused));
+        }
+        heeded
     }
 
     /// With the nodes that are so far below it, and without cohorts.
@@ -524,6 +535,8 @@ impl Tree {
         let outcome = self.carry_out(path, order, by).await;
         let said = match &outcome {
             Ok(done) => done.clone(),
+            // The entry tells the path.
+            Err(OrderRefused::NotNow { why, .. }) => format!("refused: {why}"),
             Err(refused) => format!("refused: {refused}"),
         };
         if !matches!(outcome, Err(OrderRefused::NoSuchNode { .. })) {
@@ -542,9 +555,15 @@ impl Tree {
         match order {
             Order::Pause | Order::Resume => {
                 let is_pause = order == Order::Pause;
-                let count = node.set_paused(is_pause);
-                let what = if count == 1 { "actor" } else { "actors" };
-                return Ok(format!("{count} {what} {}", if is_pause { "paused" } else { "resumed" }));
+                let heeded = node.set_paused(is_pause);
+                let done = if is_pause { "paused" } else { "resumed" };
+                return Ok(match &heeded[..] {
+                    [] if is_pause => "nothing there was left to pause".to_owned(),
+                    [] => "nothing there was paused".to_owned(),
+                    [said] if said.is_empty() => format!("1 actor {done}"),
+                    [said] => format!("{done}: {said}"),
+                    several => format!("{} actors {done}", several.len()),
+                });
             }
             _ => {
                 if let (Order::Scale { to }, Some(scale)) = (order, &node.scale) {

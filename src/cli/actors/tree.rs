@@ -18,7 +18,7 @@ pub(in crate::cli) struct TreeArgs {
     #[arg(value_name = "PATH")]
     path: Option<String>,
     /// How many levels below it.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     depth: Option<usize>,
     /// Only what is not well, and what leads there.
     #[arg(long)]

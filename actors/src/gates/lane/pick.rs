@@ -52,9 +52,9 @@ impl<T> Lane<T> {
         Some(if stays { loaded } else { other })
     }
 
-    /// Lets no more calls be in flight than this machine bears, nor than a person has scaled it to.
-    pub fn narrow(&mut self, machine: u32, scaled: u32) {
-        (self.machine, self.scaled) = (machine, scaled);
+    /// Lets no more calls be in flight than this machine bears, nor than a person allows.
+    pub fn narrow(&mut self, machine: u32, person: u32) {
+        (self.machine, self.person) = (machine, person);
     }
 
     /// Calls in flight, and permits that were given for some.
@@ -68,7 +68,7 @@ impl<T> Lane<T> {
         let is_full = |most: u32| most < self.spec.limits.concurrency && self.scope.in_flight >= most;
         match () {
             () if is_full(self.machine) => Some(Stop::Full(Binding::Machine)),
-            () if is_full(self.scaled) => Some(Stop::Full(Binding::Scaled)),
+            () if is_full(self.person) => Some(Stop::Full(Binding::HeldBack)),
             () => None,
         }
     }

@@ -53,7 +53,8 @@ pub struct LaneReading {
     /// In short.
     #[serde(flatten)]
     pub meters: Reading,
-    /// Calls in flight at once at most: as configured, or fewer if a person scaled it down.
+    /// Calls in flight at once at most: as configured, or fewer if a person scaled it down, and
+    /// none while it is paused.
     pub concurrency: u32,
     /// What of them is configured.
     pub configured: u32,
@@ -109,7 +110,7 @@ impl<T> Lane<T> {
         }
         LaneReading {
             meters,
-            concurrency: self.scaled,
+            concurrency: self.person,
             configured: self.spec.limits.concurrency,
             waiting: self.waiting(),
             waiting_by_class,
