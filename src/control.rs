@@ -9,6 +9,7 @@ mod access;
 pub mod client;
 mod explain;
 pub mod jobs;
+mod log;
 mod look;
 mod openapi;
 mod place;
@@ -34,10 +35,10 @@ use empire_actors::ports::WallClock;
 use tokio::sync::Semaphore;
 
 pub use self::access::RefusedHook;
-pub use self::explain::{explain, policy_source};
+pub use self::explain::{explain, policy_source, scaled_words};
 pub use self::openapi::document;
 pub use self::place::{TOKEN_FILE, owners_name};
-pub use self::policy::{changes, effective_without_tree};
+pub use self::policy::{changes, checked_expiry, effective_without_tree, needed_reason, refuse_idle};
 pub use self::problem::Problem;
 pub use self::server::{ControlError, Server, Settings, serve};
 use crate::alerts::Alerts;
@@ -122,23 +123,26 @@ impl Control {
         if self.tree.view(&path, 0).is_ok() {
             return Ok(path);
         }
-        let is_meant = |node: &str| {
-            node.split('/').count() == path.split('/').count()
-                && node.split('/').zip(path.split('/')).all(|(whole, begun)| {
-                    whole == begun || (begun.starts_with("job-") && whole.starts_with(begun))
-                })
-        };
-        let mut meant = self
-            .tree
-            .nodes()
-            .into_iter()
-            .map(|node| node.path)
-            .filter(|node| is_meant(node))
-            .collect::<Vec<_>>();
-        match (meant.pop(), meant.is_empty()) {
-            (Some(only), true) => Ok(only),
-            _ => Err(OrderRefused::NoSuchNode { path }.into()),
+        let missing = || OrderRefused::NoSuchNode { path: path.clone() };
+        let swarm = format!("{ROOT}/swarm/");
+        let begun =
+            path.strip_prefix(&swarm).filter(|begun| begun.starts_with("job-")).ok_or_else(missing)?;
+        let (begun, below) = begun.find('/').map_or((begun, ""), |at| begun.split_at(at));
+        let jobs = self.tree.view(swarm.trim_end_matches('/'), 1)?.children;
+        let mut meant = jobs
+            .iter()
+            .filter(|job| job.path.strip_prefix(&swarm).is_some_and(|name| name.starts_with(begun)));
+        let Some(job) = meant.next() else { return Err(missing().into()) };
+        if let Some(other) = meant.next() {
+            return Err(Problem::bad(format!(
+                "{path} fits several jobs, such as {} and {}: give more of the id",
+                job.path, other.path
+            )));
         }
+        // One of its cohorts, perhaps.
+        let meant = format!("{}{below}", job.path);
+        self.tree.view(&meant, 0).map_err(|_| missing())?;
+        Ok(meant)
     }
 }
 

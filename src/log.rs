@@ -98,6 +98,8 @@ struct Log {
     counters: Arc<Counters>,
     /// The levels of the file, once there is one.
     levels: Mutex<Levels>,
+    /// The levels that it was started with.
+    configured: Mutex<Levels>,
     terminal: Levels,
     want: Arc<RwLock<Want>>,
     is_traced: Arc<AtomicBool>,
@@ -161,6 +163,12 @@ pub fn start(home: &Path, setting: &LogSetting, detector: Arc<Detector>) -> LogH
     handle
 }
 
+/// The log of the process, once there is one.
+#[must_use]
+pub fn current() -> Option<LogHandle> {
+    LOG.get().cloned()
+}
+
 /// Hears of every secret that was kept out of the log of the process.
 #[must_use]
 pub fn secrets() -> watch::Receiver<SecretSeen> {
@@ -211,6 +219,7 @@ pub fn build(parts: LogParts) -> (impl tracing::Subscriber + Send + Sync, LogHan
         queue,
         counters,
         levels: Mutex::new(Levels::off()),
+        configured: Mutex::new(Levels::off()),
         terminal: parts.levels,
         want,
         is_traced,
@@ -227,6 +236,7 @@ impl LogHandle {
         if let Some(url) = &setting.otlp {
             self.export_to(url);
         }
+        *self.0.configured.lock() = setting.levels.clone();
         self.set_level(setting.levels.clone());
     }
 
@@ -257,19 +267,27 @@ impl LogHandle {
         }
     }
 
-    /// Logs to the file at these levels from now on; the terminal's stay.
-    pub fn set_level(&self, levels: Levels) {
+    /// Logs to the file at these levels from now on; the terminal's stay. Gives those of before.
+    pub fn set_level(&self, levels: Levels) -> Levels {
         let want = Want::new(&self.0.terminal, &levels.clone().unless_named("sqlx", LevelFilter::ERROR));
+        // Held to the end: of two changes at once one is the last, everywhere.
+        let mut current = self.0.levels.lock();
         *self.0.want.write() = want.clone();
-        *self.0.levels.lock() = levels;
         // It fails only if the subscriber is gone, and nothing is logged any more.
         let _ = self.0.filter.reload(want);
+        std::mem::replace(&mut current, levels)
     }
 
     /// What is logged to the file.
     #[must_use]
     pub fn level(&self) -> Levels {
         self.0.levels.lock().clone()
+    }
+
+    /// What the configuration has it log to the file.
+    #[must_use]
+    pub fn configured(&self) -> Levels {
+        self.0.configured.lock().clone()
     }
 
     /// What the log did so far.

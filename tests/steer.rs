@@ -98,6 +98,9 @@ fn another_terminal_sees_the_tree_and_pauses_and_resumes_a_job() {
     bench.empire(&["tree", "--unhealthy"]).exits(0).shows("paused !");
     let cohorts = bench.json(&["tree", job]);
     assert_eq!(cohorts["children"].as_array().unwrap().len(), 5, "of a job that is named, its cohorts");
+    bench.empire(&["show", "swarm/job-/cohort-0"]).exits(0).shows("/cohort-0 (cohort)");
+    bench.empire(&["show", "swarm/job-/cohort-9"]).exits(2).says("there is no /empire/swarm/job-/cohort-9");
+    bench.empire(&["history", "gates/nothing"]).exits(0).shows("nothing of /empire/gates/nothing");
     // Those awake end, and nobody wakes after them.
     let done = wait_for("a standstill", || {
         let counts = bench.node(job)["counts"].take();
@@ -115,7 +118,8 @@ fn another_terminal_sees_the_tree_and_pauses_and_resumes_a_job() {
         (agent["state"] == "done").then_some(agent)
     });
     assert!(ended["calls"].as_u64() >= Some(1) && ended["tries"][0]["outcome"] == "answered", "{ended}");
-    bench.empire(&["resume", job]).exits(0).shows("resumed");
+    bench.empire(&["resume", job]).exits(0).shows("resumed: its agents wake again");
+    bench.empire(&["resume", job]).exits(0).shows("nothing there was paused");
     wait_for("more to be done", || (bench.finished() > done).then_some(()));
     bench.empire(&["history", job]).exits(0).shows("said pause (a look)").shows("said resume");
 
@@ -134,6 +138,36 @@ fn another_terminal_sees_the_tree_and_pauses_and_resumes_a_job() {
 }
 
 #[test]
+fn a_lane_is_scaled_below_what_is_configured_and_that_is_told() {
+    let bench = Bench::new("[providers.kimi]\nconcurrency = 12\n");
+    let running = bench.start();
+    let in_flight = || bench.json(&["show", LANE])["observed"]["in_flight"].as_u64().unwrap();
+    wait_for("all slots to be in use", || (in_flight() == 12).then_some(()));
+    bench
+        .empire(&["scale", LANE, "3", "--reason", "a slow vendor"])
+        .exits(0)
+        .shows("/empire/gates/rate-kimi: 3 calls at once may be in flight, of the 12 that are configured");
+    wait_for("the others to end", || (in_flight() <= 3).then_some(()));
+    bench.empire(&["restart", LANE, "--now"]).exits(0);
+    wait_for("calls to go again", || (in_flight() == 3).then_some(()));
+    bench.empire(&["tree", "gates"]).exits(0).shows("scaled to 3 of 12 calls at once");
+    bench
+        .empire(&["explain", LANE])
+        .exits(0)
+        .shows("it is scaled to 3 of 12 calls at once, until this process ends or `empire scale")
+        .shows("said scale to 3 (a slow vendor): 3 calls at once");
+    bench
+        .empire(&["scale", LANE, "13"])
+        .exits(4)
+        .says("kimi is configured for 12 calls at once")
+        .says("`concurrency` in [providers.kimi] of empire.toml");
+    bench.empire(&["scale", LANE, "-1"]).exits(2).says("invalid value '-1'");
+    bench.empire(&["scale", "gates/privacy", "1"]).exits(0).shows("privacy workers look at calls");
+    bench.empire(&["history", "gates"]).exits(0).shows("said scale to 13: refused: kimi is configured");
+    bench.stop(running);
+}
+
+#[test]
 fn a_policy_holds_from_the_next_failure_on_beyond_a_restart_and_until_it_expires() {
     let bench = Bench::new(CHAOS);
     let running = bench.start();
@@ -145,6 +179,15 @@ fn a_policy_holds_from_the_next_failure_on_beyond_a_restart_and_until_it_expires
     assert_eq!((dry["in_force"].as_bool(), dry["changes"][0]["to"].as_str()), (Some(false), Some("0")));
     let reaches = &dry["reaches"];
     assert!(reaches["actors"].as_u64() > Some(4) && reaches["agents"].as_u64() > Some(4_000), "{dry}");
+    let reach = |path: &str| {
+        let set = ["policy", "set", path, "on_exhausted=quarantine", "--dry-run"];
+        let reaches = bench.json(&set)["reaches"].take();
+        ["agents", "calls_in_flight", "reserved_micro_usd"].map(|name| reaches[name].as_u64().unwrap())
+    };
+    let [agents, calls, reserved] = reach(LANE);
+    assert!(agents > 4_000 && calls <= 16 && reserved > 0, "{agents} {calls} {reserved}");
+    assert_eq!(reach("gates/rate-claude"), [0, 0, 0], "nobody calls there");
+    assert!(reach("gates/rate-*")[0] > 4_000 && reach("guard")[0] > 4_000);
     bench
         .empire(&["policy", "set", LANE, "intensity=0", "--reason", "x"])
         .exits(2)
@@ -189,6 +232,81 @@ fn a_policy_holds_from_the_next_failure_on_beyond_a_restart_and_until_it_expires
         .exits(0)
         .shows("in force from the next start on");
     bench.empire(&["history", "--sim"]).exits(0).shows("(at rest)").shows("took the policy back");
+}
+
+#[test]
+fn policies_at_rest_are_those_of_a_running_process() {
+    let bench = Bench::new("");
+    let running = bench.start();
+    bench.empire(&["policy", "set", "gates", "window=90s", "--reason", "to be seen"]).exits(0);
+    let of = |path: &str| bench.json(&["policy", "get", path, "--sim"]);
+    let mut paths = vec!["/empire".to_owned(), "/empire/swarm/job-*".to_owned()];
+    for above in ["", "gates", "swarm"] {
+        let children = bench.json(&["tree", above, "--depth", "1"])["children"].take();
+        let children = children.as_array().unwrap().iter();
+        paths.extend(children.map(|node| node["path"].as_str().unwrap().to_owned()));
+    }
+    assert!(paths.len() >= 11, "{paths:?}");
+    let then: Vec<Value> = paths.iter().map(|path| of(path)).collect();
+    bench.stop(running);
+    for (path, then) in paths.iter().zip(then) {
+        assert_eq!(of(path), then, "{path}");
+    }
+    for (path, field, part) in [
+        ("gates/rate-kimmi", "stop_within=1s", "/empire/gates/rate-kimmi is no actor that always is"),
+        ("swarm/job-01", "stop_within=1s", "give the job's whole id"),
+        (LANE, "intensity=3", "say it of /empire/gates"),
+        ("gates", "intensity=99999", "at most 10000"),
+    ] {
+        let set = ["policy", "set", path, field, "--reason", "a mistake", "--sim"];
+        bench.empire(&set).exits(2).says(part);
+    }
+    let none = ["policy", "set", "gates", "window=1m", "--reason", "x", "--expires", "0s", "--sim"];
+    bench.empire(&none).exits(2).says("more than 0 ms");
+    assert_eq!(of("gates")["version"], 1, "none of it was said");
+}
+
+#[test]
+fn the_log_s_level_is_changed_over_the_api_until_the_process_ends() {
+    let bench = Bench::new("");
+    let running = bench.start();
+    let lines = |level: &str| {
+        let logs = fs::read_dir(bench.world.path("home/logs")).unwrap();
+        let text: String = logs.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+        text.lines().filter(|line| line.contains(&format!("\"level\":\"{level}\""))).count()
+    };
+    bench.empire(&["logs", "level"]).exits(0).shows("info, as configured");
+    assert_eq!(lines("DEBUG"), 0);
+    bench
+        .empire(&["logs", "level", "debug", "--reason", "calls look slow"])
+        .exits(0)
+        .shows("debug, after info; until the process ends or `empire logs level info`");
+    wait_for("debug lines", || (lines("DEBUG") > 10).then_some(()));
+    assert!(lines("INFO") > 0);
+    for wrong in ["loud", "info,empire=", "debug,debug", ""] {
+        bench.empire(&["logs", "level", wrong]).exits(2).says("is no level: write error, warn, info");
+    }
+    let shown = bench.json(&["logs", "level"]);
+    assert_eq!((shown["levels"].as_str(), shown["configured"].as_str()), (Some("debug"), Some("info")));
+    bench.empire(&["logs", "level", "off"]).exits(0).shows("off, after debug");
+    bench.empire(&["logs", "level", "info"]).exits(0).shows("info, after off; as configured");
+    // What was on its way when it changed is written before what comes after.
+    let finished = bench.finished();
+    wait_for("more work", || (bench.finished() > finished + 100).then_some(()));
+    let quiet = lines("DEBUG");
+    let finished = bench.finished();
+    wait_for("more work", || (bench.finished() > finished + 100).then_some(()));
+    assert_eq!(lines("DEBUG"), quiet, "no more of them");
+    bench
+        .empire(&["history"])
+        .exits(0)
+        .shows("said log level debug (calls look slow): logged at debug until this process ends, after info")
+        .shows("said log level info: ");
+    bench.stop(running);
+    bench.empire(&["logs", "level"]).exits(4).says("nothing runs in");
+    let running = bench.start();
+    bench.empire(&["logs", "level"]).exits(0).shows("info, as configured");
+    bench.stop(running);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The house: the tree that all jobs of a process share, and the way to it.
 
+pub mod nodes;
+
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -11,7 +13,7 @@ use crate::gates::privacy::PrivacyGate;
 use crate::gates::rate::{LaneReading, RateGate};
 use crate::guard::{Guard, GuardParts};
 use crate::kernel::control::{Down, Failure};
-use crate::kernel::policy::{OnExhausted, Policy, Strategy};
+use crate::kernel::policy::Policy;
 use crate::kernel::supervisor::{ChildSpec, Root, StopReport};
 use crate::kernel::tree::{Supervision, Tree};
 use crate::model::{ProviderId, ProviderSpec};
@@ -225,17 +227,14 @@ fn all_caps(lanes: &Lanes, given: Vec<Cap>) -> Vec<Cap> {
     lanes.values().filter_map(own).chain(given).collect()
 }
 
-/// Gates depend on each other from left to right: when one restarts, so do those after it. A
-/// provider's lane that fails again and again rests; it does not take the others down.
 fn gates(privacy: &PrivacyGate, budget: &BudgetGate, lanes: &Arc<Lanes>, caps: Vec<Cap>) -> ChildSpec {
     let (privacy, budget, lanes) = (privacy.clone(), budget.clone(), lanes.clone());
-    let policy = Policy::default().with_strategy(Strategy::RestForOne);
-    ChildSpec::supervisor("gates", policy, move || {
+    ChildSpec::supervisor("gates", nodes::gates(), move || {
         let mut children = privacy.children();
         children.push(budget.child(caps.clone()));
         let mut lanes: Vec<&LaneHandle> = lanes.values().collect();
         lanes.sort_by(|a, b| a.spec.id.cmp(&b.spec.id));
-        let lane = |lane: &LaneHandle| lane.rate.child().on_exhausted(OnExhausted::PauseAndAlert);
+        let lane = |lane: &LaneHandle| lane.rate.child().with_policy(nodes::lane());
         children.extend(lanes.into_iter().map(lane));
         children
     })

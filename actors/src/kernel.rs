@@ -18,6 +18,7 @@ pub mod policies;
 pub mod policy;
 pub mod pulse;
 pub mod replay;
+pub mod scale;
 pub mod sight;
 pub mod supervisor;
 pub mod tree;

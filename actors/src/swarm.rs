@@ -48,7 +48,7 @@ pub(crate) use self::jobs::Jobs;
 /// prompt and reserved their money, so that no permit waits for an agent.
 const AWAKE_SLACK: usize = 32;
 /// Agents awake at most, whatever the providers allow.
-const AWAKE_MAX: usize = 8_192;
+pub(crate) const AWAKE_MAX: usize = 8_192;
 
 /// What a job is made of.
 pub struct JobParts {

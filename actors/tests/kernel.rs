@@ -231,7 +231,8 @@ async fn a_supervisor_that_gives_up_is_restarted_whole_by_its_own() {
 async fn who_does_not_stop_in_time_is_killed_and_named() {
     let tree = Tree::new();
     let mut children = tree.children();
-    let stubborn = children.remove(1).stop_within(Duration::from_secs(2));
+    let stubborn =
+        children.remove(1).with_policy(Policy { stop_within: Duration::from_secs(2), ..Policy::default() });
     children.insert(1, stubborn);
     let root = Root::start(Policy::default(), children, supervision()).await.unwrap();
     tree.addresses[1].send(Say::Hang).unwrap();
@@ -262,7 +263,10 @@ async fn a_temporary_child_is_let_go() {
     let tree = Tree::new();
     let mut children = tree.children();
     children.truncate(1);
-    let children = children.into_iter().map(|child| child.restart(Restart::Temporary)).collect();
+    let children = children
+        .into_iter()
+        .map(|child| child.with_policy(Policy { restart: Restart::Temporary, ..Policy::default() }))
+        .collect();
     let root = Root::start(Policy::default(), children, supervision()).await.unwrap();
     tree.addresses[0].send(Say::Fail).unwrap();
     a_second().await;

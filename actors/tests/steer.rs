@@ -247,7 +247,7 @@ async fn what_cannot_be_done_is_refused_in_words_and_noted() {
         ("/empire", Order::Kill, "this is the root"),
         ("/empire/pair", Order::Drain { within_ms: 1 }, "a supervisor has nothing to drain"),
         (A, Order::Release, "nothing to release"),
-        (A, Order::Scale { to: 3 }, "no such thing"),
+        (A, Order::Scale { to: 3 }, "nothing that could be scaled"),
     ] {
         let refused = pair.tell(path, order).await.unwrap_err().to_string();
         assert!(refused.contains(part), "{refused}");

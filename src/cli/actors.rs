@@ -15,6 +15,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::Context;
+use crate::control::Problem;
 use crate::control::client::{Client, ClientError};
 use crate::home::Home;
 use crate::run::error::{CommandError, Exit};
@@ -128,7 +129,7 @@ impl Where {
     }
 
     /// The running process.
-    fn client(self, context: &Context) -> Result<Client, CommandError> {
+    pub(super) fn client(self, context: &Context) -> Result<Client, CommandError> {
         self.running(context)?.ok_or_else(|| {
             let what = if self.sim { " with simulated runs" } else { "" };
             CommandError::refused(format!(
@@ -143,13 +144,19 @@ impl From<ClientError> for CommandError {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Home(error) => error.into(),
-            ClientError::Problem(problem) => match problem.status {
-                400 | 404 | 413 => CommandError::bad_input(problem),
-                401 | 403 | 409 | 503 => CommandError::refused(problem),
-                _ => CommandError::internal(problem),
-            },
+            ClientError::Problem(problem) => problem.into(),
             ClientError::Closed { .. } | ClientError::Unreachable { .. } => CommandError::refused(error),
             ClientError::Late { .. } | ClientError::Unreadable(_) => CommandError::internal(error),
+        }
+    }
+}
+
+impl From<Problem> for CommandError {
+    fn from(problem: Problem) -> Self {
+        match problem.status {
+            400 | 404 | 413 => CommandError::bad_input(problem),
+            401 | 403 | 409 | 503 => CommandError::refused(problem),
+            _ => CommandError::internal(problem),
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct AgentArgs {
     #[arg(value_name = "JOB")]
     job: String,
     /// The item's number, from 1, as the results have it.
-    #[arg(value_name = "ITEM", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_name = "ITEM", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     item: u32,
 }
 

@@ -60,7 +60,7 @@ pub(super) struct DownArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
-    /// The daemon of simulated jobs.
+    /// The daemon of simulated jobs, even if one of real jobs works as well.
     #[arg(long)]
     sim: bool,
 }
@@ -78,9 +78,12 @@ pub(super) async fn up(context: &Context, args: UpArgs) -> Result<Exit, CommandE
     let mut signals = Signals::new()?;
     let daemon = Daemon::start(context.place.clone(), args.sim.as_deref()).await?;
     let server = open(&daemon).await?;
-    let simulated = if args.sim.is_some() { " SIMULATED: no call goes to a model." } else { "" };
+    let (simulated, more) = match args.sim {
+        Some(_) => (" SIMULATED: no call goes to a model.", " --sim"),
+        None => ("", ""),
+    };
     say(&format!(
-        "empire is up: process {}, data folder {}.{simulated} `empire status` shows what it does, `empire down` ends it",
+        "empire is up: process {}, data folder {}.{simulated} `empire status{more}` shows what it does, `empire down{more}` ends it",
         std::process::id(),
         daemon.home().dir().display()
     ));
@@ -203,11 +206,25 @@ pub(super) async fn running(home: &Home) -> Result<Option<(Client, Status)>, Com
     Ok(status.ok().map(|status| (client, status)))
 }
 
+/// The daemon of simulated jobs.
+async fn simulated(context: &Context) -> Result<Option<(Client, Status)>, CommandError> {
+    if !context.place.home.dir().join("sim").is_dir() {
+        return Ok(None);
+    }
+    running(&context.place.home_of(true)?).await
+}
+
+/// What to say beside that there is no daemon of real jobs: another one may be meant.
+async fn other(context: &Context, sim: bool) -> Result<&'static str, CommandError> {
+    let is_there = !sim && simulated(context).await?.is_some();
+    Ok(if is_there { "; one of simulated jobs works: --sim means that one" } else { "" })
+}
+
 /// `empire down`.
 pub(super) async fn down(context: &Context, args: DownArgs) -> Result<Exit, CommandError> {
     let home = context.place.home_of(args.sim)?;
     let Some((client, status)) = running(&home).await? else {
-        say(&format!("no daemon works in {}", home.dir().display()));
+        say(&format!("no daemon works in {}{}", home.dir().display(), other(context, args.sim).await?));
         return Ok(Exit::Done);
     };
     let within = args.within.unwrap_or(ENDS_WITHIN);
@@ -242,8 +259,9 @@ pub(super) async fn restart(
     let home = context.place.home_of(sim)?;
     let Some((_, status)) = running(&home).await? else {
         return Err(CommandError::refused(format!(
-            "no daemon works in {}: `empire up` starts one",
-            home.dir().display()
+            "no daemon works in {}: `empire up` starts one{}",
+            home.dir().display(),
+            other(context, sim).await?
         )));
     };
     down(context, DownArgs { within, sim }).await?;
@@ -253,7 +271,11 @@ pub(super) async fn restart(
 /// `empire status`.
 pub(super) async fn status(context: &Context, args: StatusArgs) -> Result<Exit, CommandError> {
     let home = context.place.home_of(args.sim)?;
-    let Some((_, status)) = running(&home).await? else {
+    let found = match running(&home).await? {
+        None if !args.sim => simulated(context).await?,
+        found => found,
+    };
+    let Some((_, status)) = found else {
         let who = match home.locked_by()? {
             Some(pid) => format!("no daemon; process {pid} runs a job in the foreground"),
             None => "no daemon".to_owned(),

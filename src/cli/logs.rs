@@ -1,8 +1,10 @@
 //! `empire logs`: reads the log of what ran here.
 
+mod level;
+
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use empire_actors::ports::{UnixMillis, WallClock};
 use jiff::civil::{Date, DateTime};
 use jiff::{Timestamp, tz::TimeZone};
@@ -23,8 +25,13 @@ const LINES: usize = 100;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Args)]
-#[command(after_help = "With --json the lines are printed as they are in the files: one JSON document each.")]
+#[command(
+    after_help = "With --json the lines are printed as they are in the files: one JSON document each.",
+    args_conflicts_with_subcommands = true
+)]
 pub(super) struct LogArgs {
+    #[command(subcommand)]
+    command: Option<LogCommand>,
     /// Go on with what comes, until Ctrl-C.
     #[arg(long, short)]
     follow: bool,
@@ -44,6 +51,12 @@ pub(super) struct LogArgs {
     /// The last N lines [default: 100; with --since or --until all].
     #[arg(long, short = 'n', value_name = "N")]
     lines: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+enum LogCommand {
+    /// Show what the running process logs, or change it.
+    Level(level::LevelArgs),
 }
 
 fn level(name: &str) -> Result<LevelFilter, String> {
@@ -73,6 +86,9 @@ fn moment_at(given: &str, now: UnixMillis) -> Result<UnixMillis, String> {
 }
 
 pub(super) async fn logs(context: &Context, args: LogArgs) -> Result<Exit, CommandError> {
+    if let Some(LogCommand::Level(args)) = args.command {
+        return level::level(context, args).await;
+    }
     if let (Some(since), Some(until)) = (args.since, args.until)
         && since >= until
     {

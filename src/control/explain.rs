@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use empire_actors::kernel::policies::{Effective, Source};
+use empire_actors::kernel::scale::Scaled;
 use empire_actors::kernel::tree::{NodeState, NodeView};
 
 use super::shapes::PolicyShown;
@@ -19,7 +20,9 @@ pub fn explain(node: &NodeView, policy: Option<&PolicyShown>) -> Vec<String> {
         NodeState::Draining => format!("takes nothing new and does what waits, for {lasts}"),
         NodeState::BackingOff => "failed and waits for its restart".to_owned(),
         NodeState::Exhausted => format!("failed too often, is down for {lasts} and starts again by itself"),
-        NodeState::Paused => format!("holds back its messages until `empire resume {}`", node.path),
+        NodeState::Paused => {
+            format!("holds back its messages for {lasts}, until `empire resume {}`", node.path)
+        }
         NodeState::Quarantined => format!("is down for {lasts}, until `empire release {}`", node.path),
         NodeState::Stopping => "was told to stop".to_owned(),
         NodeState::Stopped => format!("is down for {lasts}; `empire release {}` starts it", node.path),
@@ -49,8 +52,22 @@ pub fn explain(node: &NodeView, policy: Option<&PolicyShown>) -> Vec<String> {
             text::duration(Duration::from_millis(restarts.window_ms)),
         ));
     }
+    if let Some(scaled) = node.scaled.as_ref().filter(|scaled| scaled.to < scaled.at_most) {
+        words.push(format!(
+            "it is {}, until this process ends or `empire scale {} {}`",
+            scaled_words(scaled),
+            node.path,
+            scaled.at_most
+        ));
+    }
     words.extend(policy.map(|policy| format!("policy: {}", policy_source(&policy.effective))));
     words
+}
+
+/// How many of what there are, in words.
+#[must_use]
+pub fn scaled_words(scaled: &Scaled) -> String {
+    format!("scaled to {} of {} {}", scaled.to, scaled.at_most, scaled.of)
 }
 
 /// Where a policy is from, in words.

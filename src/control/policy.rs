@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use empire_actors::gates::scope::{Account, Scope};
+use empire_actors::house::nodes::standing;
 use empire_actors::kernel::journal::{Entry, Event};
 use empire_actors::kernel::policies::{Effective, Override, Policies, PolicyPatch, matches};
 use empire_actors::kernel::policy::Policy;
@@ -35,11 +36,11 @@ pub(super) fn shown(control: &Control, path: Option<&str>) -> Result<PolicyShown
     Ok(PolicyShown { path, effective, default, said })
 }
 
-/// The policy that would be in force at `path`, as far as can be known where no process runs: the
-/// program may have its own defaults for a node, which only the tree knows.
+/// The policy that would be in force at `path`, where no process runs, or at all nodes that a pattern
+/// names.
 #[must_use]
 pub fn effective_without_tree(policies: &Policies, path: &str, now: UnixMillis) -> PolicyShown {
-    let default = Policy::default();
+    let default = standing(path).map_or_else(Policy::default, |node| node.policy);
     let effective = policies.effective(path, &default, now);
     PolicyShown { path: path.to_owned(), effective, default, said: policies.said(path, now) }
 }
@@ -79,15 +80,11 @@ pub(super) async fn set(
     if body.patch.is_empty() {
         return Err(Problem::bad("nothing is said: give at least one field, such as intensity"));
     }
-    let expires = body.expires_ms.map(Duration::from_millis);
-    if expires.is_some_and(|expires| expires.is_zero() || expires > LONGEST_OVERRIDE) {
-        return Err(Problem::bad(
-            "an override holds for more than 0 ms and at most a year, or without an end",
-        ));
-    }
+    let expires = checked_expiry(body.expires_ms)?;
     let reason = needed_reason(&body.reason)?;
     let path = control.named(&body.path)?;
-    control.refuse_idle(&path, &body.patch)?;
+    let nodes = control.tree.nodes();
+    refuse_idle(&path, &body.patch, nodes.iter().map(|node| (node.path.as_str(), node.kind)))?;
     let own = control.clone();
     control
         .carry_out(Duration::ZERO, CHANGE_WITHIN, async move {
@@ -103,9 +100,7 @@ pub(super) async fn set(
                 by: asked.peer.name(),
                 reason,
                 at: now,
-                expires_at: expires.map(|time| {
-                    UnixMillis(now.0.saturating_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX)))
-                }),
+                expires_at: expires.map(|expires| expires.after(now)),
             };
             own.change(Change::Say(said), path, body.dry_run).await
         })
@@ -153,7 +148,35 @@ enum Change {
     },
 }
 
-fn needed_reason(reason: &str) -> Result<String, Problem> {
+/// How long an override holds.
+#[derive(Debug, Clone, Copy)]
+pub struct Expiry(i64);
+
+impl Expiry {
+    /// When one that is said at `now` ends.
+    #[must_use]
+    pub fn after(self, now: UnixMillis) -> UnixMillis {
+        UnixMillis(now.0.saturating_add(self.0))
+    }
+}
+
+/// # Errors
+/// An override cannot hold so long, or not at all.
+pub fn checked_expiry(expires_ms: Option<u64>) -> Result<Option<Expiry>, Problem> {
+    let Some(expires_ms) = expires_ms else { return Ok(None) };
+    let time = Duration::from_millis(expires_ms);
+    if time.is_zero() || time > LONGEST_OVERRIDE {
+        let why = "an override holds for more than 0 ms and at most a year, or without an end";
+        return Err(Problem::bad(why));
+    }
+    Ok(Some(Expiry(i64::try_from(expires_ms).unwrap_or(i64::MAX))))
+}
+
+/// A reason as the journal keeps it.
+///
+/// # Errors
+/// There is none, or too much of it.
+pub fn needed_reason(reason: &str) -> Result<String, Problem> {
     let reason = checked_reason(reason)?;
     if reason.trim().is_empty() {
         return Err(Problem::bad(
@@ -205,27 +228,9 @@ impl Control {
         self.resolve(Some(given))
     }
 
-    /// What says how children are treated changes nothing where there are none.
-    fn refuse_idle(&self, path: &str, patch: &PolicyPatch) -> Result<(), Problem> {
-        let fields = [
-            ("strategy", patch.strategy.is_some()),
-            ("intensity", patch.intensity.is_some()),
-            ("window", patch.window.is_some()),
-        ];
-        let Some((field, _)) = fields.iter().find(|(_, is_said)| *is_said) else { return Ok(()) };
-        let nodes = self.tree.nodes();
-        let mut named = nodes.iter().filter(|node| matches(path, &node.path));
-        if named.any(|node| node.kind == NodeKind::Supervisor) {
-            return Ok(());
-        }
-        let above = path.rsplit_once('/').map_or(ROOT, |(above, _)| above);
-        Err(Problem::bad(format!(
-            "`{field}` says how a supervisor treats its children, and {path} is none: say it of {above}"
-        )))
-    }
-
     fn default_of(&self, path: &str) -> Policy {
-        self.tree.policy(path).map_or_else(|_| Policy::default(), |(_, default)| default)
+        let of_the_kind = || standing(path).map_or_else(Policy::default, |node| node.policy);
+        self.tree.policy(path).map_or_else(|_| of_the_kind(), |(_, default)| default)
     }
 
     fn effective(&self, path: &str) -> Effective {
@@ -255,9 +260,11 @@ impl Control {
     /// What a change at `path` reaches.
     pub(super) fn blast(&self, path: &str) -> Blast {
         let reach = self.tree.reach(path);
-        // Whoever makes calls relies on the gates.
-        let relied_on = reach.nodes.iter().any(|node| node.starts_with(&format!("{ROOT}/gates")));
-        let users = if relied_on { self.tree.reach(&format!("{ROOT}/swarm")) } else { reach.clone() };
+        let users = match relied_on(&reach.nodes) {
+            Reliance::Everybody => self.tree.reach(&format!("{ROOT}/swarm")).users,
+            Reliance::Lanes(providers) if providers.is_empty() => reach.users,
+            Reliance::Lanes(providers) => self.tree.users(&providers),
+        };
         Blast {
             reserved_micro_usd: reserved(&reach.nodes, &(self.accounts)()),
             actors: reach.actors,
@@ -268,24 +275,62 @@ impl Control {
     }
 }
 
+/// Refuses to say how children are treated where there are none. `nodes` are all that there are.
+///
+/// # Errors
+/// None of those that `path` names is a supervisor.
+pub fn refuse_idle<'a>(
+    path: &str,
+    patch: &PolicyPatch,
+    nodes: impl IntoIterator<Item = (&'a str, NodeKind)>,
+) -> Result<(), Problem> {
+    let fields = [
+        ("strategy", patch.strategy.is_some()),
+        ("intensity", patch.intensity.is_some()),
+        ("window", patch.window.is_some()),
+    ];
+    let Some((field, _)) = fields.iter().find(|(_, is_said)| *is_said) else { return Ok(()) };
+    let mut named = nodes.into_iter().filter(|(node, _)| matches(path, node));
+    if named.any(|(_, kind)| kind == NodeKind::Supervisor) {
+        return Ok(());
+    }
+    let above = path.rsplit_once('/').map_or(ROOT, |(above, _)| above);
+    Err(Problem::bad(format!(
+        "`{field}` says how a supervisor treats its children, and {path} is none: say it of {above}"
+    )))
+}
+
+/// Who makes calls that pass nodes.
+#[derive(Debug, PartialEq, Eq)]
+enum Reliance<'a> {
+    /// Every job.
+    Everybody,
+    /// Jobs that can call these providers; there may be none.
+    Lanes(Vec<&'a str>),
+}
+
+fn relied_on(nodes: &[String]) -> Reliance<'_> {
+    const LANES: &str = "/gates/rate-";
+    let below = || nodes.iter().map(|node| node.strip_prefix(ROOT).unwrap_or_default());
+    let is_everybodys = |below: &str| {
+        matches!(below, "" | "/gates" | "/swarm" | "/guard")
+            || below.starts_with("/gates/") && !below.starts_with(LANES)
+    };
+    match below().any(is_everybodys) {
+        true => Reliance::Everybody,
+        false => Reliance::Lanes(below().filter_map(|below| below.strip_prefix(LANES)).collect()),
+    }
+}
+
 /// Money that is set aside for calls that pass these nodes.
 fn reserved(nodes: &[String], accounts: &[(Scope, Account)]) -> u64 {
     let of = |wanted: &dyn Fn(&Scope) -> bool| -> u64 {
         accounts.iter().filter(|(scope, _)| wanted(scope)).map(|(_, account)| account.reserved.0).sum()
     };
-    let is_everybodys = |node: &String| {
-        let below = node.strip_prefix(ROOT).unwrap_or_default();
-        matches!(below, "" | "/gates" | "/swarm" | "/guard")
-            || below.starts_with("/gates/") && !below.starts_with("/gates/rate-")
-    };
-    if nodes.iter().any(is_everybodys) {
-        return of(&|scope| *scope == Scope::Total);
-    }
-    let is_at =
-        |name: &str, before: &str| nodes.iter().any(|node| node.ends_with(&format!("{before}{name}")));
+    let Reliance::Lanes(providers) = relied_on(nodes) else { return of(&|scope| *scope == Scope::Total) };
     of(&|scope| match scope {
-        Scope::Job(job) => is_at(job, "/swarm/job-"),
-        Scope::Provider(provider) => is_at(provider.as_str(), "/gates/rate-"),
+        Scope::Job(job) => nodes.iter().any(|node| node.ends_with(&format!("/swarm/job-{job}"))),
+        Scope::Provider(provider) => providers.contains(&provider.as_str()),
         _ => false,
     })
 }
@@ -327,6 +372,22 @@ mod tests {
         ] {
             let nodes: Vec<String> = nodes.into_iter().map(str::to_owned).collect();
             assert_eq!(reserved(&nodes, &accounts), money, "{nodes:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_calls_a_provider_relies_on_its_lane_and_everybody_on_the_other_gates() {
+        let relied_on_by = |nodes: &[&str]| {
+            let nodes: Vec<String> = nodes.iter().map(|node| format!("{ROOT}{node}")).collect();
+            match relied_on(&nodes) {
+                Reliance::Everybody => "everybody".to_owned(),
+                Reliance::Lanes(providers) => providers.join(" "),
+            }
+        };
+        assert_eq!(relied_on_by(&["/gates/rate-claude", "/gates/rate-kimi"]), "claude kimi");
+        assert_eq!(relied_on_by(&["/swarm/job-a"]), "");
+        for node in ["", "/guard", "/gates", "/gates/budget", "/gates/privacy-3", "/swarm"] {
+            assert_eq!(relied_on_by(&["/gates/rate-kimi", node]), "everybody", "{node}");
         }
     }
 }

@@ -18,11 +18,11 @@ use super::access::Peer;
 use super::jobs::{self, Admission, DownAsked, FeedQuery, Heeded, ResumeAsked};
 use super::problem::Problem;
 use super::shapes::{
-    AgentQuery, AgentShown, Changed, Explained, HistoryQuery, Live, Nothing, OrderAsked, OrderDone,
-    PathQuery, PolicyAsked, PolicyChanged, PolicyResetAsked, PolicyShown, Ready, Shown, Told, Top, TopQuery,
-    TreeQuery,
+    AgentQuery, AgentShown, Changed, Explained, HistoryQuery, Live, LogLevels, LogLevelsAsked,
+    LogLevelsChanged, Nothing, OrderAsked, OrderDone, PathQuery, PolicyAsked, PolicyChanged,
+    PolicyResetAsked, PolicyShown, Ready, Shown, Told, Top, TopQuery, TreeQuery,
 };
-use super::{Control, look, openapi, policy, steer, top, watch};
+use super::{Control, log, look, openapi, policy, steer, top, watch};
 use crate::daemon::Status;
 use crate::run::feed::Heard;
 use crate::run::launch::Wanted;
@@ -261,6 +261,18 @@ pub(super) fn routes() -> Vec<Route> {
             "order",
             "Tells a node to do something, and answers when it has.",
             |control, asked, body| async move { steer::order(control, asked, body).await },
+        ),
+        Route::get::<Nothing, LogLevels, _, _>(
+            "/v1/log",
+            "logLevels",
+            "What is logged to the files of the data folder.",
+            |_, _| async { log::shown() },
+        ),
+        Route::post::<LogLevelsAsked, LogLevelsChanged, _, _>(
+            "/v1/log/level",
+            "setLogLevels",
+            "Logs at other levels from now on, until the process ends.",
+            |control, asked, body| async move { log::set(&control, &asked, &body) },
         ),
         Route::get::<Nothing, Status, _, _>(
             "/v1/daemon",

@@ -203,6 +203,37 @@ pub struct OrderDone {
     pub node: Option<NodeView>,
 }
 
+/// What is logged to the files of the data folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogLevels {
+    /// Now: a level, and others for single targets, as in `info,empire::store=debug`.
+    pub levels: String,
+    /// By the configuration, and so from the next start on.
+    pub configured: String,
+}
+
+/// Other levels for the log.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogLevelsAsked {
+    /// `error`, `warn`, `info`, `debug`, `trace` or `off`, and others for single targets behind it.
+    pub levels: String,
+    /// Why, for the journal.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// What became of the levels of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogLevelsChanged {
+    /// What is logged now, until the process ends.
+    pub levels: String,
+    /// What was logged before.
+    pub was: String,
+    /// What is logged by the configuration, and so from the next start on.
+    pub configured: String,
+}
+
 /// A change of a policy.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -253,9 +284,10 @@ pub struct Blast {
     pub nodes: Vec<String>,
     /// Actors: those nodes and all below them.
     pub actors: u64,
-    /// Agents that rely on them.
+    /// Agents that rely on them: of a lane those of jobs that can call its provider, of another gate
+    /// and of the guard all, else those below.
     pub agents: u64,
-    /// Calls that those agents are in.
+    /// Calls that those agents are in; of a lane those at its provider.
     pub calls_in_flight: u64,
     /// Money that is set aside for their calls, in micro-dollars.
     pub reserved_micro_usd: u64,

@@ -36,7 +36,13 @@ pub(super) async fn order(
         return Err(Problem::bad("a drain takes an hour at most: give less, or pause it first"));
     }
     let reason = checked_reason(&reason)?;
-    let path = control.resolve(Some(&path))?;
+    let path = match (control.resolve(Some(&path)), order) {
+        // A pool is named as a whole; any of its actors scales it.
+        (Err(unknown), Order::Scale { .. }) => {
+            control.resolve(Some(&format!("{path}-0"))).map_err(|_| unknown)?
+        }
+        (resolved, _) => resolved?,
+    };
     let (by, own) = (asked.peer.name(), control.clone());
     control
         .carry_out(drain, SLACK, async move {

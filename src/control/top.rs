@@ -32,7 +32,7 @@ impl Sample {
 pub(super) async fn top(control: &Control, query: &TopQuery) -> Result<Top, Problem> {
     let window = query.window_ms.map_or(USUAL_WINDOW, Duration::from_millis);
     if window > LONGEST_WINDOW {
-        return Err(Problem::bad("a window is 60000 ms at most"));
+        return Err(Problem::bad("a window is a minute at most"));
     }
     let before = Sample::of(control);
     tokio::time::sleep(window).await;

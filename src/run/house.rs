@@ -47,7 +47,7 @@ pub async fn start(store: &Store, plans: Plans<'_>, watching: &Watching) -> Resu
         ledger: store.ledger(scope),
         caps: caps::caps(config, &store.caps().await?),
         alerts: config.budget.alerts.clone(),
-        privacy_workers: std::thread::available_parallelism().map_or(1, usize::from),
+        privacy_workers: privacy_workers(),
         audit: store.audit().await?,
         detector,
         guard: machine::guard(config, simulated, store, out),
@@ -56,6 +56,12 @@ pub async fn start(store: &Store, plans: Plans<'_>, watching: &Watching) -> Resu
         tally: metrics.tally(),
     };
     House::start(parts).await.map_err(CommandError::internal)
+}
+
+/// Privacy workers: one a core, since all they do is work for one.
+#[must_use]
+pub fn privacy_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// What a house counts with, as configured.

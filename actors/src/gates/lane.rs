@@ -207,6 +207,8 @@ pub struct Lane<T> {
     unused: VecDeque<(Duration, Key)>,
     /// How many calls may be in flight as far as this machine is concerned.
     machine: u32,
+    /// How many a person lets be in flight.
+    person: u32,
     calls: u64,
     retries: u64,
     /// The model that was called last, for providers that load one at a time, …
@@ -236,6 +238,7 @@ impl<T> Lane<T> {
             grants: Slab::default(),
             unused: VecDeque::new(),
             machine: spec.limits.concurrency,
+            person: spec.limits.concurrency,
             calls: 0,
             retries: 0,
             loaded: None,
@@ -291,7 +294,7 @@ impl<T> Lane<T> {
         if self.waiting() > 0 || (is_retry && !self.retry_may_go(model)) {
             return None;
         }
-        let stopped = self.machine_stop().is_some()
+        let stopped = self.narrow_stop().is_some()
             || self.tripped(now, model).is_some()
             || self.scope.stop(now).is_some()
             || self.must_drain(model)
@@ -391,7 +394,7 @@ impl<T> Lane<T> {
         if self.waiting() == 0 {
             return None;
         }
-        if let Some(stop) = self.machine_stop() {
+        if let Some(stop) = self.narrow_stop() {
             return self.stopped(stop);
         }
         if self.scope.in_flight == 0 && self.give_up_on_retries(now) {

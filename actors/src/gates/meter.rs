@@ -66,6 +66,8 @@ pub enum Binding {
     ModelSwitch,
     /// The machine is pressed.
     Machine,
+    /// A person paused it or scaled it down.
+    HeldBack,
 }
 
 impl Binding {
@@ -84,6 +86,7 @@ impl Binding {
             Binding::ClosedByProvider => "closed by the provider",
             Binding::ModelSwitch => "another model is loaded",
             Binding::Machine => "the machine",
+            Binding::HeldBack => "held back by a person",
         }
     }
 
@@ -102,6 +105,7 @@ impl Binding {
             Binding::ClosedByProvider => "closed_by_provider",
             Binding::ModelSwitch => "model_switch",
             Binding::Machine => "machine",
+            Binding::HeldBack => "held_back",
         }
     }
 }

@@ -23,6 +23,8 @@ use crate::level::{Level, Zone};
 use crate::model::ProviderId;
 use crate::ports::{Audit, StoreError, WallClock};
 
+mod scale;
+
 /// Why a call may not leave.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PrivacyRefusal {
@@ -236,6 +238,8 @@ pub struct PrivacyGate {
     auditor: Auditor,
     pool: Arc<[Address<Look>]>,
     next: Arc<AtomicUsize>,
+    /// How many of the pool, from its first on, look at calls.
+    in_use: Arc<AtomicUsize>,
 }
 
 impl PrivacyGate {
@@ -248,9 +252,11 @@ impl PrivacyGate {
         audit: Arc<dyn Audit>,
         clock: Arc<dyn WallClock>,
     ) -> PrivacyGate {
-        let pool = (0..workers.max(1)).map(|n| Address::new(format!("/empire/gates/privacy-{n}"))).collect();
+        let pool: Arc<[_]> =
+            (0..workers.max(1)).map(|n| Address::new(format!("/empire/gates/privacy-{n}"))).collect();
+        let in_use = Arc::new(AtomicUsize::new(pool.len()));
         let detectors = Detectors { common: detector, of_jobs: Arc::default() };
-        PrivacyGate { detectors, auditor: Auditor { audit, clock }, pool, next: Arc::default() }
+        PrivacyGate { detectors, auditor: Auditor { audit, clock }, pool, next: Arc::default(), in_use }
     }
 
     /// Looks at the calls of `job` with `detector` from now on.
@@ -274,6 +280,7 @@ impl PrivacyGate {
                     Ok(PrivacyActor { detectors, auditor, counts: Counts::default(), clean_schema: None })
                 })
             })
+            .with_scale(Arc::new(self.clone()))
         };
         self.pool.iter().enumerate().map(child).collect()
     }
@@ -283,7 +290,7 @@ impl PrivacyGate {
     /// # Errors
     /// It may not go there, or could not be looked at.
     pub async fn screen(&self, call: Call<Draft>, zone: Zone) -> Result<Call<Screened>, PrivacyRefusal> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.pool.len();
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.in_use.load(Ordering::Relaxed);
         self.pool[turn].ask(|reply| Look { call, zone, reply }).await?
     }
 }

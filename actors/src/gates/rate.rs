@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -25,6 +26,11 @@ use crate::kernel::control::{Address, Control, Down, Failure, Timer};
 use crate::kernel::supervisor::ChildSpec;
 use crate::model::{Limits, ProviderId, ProviderSpec};
 use crate::ports::{Ledger, Random, Sent, StoreError, UnixMillis, WallClock};
+
+mod scale;
+
+/// How long the lane's actor may take to say how the lane stands.
+const READ_WITHIN: Duration = Duration::from_secs(1);
 
 /// How far back is read what was sent: a day, and what a full window waits beyond it.
 const REMEMBERED_MILLIS: i64 = 86_400_000 + 60_000;
@@ -66,6 +72,8 @@ pub(crate) enum Message {
 /// Wakes the lane when somebody's time has come.
 struct LaneActor {
     gate: RateGate,
+    /// Which incarnation it is.
+    number: u64,
     /// The one timer that is set. Another takes its place: timers that nobody waits for any more
     /// would pile up.
     timer: Option<Timer>,
@@ -102,6 +110,11 @@ impl Control for LaneActor {
         Some(Message::Look(None))
     }
 
+    /// Whoever came while nobody was let out.
+    fn resumed(&mut self) {
+        self.gate.serve();
+    }
+
     fn observe(&self) -> LaneReading {
         self.gate.reading()
     }
@@ -112,6 +125,10 @@ impl Drop for LaneActor {
     fn drop(&mut self) {
         let waiting = {
             let mut state = self.gate.0.state.lock();
+            // One that was killed may be dropped when the next one runs already, who looks after all.
+            if state.incarnations != self.number {
+                return;
+            }
             state.is_up = false;
             state.lane.send_all_away()
         };
@@ -133,8 +150,10 @@ struct State {
     outcomes: HashMap<u64, Outcome>,
     /// Whether the lane knows what was sent before.
     remembers: bool,
-    /// Whether there is an actor to wake those who wait.
+    /// Whether there is an actor to wake those who wait, …
     is_up: bool,
+    /// … and which one that is, or was.
+    incarnations: u64,
     /// When the earliest pending `Look` fires.
     look_at: Option<Duration>,
 }
@@ -153,6 +172,8 @@ struct Gate {
     random: Arc<dyn Random>,
     started: Instant,
     throttle: Throttle,
+    /// How many calls at once a person lets be in flight: as many as are configured, or fewer.
+    scaled: AtomicU32,
     state: Mutex<State>,
 }
 
@@ -178,6 +199,7 @@ impl RateGate {
         let lane = Lane::new(spec.clone(), Vec::new(), now);
         RateGate(Arc::new(Gate {
             address: Address::new(format!("/empire/gates/rate-{}", spec.id)),
+            scaled: AtomicU32::new(spec.limits.concurrency),
             spec,
             ledger,
             clock,
@@ -190,6 +212,7 @@ impl RateGate {
                 outcomes: HashMap::new(),
                 remembers: false,
                 is_up: false,
+                incarnations: 0,
                 look_at: None,
             }),
         }))
@@ -219,10 +242,16 @@ impl RateGate {
             let gate = gate.clone();
             Box::pin(async move {
                 gate.remember().await?;
-                gate.0.state.lock().is_up = true;
-                Ok(LaneActor { gate, timer: None })
+                let number = {
+                    let mut state = gate.0.state.lock();
+                    state.is_up = true;
+                    state.incarnations += 1;
+                    state.incarnations
+                };
+                Ok(LaneActor { gate, number, timer: None })
             })
         })
+        .with_scale(Arc::new(self.clone()))
     }
 
     async fn remember(&self) -> Result<(), Failure> {
@@ -314,10 +343,13 @@ impl RateGate {
         in_line.await
     }
 
-    /// The lane, as narrow as the machine wants it now.
+    /// The lane, as narrow as the machine and people want it now.
     fn lane(&self) -> MutexGuard<'_, State> {
         let mut state = self.0.state.lock();
-        state.lane.narrow(self.0.throttle.permits(self.0.spec.limits.concurrency));
+        let machine = self.0.throttle.permits(self.0.spec.limits.concurrency);
+        let is_paused = self.0.address.is_paused();
+        let person = if is_paused { 0 } else { self.0.scaled.load(Ordering::Relaxed) };
+        state.lane.narrow(machine, person);
         state
     }
 
@@ -391,7 +423,13 @@ impl RateGate {
     /// # Errors
     /// The gate is being restarted.
     pub async fn read(&self) -> Result<LaneReading, Down> {
-        self.0.address.ask(Message::Read).await
+        if !self.0.address.is_paused()
+            && let Ok(answer) = tokio::time::timeout(READ_WITHIN, self.0.address.ask(Message::Read)).await
+        {
+            return answer;
+        }
+        // One that holds back its messages answers nobody, and is no less there.
+        Ok(self.reading())
     }
 
     /// How the lane stands, whether its actor runs or not.

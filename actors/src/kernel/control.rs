@@ -38,6 +38,9 @@ pub trait Control: Send + 'static {
         None
     }
 
+    /// A pause is over, and what was held back is handled.
+    fn resumed(&mut self) {}
+
     /// What it shows of itself now.
     fn observe(&self) -> Self::Observed;
 }
@@ -106,6 +109,11 @@ impl<M: Send + 'static> Address<M> {
 
     pub(crate) fn pulse(&self) -> Arc<Pulse> {
         self.slot.pulse.clone()
+    }
+
+    /// Whether it holds its messages back.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.slot.pulse.is_paused()
     }
 
     /// Holds its messages back, or lets them through again. An actor that is restarted stays paused.
@@ -269,6 +277,9 @@ impl<A: Control> Actor for Host<A> {
                     && let Some((message, queued)) = own.held_back.pop_front()
                 {
                     own.work(pulse, message, queued).await?;
+                }
+                if !pulse.is_paused() {
+                    own.actor.resumed();
                 }
             }
             Envelope::Observe(reply) => {

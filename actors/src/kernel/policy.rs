@@ -174,6 +174,12 @@ impl Policy {
     pub fn with_strategy(self, strategy: Strategy) -> Policy {
         Policy { strategy, ..self }
     }
+
+    /// The same with the time that a supervisor needs to stop its children one by one.
+    #[must_use]
+    pub(crate) fn of_supervisor(self) -> Policy {
+        Policy { stop_within: self.stop_within.max(Duration::from_secs(30)), ..self }
+    }
 }
 
 /// What a supervisor does about an exit.

@@ -77,10 +77,8 @@ pub struct Reach {
     pub nodes: Vec<String>,
     /// Actors: those nodes and all below them, cohorts too.
     pub actors: u64,
-    /// Agents below them.
-    pub agents: u64,
-    /// Calls that those agents are in.
-    pub calls_in_flight: u64,
+    /// Agents below them, and the calls that those are in.
+    pub users: Users,
 }
 
 impl Tree {
@@ -130,6 +128,31 @@ impl Tree {
         }
         reach
     }
+
+    /// The agents of jobs that have a model of one of these providers to call, and the calls that
+    /// are there.
+    #[must_use]
+    pub fn users(&self, providers: &[&str]) -> Users {
+        let mut users = Users::default();
+        self.each(&mut |node| {
+            let Some(branch) = &node.branch else { return };
+            let calls: Vec<u64> = providers.iter().filter_map(|id| branch.calls_at(id)).collect();
+            if !calls.is_empty() {
+                users.agents += unfinished(&branch.counts());
+                users.calls_in_flight += calls.iter().sum::<u64>();
+            }
+        });
+        users
+    }
+}
+
+/// Who relies on something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Users {
+    /// Agents that have not ended.
+    pub agents: u64,
+    /// Calls of theirs that are under way there.
+    pub calls_in_flight: u64,
 }
 
 impl Reach {
@@ -138,10 +161,17 @@ impl Reach {
         let Some(branch) = &node.branch else { return };
         self.actors += branch.cohort_count() as u64;
         let counts = branch.counts();
-        let number = |value: &serde_json::Value| value.as_u64().unwrap_or(0);
-        self.agents += number(&counts["agents"]["waiting"]) + number(&counts["agents"]["awake"]);
-        self.calls_in_flight += number(&counts["in_flight"]);
+        self.users.agents += unfinished(&counts);
+        self.users.calls_in_flight += number(&counts["in_flight"]);
     }
+}
+
+fn unfinished(counts: &serde_json::Value) -> u64 {
+    number(&counts["agents"]["waiting"]) + number(&counts["agents"]["awake"])
+}
+
+fn number(value: &serde_json::Value) -> u64 {
+    value.as_u64().unwrap_or(0)
 }
 
 fn troubled(node: &Node, supervision: &Supervision) -> Option<NodeView> {

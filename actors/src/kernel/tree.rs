@@ -20,6 +20,7 @@ pub use super::order::{Order, OrderRefused};
 use super::policies::{Effective, Policies};
 use super::policy::{ChildExit, Policy};
 use super::pulse::{Pulse, PulseView};
+use super::scale::{Scale, Scaled};
 use super::sight::AgentView;
 use super::supervisor::{Command, SetPaused};
 use crate::ports::{Random, UnixMillis, WallClock};
@@ -168,6 +169,9 @@ pub struct NodeView {
     pub last_exit: Option<LastExit>,
     /// The newest override in its policy; 0 if there is none.
     pub policy: u64,
+    /// What of it can be scaled, and how many there are; a job says that in what it counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaled: Option<Scaled>,
     /// What it counts, if it has something to count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counts: Option<serde_json::Value>,
@@ -211,6 +215,10 @@ pub trait Branch: Send + Sync {
     fn agent(&self, _item: u32) -> Option<AgentView> {
         None
     }
+    /// How many of its calls are at the provider `id`. `None` if it has no model there to call.
+    fn calls_at(&self, _id: &str) -> Option<u64> {
+        None
+    }
     /// Tells the cohort `name` something.
     ///
     /// # Errors
@@ -235,6 +243,7 @@ pub struct Node {
     pub(super) observe: Option<Observe>,
     pub(super) set_paused: Option<SetPaused>,
     pub(super) branch: Option<Arc<dyn Branch>>,
+    pub(super) scale: Option<Arc<dyn Scale>>,
     pub(super) live: Mutex<Live>,
     /// Below a supervisor, in start order.
     pub(super) children: RwLock<Vec<Arc<Node>>>,
@@ -264,6 +273,7 @@ impl Node {
             observe: None,
             set_paused: None,
             branch: None,
+            scale: None,
             live: Mutex::new(Live {
                 state: NodeState::Starting,
                 since: Instant::now(),
@@ -298,21 +308,32 @@ impl Node {
         NodeView { children, children_left_out: 0, ..self.view(supervision, 0) }
     }
 
-    /// Holds back the messages of all below it, or lets them through. Gives how many actors heed it.
-    fn set_paused(&self, is_paused: bool) -> usize {
-        let order = if is_paused { Order::Pause } else { Order::Resume };
-        // What holds back its own work goes on hearing what it is told.
-        let by_itself = self.branch.as_ref().and_then(|branch| branch.own_order(order)).is_some();
-        let heeded = match &self.set_paused {
-            _ if by_itself => 1,
-            Some(set_paused) => {
-                set_paused(is_paused);
-                1
+    fn is_paused(&self) -> bool {
+        self.pulse.is_paused() || self.branch.as_ref().is_some_and(|branch| branch.is_paused())
+    }
+
+    /// Holds back the messages of all below it, or lets them through. Gives what each actor says that
+    /// was not so before; most say nothing.
+    fn set_paused(&self, is_paused: bool) -> Vec<String> {
+        let mut heeded = Vec::new();
+        if self.is_paused() != is_paused
+            && let Some(set_paused) = &self.set_paused
+        {
+            let order = if is_paused { Order::Pause } else { Order::Resume };
+            // What holds back its own work goes on hearing what it is told.
+            match self.branch.as_ref().and_then(|branch| branch.own_order(order)) {
+                Some(said) => heeded.push(said.unwrap_or_default()),
+                None => {
+                    set_paused(is_paused);
+                    heeded.push(String::new());
+                }
             }
-            None => 0,
-        };
-        let children = self.children.read().clone();
-        heeded + children.iter().map(|child| child.set_paused(is_paused)).sum::<usize>()
+            self.live.lock().since = Instant::now();
+        }
+        for child in self.children.read().clone() {
+            heeded.extend(child.set_paused(is_paused));
+        }
+        heeded
     }
 
     /// With the nodes that are so far below it, and without cohorts.
@@ -345,11 +366,13 @@ impl Node {
                 restarts,
                 last_exit: live.last_exit.clone(),
                 policy: effective.version,
+                scaled: None,
                 counts: None,
                 children: Vec::new(),
                 children_left_out: 0,
             }
         };
+        view.scaled = self.scale.as_ref().map(|scale| scale.scaled());
         view.counts = self.branch.as_ref().map(|branch| branch.counts());
         view.children_left_out = self.branch.as_ref().map_or(0, |branch| branch.cohort_count());
         match depth {
@@ -512,6 +535,8 @@ impl Tree {
         let outcome = self.carry_out(path, order, by).await;
         let said = match &outcome {
             Ok(done) => done.clone(),
+            // The entry tells the path.
+            Err(OrderRefused::NotNow { why, .. }) => format!("refused: {why}"),
             Err(refused) => format!("refused: {refused}"),
         };
         if !matches!(outcome, Err(OrderRefused::NoSuchNode { .. })) {
@@ -530,11 +555,20 @@ impl Tree {
         match order {
             Order::Pause | Order::Resume => {
                 let is_pause = order == Order::Pause;
-                let count = node.set_paused(is_pause);
-                let what = if count == 1 { "actor" } else { "actors" };
-                return Ok(format!("{count} {what} {}", if is_pause { "paused" } else { "resumed" }));
+                let heeded = node.set_paused(is_pause);
+                let done = if is_pause { "paused" } else { "resumed" };
+                return Ok(match &heeded[..] {
+                    [] if is_pause => "nothing there was left to pause".to_owned(),
+                    [] => "nothing there was paused".to_owned(),
+                    [said] if said.is_empty() => format!("1 actor {done}"),
+                    [said] => format!("{done}: {said}"),
+                    several => format!("{} actors {done}", several.len()),
+                });
             }
             _ => {
+                if let (Order::Scale { to }, Some(scale)) = (order, &node.scale) {
+                    return scale.scale(to).map_err(|why| OrderRefused::not_now(path, why));
+                }
                 if let Some(outcome) = node.branch.as_ref().and_then(|branch| branch.own_order(order)) {
                     return outcome;
                 }

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
@@ -167,6 +166,7 @@ impl JobMemory {
             restarts: None,
             last_exit: None,
             policy: 0,
+            scaled: None,
             counts: Some(json!({ "items": plan.count, "finished": finished, "crashes": crashes })),
             children: Vec::new(),
             children_left_out: 0,
@@ -449,6 +449,3 @@ impl JobActor {
         }
     }
 }
-
-/// How long a stop may take beyond the drain: for cells to be cancelled and heard.
-pub(crate) const STOP_SLACK: Duration = Duration::from_secs(10);

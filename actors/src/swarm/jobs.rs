@@ -6,10 +6,11 @@ use parking_lot::RwLock;
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::AWAKE_MAX;
 use super::context::JobContext;
 use super::job::{self, JobActor, JobMemory, Message};
 use super::order::{COHORT_SIZE, JobEnd, StopReason};
-use crate::kernel::policy::{OnExhausted, Restart};
+use crate::house::nodes;
 use crate::kernel::sight::AgentView;
 use crate::kernel::supervisor::ChildSpec;
 use crate::kernel::tree::{Branch, NodeView, Order, OrderRefused};
@@ -26,7 +27,7 @@ impl Running {
         format!("job-{}", self.context.order.id)
     }
 
-    /// Its actor. One job that fails too often is left down; the others go on.
+    /// Its actor.
     pub(crate) fn child(self: &Arc<Self>) -> ChildSpec {
         let running = self.clone();
         let actor = ChildSpec::actor(self.name(), &self.context.job, move || {
@@ -34,12 +35,7 @@ impl Running {
             let actor = JobActor::new(context.clone(), memory.clone(), end.clone());
             Box::pin(async move { Ok(actor) })
         });
-        actor
-            .restart(Restart::Transient)
-            .stop_within(job::STOP_SLACK)
-            .on_exhausted(OnExhausted::Quarantine)
-            .with_branch(self.clone())
-            .passing()
+        actor.with_policy(nodes::job()).with_branch(self.clone()).passing()
     }
 
     fn cohort_path(&self, number: u32) -> String {
@@ -49,6 +45,23 @@ impl Running {
     fn cohort_view(&self, number: u32) -> Option<NodeView> {
         let plan = self.context.order.cohorts.get(number as usize)?;
         Some(self.memory.view(*plan, self.cohort_path(number)))
+    }
+}
+
+impl Running {
+    /// So many agents may be awake from now on.
+    fn scale(&self, to: u32) -> Result<String, OrderRefused> {
+        let path = self.context.job.path();
+        if to == 0 {
+            let why = format!("with 0 agents awake it would stand still: `empire pause {path}` does that");
+            return Err(OrderRefused::not_now(path, why));
+        }
+        if to as usize > AWAKE_MAX {
+            let why = format!("at most {AWAKE_MAX} of its agents may be awake: scale it to that at most");
+            return Err(OrderRefused::not_now(path, why));
+        }
+        self.context.turnstile.widen(to as usize);
+        Ok(format!("{to} agent{} may be awake", if to == 1 { "" } else { "s" }))
     }
 }
 
@@ -101,6 +114,11 @@ impl Branch for Running {
         })
     }
 
+    fn calls_at(&self, id: &str) -> Option<u64> {
+        let calls_it = self.context.order.route.iter().any(|model| model.provider.as_str() == id);
+        calls_it.then(|| self.context.sight.calls_at(id))
+    }
+
     fn is_paused(&self) -> bool {
         self.context.turnstile.is_paused()
     }
@@ -144,10 +162,7 @@ impl Branch for Running {
                 turnstile.pause(false);
                 "its agents wake again".to_owned()
             }
-            Order::Scale { to } => {
-                turnstile.widen(to as usize);
-                format!("{} agents may be awake", turnstile.width().0)
-            }
+            Order::Scale { to } => return Some(self.scale(to)),
             Order::Drain { .. } => {
                 self.context.stop(StopReason::Paused);
                 "calls under way end, then the job is paused; `empire swarm resume` goes on".to_owned()

@@ -66,6 +66,11 @@ impl Sight {
         Some(CallView { provider: provider.clone(), model: model.clone(), for_ms })
     }
 
+    /// How many calls are at this provider.
+    pub(crate) fn calls_at(&self, provider: &str) -> u64 {
+        self.calls.lock().values().filter(|calling| calling.provider == provider).count() as u64
+    }
+
     /// The agent of `item` died.
     pub(crate) fn died(&self, item: u32, why: &str) {
         let mut dead = self.dead.lock();
@@ -94,6 +99,7 @@ mod tests {
         tokio::time::advance(Duration::from_millis(40)).await;
         let seen = CallView { provider: "kimi".into(), model: "kimi-k2.6".into(), for_ms: 40 };
         assert_eq!((sight.call_of(3), sight.call_of(4)), (Some(seen), None));
+        assert_eq!((sight.calls_at("kimi"), sight.calls_at("claude")), (1, 0));
         drop(call);
         assert_eq!(sight.call_of(3), None);
         (0..20).for_each(|item| sight.died(item, &"why ".repeat(500)));

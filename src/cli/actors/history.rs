@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::super::{Context, terminal};
 use super::{Where, offline, path_query};
+use crate::control::full_path;
 use crate::control::shapes::Told;
 use crate::run::error::{CommandError, Exit};
 
@@ -15,7 +16,7 @@ pub(in crate::cli) struct HistoryArgs {
     #[arg(value_name = "PATH")]
     path: Option<String>,
     /// How many entries at most, the latest.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
     #[command(flatten)]
     place: Where,
@@ -42,7 +43,10 @@ pub(super) async fn history(context: &Context, args: HistoryArgs) -> Result<Exit
         lines.push('\n');
     }
     if entries.is_empty() && !context.json {
-        lines.push_str("nothing has happened yet\n");
+        lines.push_str(&match &path {
+            Some(path) => format!("the journal has nothing of {}\n", full_path(path)),
+            None => "nothing has happened yet\n".to_owned(),
+        });
     }
     terminal::print(&lines)?;
     Ok(Exit::Done)

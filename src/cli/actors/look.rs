@@ -65,6 +65,9 @@ fn words(shown: &Shown) -> String {
         let why = last.exit.why().map(|why| format!(": {}", text::one_line(why, 200))).unwrap_or_default();
         lines.push(format!("  last exit   {} at {}{why}", last.exit.word(), last.at));
     }
+    if let Some(scaled) = &node.scaled {
+        lines.push(format!("  scale       {} of at most {} {}", scaled.to, scaled.at_most, scaled.of));
+    }
     if let Some(policy) = &shown.policy {
         lines.push(format!("  policy      {}", policy_source(&policy.effective)));
     }

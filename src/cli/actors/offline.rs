@@ -3,16 +3,21 @@
 
 use std::sync::Arc;
 
+use empire_actors::house::nodes;
 use empire_actors::kernel::journal::{Entry, Event};
-use empire_actors::kernel::policies::{Override, Policies, PolicyPatch};
+use empire_actors::kernel::policies::{Override, Policies, PolicyPatch, matches};
+use empire_actors::kernel::tree::{NodeKind, ROOT};
 use empire_actors::ports::{UnixMillis, WallClock};
 
 use super::super::Context;
 use super::Where;
 use crate::control::shapes::{Explained, PolicyChanged, PolicyShown, Told};
-use crate::control::{changes, effective_without_tree, full_path, owners_name};
+use crate::control::{
+    changes, checked_expiry, effective_without_tree, full_path, needed_reason, owners_name, refuse_idle,
+};
 use crate::home::Home;
 use crate::run::error::CommandError;
+use crate::run::house::privacy_workers;
 use crate::run::supervision::file_layer;
 use crate::run::system::SystemClock;
 use crate::store::Store;
@@ -69,9 +74,50 @@ pub(super) async fn policy(
     place: Where,
     path: Option<&str>,
 ) -> Result<PolicyShown, CommandError> {
+    let path = full_path(path.unwrap_or_default());
+    Standing::of(context)?.check(&path)?;
     let policies = policies(context, place).await?;
-    Ok(effective_without_tree(&policies, &full_path(path.unwrap_or_default()), SystemClock.now()))
+    Ok(effective_without_tree(&policies, &path, SystemClock.now()))
 }
+
+/// The nodes that there will be.
+struct Standing(Vec<String>);
+
+impl Standing {
+    fn of(context: &Context) -> Result<Standing, CommandError> {
+        let config = context.place.load_config()?;
+        Ok(Standing(nodes::always(config.providers.keys(), privacy_workers())))
+    }
+
+    /// Refuses a path that names nothing: what is said of it would never be in force.
+    fn check(&self, path: &str) -> Result<(), CommandError> {
+        let job = path.strip_prefix(&format!("{ROOT}/swarm/job-"));
+        if let Some(job) = job.filter(|job| !job.contains('*')) {
+            // Beginnings of ids are for jobs that run.
+            return match job.len() == ID_LENGTH {
+                true => Ok(()),
+                false => Err(CommandError::bad_input(format!(
+                    "nothing runs that {path} could be a beginning of: give the job's whole id, or `{path}*` for all that begin so"
+                ))),
+            };
+        }
+        if job.is_some() || self.0.iter().any(|node| matches(path, node)) {
+            return Ok(());
+        }
+        Err(CommandError::bad_input(format!(
+            "nothing runs, and {path} is no actor that always is: those are {}; a job is {ROOT}/swarm/job-ID",
+            self.0.join(", ")
+        )))
+    }
+
+    fn kinds(&self) -> impl Iterator<Item = (&str, NodeKind)> {
+        let kind = |path: &String| nodes::standing(path).map_or(NodeKind::Actor, |node| node.kind);
+        self.0.iter().map(move |path| (path.as_str(), kind(path)))
+    }
+}
+
+/// Characters of a job's id.
+const ID_LENGTH: usize = 36;
 
 /// A change of a policy, from the next start on.
 pub(super) struct Change {
@@ -108,33 +154,35 @@ pub(super) async fn change(
     }
     let number = policies.version() + 1;
     let by = owners_name();
+    let reason = needed_reason(&change.reason)?;
     match &change.patch {
         Some(patch) => {
-            patch.check().map_err(CommandError::bad_input)?;
+            let standing = Standing::of(context)?;
+            standing.check(&path)?;
+            refuse_idle(&path, patch, standing.kinds())?;
+            let expires = checked_expiry(change.expires_ms)?;
             let before = was.said.map(|said| said.patch).unwrap_or_default();
             let said = Override {
                 path: path.clone(),
                 patch: before.under(patch),
                 version: number,
                 by: by.clone(),
-                reason: change.reason.clone(),
+                reason: reason.clone(),
                 at: now,
-                expires_at: change
-                    .expires_ms
-                    .map(|ms| UnixMillis(now.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)))),
+                expires_at: expires.map(|expires| expires.after(now)),
             };
             policies.say(said.clone());
             if !change.dry_run {
                 let says = serde_json::to_string(&said.patch).ok();
                 store.say_policy(said).await?;
-                store.enter(entry(&path, now, by, change.reason, says, number)).await?;
+                store.enter(entry(&path, now, by, reason, says, number)).await?;
             }
         }
         None => {
             policies.unsay(&path, number);
             if !change.dry_run {
                 store.unsay_policy(&path, number).await?;
-                store.enter(entry(&path, now, by, change.reason, None, number)).await?;
+                store.enter(entry(&path, now, by, reason, None, number)).await?;
             }
         }
     }

@@ -71,7 +71,7 @@ pub(in crate::cli) struct ScaleArgs {
     #[command(flatten)]
     order: OrderArgs,
     /// How many.
-    #[arg(value_name = "N")]
+    #[arg(value_name = "N", allow_negative_numbers = true)]
     to: u32,
 }
 

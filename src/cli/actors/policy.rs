@@ -1,11 +1,12 @@
 //! `empire policy`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use empire_actors::kernel::policies::PolicyPatch;
 use empire_actors::money::Micros;
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
 use super::super::duration;
 use super::super::{Context, terminal};
@@ -124,7 +125,7 @@ async fn of(context: &Context, args: look::PathArgs) -> Result<PolicyShown, Comm
             Ok(client.get("/v1/policy", &path_query(args.path.as_deref()), Duration::ZERO).await?)
         }
         None => {
-            say("nothing runs: this is what will be in force, over the defaults that most actors have");
+            say("nothing runs: this is what will be in force from the next start on");
             offline::policy(context, args.place, args.path.as_deref()).await
         }
     }
@@ -232,7 +233,8 @@ fn told(changed: &PolicyChanged, dry_run: bool) -> String {
 
 /// `FIELD=VALUE` as a patch.
 fn patch(fields: &[String]) -> Result<PolicyPatch, CommandError> {
-    let mut said = Map::new();
+    let mut patch = PolicyPatch::default();
+    let mut said = BTreeSet::new();
     for field in fields {
         let (name, value) = field.split_once('=').ok_or_else(|| {
             CommandError::bad_input(format!("`{field}` says nothing: write FIELD=VALUE, like intensity=3"))
@@ -243,12 +245,13 @@ fn patch(fields: &[String]) -> Result<PolicyPatch, CommandError> {
         } else {
             Value::from(value)
         };
-        if said.insert(name.to_owned(), value).is_some() {
+        if !said.insert(name) {
             return Err(CommandError::bad_input(format!("`{name}` is said twice")));
         }
+        let one: PolicyPatch = serde_json::from_value(json!({ name: value }))
+            .map_err(|error| CommandError::bad_input(format!("`{field}`: {error}")))?;
+        patch = patch.under(&one);
     }
-    let patch: PolicyPatch = serde_json::from_value(Value::Object(said))
-        .map_err(|error| CommandError::bad_input(format!("FIELD=VALUE: {error}")))?;
     patch.check().map_err(CommandError::bad_input)?;
     Ok(patch)
 }

@@ -1,13 +1,12 @@
 //! `empire policy simulate`.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, stdin};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::Args;
-use empire_actors::kernel::journal::{Entry, Event};
+use empire_actors::house::nodes::standing;
+use empire_actors::kernel::journal::Entry;
 use empire_actors::kernel::policies::Policies;
 use empire_actors::kernel::policy::{Action, Policy};
 use empire_actors::kernel::replay::{Replayed, replay};
@@ -15,8 +14,7 @@ use empire_actors::ports::WallClock;
 use serde_json::json;
 
 use super::super::{Context, terminal};
-use super::{Where, offline, path_query};
-use crate::control::shapes::PolicyShown;
+use super::{Where, offline};
 use crate::run::error::{CommandError, Exit};
 use crate::run::supervision::file_layer_of;
 use crate::run::system::SystemClock;
@@ -39,7 +37,6 @@ pub(in crate::cli) struct SimulateArgs {
 
 pub(super) async fn simulate(context: &Context, args: SimulateArgs) -> Result<Exit, CommandError> {
     let entries = entries(&args.file)?;
-    let defaults = defaults(context, args.place, &entries).await?;
     let policies = match &args.policy {
         Some(file) => Policies::new(file_layer_of(file)?, Vec::new(), 0),
         None => offline::policies(context, args.place).await?,
@@ -47,7 +44,7 @@ pub(super) async fn simulate(context: &Context, args: SimulateArgs) -> Result<Ex
     // What has expired by now is not in force, whenever the exits were.
     let now = SystemClock.now();
     let policy_of = |path: &str| {
-        let default = defaults.get(path).copied().unwrap_or_default();
+        let default = standing(path).map_or_else(Policy::default, |node| node.policy);
         policies.effective(path, &default, now).policy
     };
     let replayed = replay(&entries, policy_of);
@@ -58,30 +55,6 @@ pub(super) async fn simulate(context: &Context, args: SimulateArgs) -> Result<Ex
     };
     terminal::print(&text)?;
     Ok(Exit::Done)
-}
-
-/// What the program alone says of the nodes, as far as a running process can tell.
-async fn defaults(
-    context: &Context,
-    place: Where,
-    entries: &[Entry],
-) -> Result<BTreeMap<String, Policy>, CommandError> {
-    let Some(client) = place.running_to_ask(context)? else { return Ok(BTreeMap::new()) };
-    let mut paths = BTreeSet::new();
-    for entry in entries.iter().filter(|entry| matches!(entry.event, Event::Exit(_))) {
-        paths.insert(entry.path.as_str());
-        paths.extend(entry.path.rsplit_once('/').map(|(above, _)| above));
-    }
-    let mut defaults = BTreeMap::new();
-    for path in paths {
-        // What is gone from the tree has the default that most have.
-        if let Ok(shown) =
-            client.get::<PolicyShown>("/v1/policy", &path_query(Some(path)), Duration::ZERO).await
-        {
-            defaults.insert(path.to_owned(), shown.default);
-        }
-    }
-    Ok(defaults)
 }
 
 fn entries(file: &Path) -> Result<Vec<Entry>, CommandError> {

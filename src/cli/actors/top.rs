@@ -32,7 +32,7 @@ pub(in crate::cli) struct TopArgs {
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
     window: Duration,
     /// How many at most.
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 10)]
     limit: usize,
     #[command(flatten)]
     place: Where,

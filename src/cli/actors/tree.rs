@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::control::scaled_words;
 use clap::Args;
 use empire_actors::kernel::tree::{NodeKind, NodeView};
 
@@ -17,7 +18,7 @@ pub(in crate::cli) struct TreeArgs {
     #[arg(value_name = "PATH")]
     path: Option<String>,
     /// How many levels below it.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     depth: Option<usize>,
     /// Only what is not well, and what leads there.
     #[arg(long)]
@@ -99,6 +100,7 @@ pub(super) fn remarks(node: &NodeView) -> String {
             None => format!("last {}", last.exit.word()),
         });
     }
+    remarks.extend(node.scaled.as_ref().filter(|scaled| scaled.to < scaled.at_most).map(scaled_words));
     if node.policy > 0 {
         remarks.push(format!("policy v{}", node.policy));
     }

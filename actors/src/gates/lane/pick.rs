@@ -52,15 +52,25 @@ impl<T> Lane<T> {
         Some(if stays { loaded } else { other })
     }
 
-    /// Lets no more calls be in flight than this machine bears.
-    pub fn narrow(&mut self, permits: u32) {
-        self.machine = permits;
+    /// Lets no more calls be in flight than this machine bears, nor than a person allows.
+    pub fn narrow(&mut self, machine: u32, person: u32) {
+        (self.machine, self.person) = (machine, person);
     }
 
-    /// What the machine stops.
-    pub(super) fn machine_stop(&self) -> Option<Stop> {
-        let is_narrow = self.machine < self.spec.limits.concurrency;
-        (is_narrow && self.scope.in_flight >= self.machine).then_some(Stop::Full(Binding::Machine))
+    /// Calls in flight, and permits that were given for some.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.scope.in_flight
+    }
+
+    /// What the machine or a person stops.
+    pub(super) fn narrow_stop(&self) -> Option<Stop> {
+        let is_full = |most: u32| most < self.spec.limits.concurrency && self.scope.in_flight >= most;
+        match () {
+            () if is_full(self.machine) => Some(Stop::Full(Binding::Machine)),
+            () if is_full(self.person) => Some(Stop::Full(Binding::HeldBack)),
+            () => None,
+        }
     }
 
     /// Whether calls of the loaded model must end before one of `model` goes.

@@ -53,8 +53,11 @@ pub struct LaneReading {
     /// In short.
     #[serde(flatten)]
     pub meters: Reading,
-    /// Calls in flight at once at most.
+    /// Calls in flight at once at most: as configured, or fewer if a person scaled it down, and
+    /// none while it is paused.
     pub concurrency: u32,
+    /// What of them is configured.
+    pub configured: u32,
     /// Calls that wait here.
     pub waiting: usize,
     /// The same by class, the most urgent first.
@@ -107,7 +110,8 @@ impl<T> Lane<T> {
         }
         LaneReading {
             meters,
-            concurrency: self.spec.limits.concurrency,
+            concurrency: self.person,
+            configured: self.spec.limits.concurrency,
             waiting: self.waiting(),
             waiting_by_class,
             binding: self.binding,
@@ -137,7 +141,7 @@ impl<T> Lane<T> {
             return Some((at.0 - now.wall.0).max(0) as f64 / 1_000.0);
         }
         let is_full = breaker.closed_for.is_none() && self.scope.in_flight >= breaker.width;
-        if is_full || self.machine_stop().is_some() {
+        if is_full || self.narrow_stop().is_some() {
             return None;
         }
         let is_waited_for = self.waiting() > 0;

@@ -62,7 +62,9 @@ impl State {
                 self.kill(index, ChildExit::Failed(format!("a drill by {by}")));
                 Ok("killed as if it had failed; its policy says what follows".to_owned())
             }
-            Order::Pause | Order::Resume | Order::Scale { .. } => refuse("it has no such thing"),
+            Order::Pause | Order::Resume | Order::Scale { .. } => {
+                refuse("it has nothing that could be scaled: jobs, lanes and privacy workers have")
+            }
         };
         let _ = reply.send(outcome);
         Ok(())

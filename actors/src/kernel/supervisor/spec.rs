@@ -1,11 +1,11 @@
 //! A child: what it is, how it is started and treated.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::super::control::{Address, Control, Failure, StartChild, starter};
-use super::super::policy::{OnExhausted, Policy, Restart};
+use super::super::policy::Policy;
 use super::super::pulse::Pulse;
+use super::super::scale::Scale;
 use super::super::tree::{Branch, Node, NodeKind, Observe};
 
 /// One child: how it is started, restarted and stopped.
@@ -17,6 +17,7 @@ pub struct ChildSpec {
     observe: Option<Observe>,
     set_paused: Option<SetPaused>,
     branch: Option<Arc<dyn Branch>>,
+    scale: Option<Arc<dyn Scale>>,
     pub(super) is_passing: bool,
 }
 
@@ -48,6 +49,7 @@ impl ChildSpec {
             })),
             set_paused: Some(Arc::new(move |is_paused| paused.set_paused(is_paused))),
             branch: None,
+            scale: None,
             is_passing: false,
         }
     }
@@ -59,35 +61,21 @@ impl ChildSpec {
     {
         ChildSpec {
             id: id.into(),
-            policy: Policy { stop_within: policy.stop_within.max(Duration::from_secs(30)), ..policy },
+            policy: policy.of_supervisor(),
             start: Start::Supervisor(Arc::new(children)),
             pulse: Arc::default(),
             observe: None,
             set_paused: None,
             branch: None,
+            scale: None,
             is_passing: false,
         }
     }
 
-    /// The same with another restart kind.
+    /// The same with another policy.
     #[must_use]
-    pub fn restart(mut self, restart: Restart) -> ChildSpec {
-        self.policy.restart = restart;
-        self
-    }
-
-    /// The same with another deadline for stopping.
-    #[must_use]
-    pub fn stop_within(mut self, stop_within: Duration) -> ChildSpec {
-        self.policy.stop_within = stop_within;
-        self
-    }
-
-    /// The same, and this happens when it failed too often.
-    #[must_use]
-    pub fn on_exhausted(mut self, on_exhausted: OnExhausted) -> ChildSpec {
-        self.policy.on_exhausted = on_exhausted;
-        self
+    pub fn with_policy(self, policy: Policy) -> ChildSpec {
+        ChildSpec { policy, ..self }
     }
 
     /// The same, and it goes from the tree once it is let go or removed.
@@ -103,6 +91,12 @@ impl ChildSpec {
         ChildSpec { branch: Some(branch), ..self }
     }
 
+    /// The same, and it can be scaled.
+    #[must_use]
+    pub fn with_scale(self, scale: Arc<dyn Scale>) -> ChildSpec {
+        ChildSpec { scale: Some(scale), ..self }
+    }
+
     pub(super) fn node(&self, above: &str) -> Node {
         let kind = match self.start {
             Start::Actor(_) => NodeKind::Actor,
@@ -113,6 +107,7 @@ impl ChildSpec {
         node.observe.clone_from(&self.observe);
         node.set_paused.clone_from(&self.set_paused);
         node.branch.clone_from(&self.branch);
+        node.scale.clone_from(&self.scale);
         node
     }
 }
