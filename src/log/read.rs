@@ -11,7 +11,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::file::{FOLDER, days};
 use super::levels;
-use super::line::{Fields, Shown, day, time};
+use super::line::{Fields, Shown, day, time, words};
 
 /// A longer line is none of ours.
 const LONGEST_LINE: u64 = 4 << 20;
@@ -27,6 +27,8 @@ pub struct Wanted {
     pub since: Option<UnixMillis>,
     /// Before this moment.
     pub until: Option<UnixMillis>,
+    /// Of this process.
+    pub process: Option<u32>,
 }
 
 impl Wanted {
@@ -49,7 +51,8 @@ impl Wanted {
             };
             of(&entry.fields) || entry.spans.iter().any(of)
         });
-        is_severe && is_since && is_until && is_of_job
+        let is_of_process = self.process.is_none_or(|process| entry.process == Some(process));
+        is_severe && is_since && is_until && is_of_job && is_of_process
     }
 }
 
@@ -71,13 +74,37 @@ struct Parsed {
     fields: Fields,
     #[serde(default)]
     spans: Vec<Fields>,
+    process: Option<u32>,
+}
+
+/// A line in short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Brief {
+    /// The time of the day: `14:20:05`.
+    pub time: String,
+    /// How severe, as `WARN`.
+    pub level: String,
+    /// What was said, with its fields. Nothing in it moves a cursor.
+    pub words: String,
 }
 
 impl Entry {
+    /// In short.
+    #[must_use]
+    pub fn brief(&self) -> Brief {
+        let Parsed { time, level, message, fields, .. } = &self.parsed;
+        let of_day = time.split_once('T').map_or(time.as_str(), |(_, of_day)| of_day);
+        Brief {
+            time: words(of_day.split('.').next().unwrap_or(of_day), None),
+            level: words(level, None),
+            words: words(message, Some(fields)),
+        }
+    }
+
     /// For a person's eyes, with the line break.
     #[must_use]
     pub fn pretty(&self, coloured: bool) -> String {
-        let Parsed { time, level, target, message, fields, spans } = &self.parsed;
+        let Parsed { time, level, target, message, fields, spans, .. } = &self.parsed;
         let name =
             |span: &'_ Fields| span.get("name").and_then(|name| name.as_str()).unwrap_or("span").to_owned();
         let names: Vec<String> = spans.iter().map(name).collect();
@@ -116,6 +143,26 @@ impl Reader {
     #[must_use]
     pub fn unread(&self) -> u64 {
         self.unread
+    }
+
+    /// Skips what is older than about the last `bytes` of the newest file: of a large log, the end
+    /// alone is read.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn skip_to_the_last(&mut self, bytes: u64) -> io::Result<()> {
+        let Some((newest, path)) = self.files()?.pop() else { return Ok(()) };
+        self.followed = Some(newest);
+        let mut file = File::open(&path)?;
+        let from = file.metadata()?.len().saturating_sub(bytes);
+        if from > 0 {
+            // From the middle of a line to its end.
+            file.seek(SeekFrom::Start(from))?;
+            let mut part = Vec::new();
+            BufReader::new(file).take(LONGEST_LINE).read_until(b'\n', &mut part)?;
+            self.read_to.insert(path, from + part.len() as u64);
+        }
+        Ok(())
     }
 
     /// Whether there is any file yet.
