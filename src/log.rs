@@ -145,7 +145,8 @@ pub fn init(wanted: Option<&str>) -> LogHandle {
     }
     // Colours are for eyes: in a file they are noise.
     let coloured = io::stderr().is_terminal();
-    let parts = LogParts { terminal: Box::new(Patient::stderr()), coloured, levels, clock: Arc::new(SystemClock) };
+    let parts =
+        LogParts { terminal: Box::new(Patient::stderr()), coloured, levels, clock: Arc::new(SystemClock) };
     let handle = LOG.get_or_init(|| {
         let (subscriber, handle) = build(parts);
         // Whoever has set another one, as tests do, hears what is logged in our place.

@@ -107,8 +107,11 @@ pub(super) async fn run(place: Place, every: Duration, is_coloured: bool) -> Res
     // Whoever cannot be asked is told of without a screen.
     let overview = look(&place.client, None).await?;
     let signals = Signals::new()?;
-    let unusable =
-        |error: io::Error| CommandError::bad_input(format!("no screen can be drawn here ({error}): `empire top --by mailbox` prints once"));
+    let unusable = |error: io::Error| {
+        CommandError::bad_input(format!(
+            "no screen can be drawn here ({error}): `empire top --by mailbox` prints once"
+        ))
+    };
     let screen = Screen::take().map_err(unusable)?;
     let keys = Keys::start().map_err(unusable)?;
     let watcher = Watcher {
@@ -164,7 +167,13 @@ struct Watcher {
 }
 
 impl Watcher {
-    async fn watch(mut self, mut screen: Screen, mut keys: Keys, mut signals: Signals, every: Duration) -> End {
+    async fn watch(
+        mut self,
+        mut screen: Screen,
+        mut keys: Keys,
+        mut signals: Signals,
+        every: Duration,
+    ) -> End {
         let mut tick = interval(every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut fit = interval(FIT_EVERY);
@@ -288,7 +297,8 @@ impl Watcher {
             News::Seen(Ok(seen)) => {
                 let (seen, client) = *seen;
                 if seen.process != self.process {
-                    let words = format!("process {} has ended; this is process {}", self.process, seen.process);
+                    let words =
+                        format!("process {} has ended; this is process {}", self.process, seen.process);
                     self.view.say(Tone::Plain, words);
                     self.process = seen.process;
                 }

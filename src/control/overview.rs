@@ -293,7 +293,11 @@ fn job_line(standing: Standing, tree: &NodeView) -> JobLine {
         awake,
         in_flight: if is_over { 0 } else { facts.in_flight },
         reused: facts.reused,
-        calls_per_s: if is_over || !facts.calls_per_second.is_finite() { 0.0 } else { facts.calls_per_second },
+        calls_per_s: if is_over || !facts.calls_per_second.is_finite() {
+            0.0
+        } else {
+            facts.calls_per_second
+        },
         spent_micro_usd: facts.spent.0,
         budget_micro_usd: facts.budget.map(|budget| budget.0),
         eta_ms: facts.eta.filter(|_| !is_over).map(millis),
@@ -305,9 +309,10 @@ fn job_line(standing: Standing, tree: &NodeView) -> JobLine {
 fn lane((provider, reading): &(ProviderId, LaneReading)) -> LaneLine {
     let (state, why, closed_for_ms) = standing(&reading.breaker);
     let own = reading.gauges.iter().map(|gauge| meter(None, gauge));
-    let of_models = reading.models.iter().flat_map(|model| {
-        model.gauges.iter().map(|gauge| meter(Some(model.model.clone()), gauge))
-    });
+    let of_models = reading
+        .models
+        .iter()
+        .flat_map(|model| model.gauges.iter().map(|gauge| meter(Some(model.model.clone()), gauge)));
     LaneLine {
         provider: provider.to_string(),
         path: format!("{ROOT}/gates/rate-{provider}"),
@@ -401,7 +406,6 @@ fn find_mut<'a>(tree: &'a mut NodeView, path: &str) -> Option<&'a mut NodeView> 
 fn leads_to(node: &NodeView, path: &str) -> bool {
     path.strip_prefix(node.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
-
 
 fn seconds(seconds: f64) -> Option<u64> {
     Duration::try_from_secs_f64(seconds).ok().map(millis)

@@ -97,14 +97,17 @@ pub(super) fn lay(mut columns: Vec<Column>, room: usize) -> (Line<'static>, Vec<
         }
     }
     let mut left = room.saturating_sub(needs(&columns));
-    let widths: Vec<usize> = columns
-        .iter()
-        .map(|column| {
-            let more = (column.natural() - column.least()).min(left);
+    let mut widths: Vec<usize> = columns.iter().map(Column::least).collect();
+    // Words before bars.
+    for of_bars in [false, true] {
+        for (column, width) in
+            columns.iter().zip(&mut widths).filter(|(column, _)| column.is_bar() == of_bars)
+        {
+            let more = (column.natural() - *width).min(left);
+            *width += more;
             left -= more;
-            column.least() + more
-        })
-        .collect();
+        }
+    }
     let line = |cells: Vec<Span<'static>>| {
         let mut spans = Vec::with_capacity(cells.len() * 2);
         for cell in cells {
@@ -116,17 +119,20 @@ pub(super) fn lay(mut columns: Vec<Column>, room: usize) -> (Line<'static>, Vec<
         Line::from(spans)
     };
     let plain = Style::new();
-    let titles = columns.iter().zip(&widths).map(|(column, width)| {
-        Cell::text(column.title, plain).span(*width, column.lean)
-    });
+    let titles = columns
+        .iter()
+        .zip(&widths)
+        .map(|(column, width)| Cell::text(column.title, plain).span(*width, column.lean));
     let titles = line(titles.collect());
     let rows = columns.iter().map(|column| column.cells.len()).max().unwrap_or(0);
     let row = |row: usize| {
         let cells = columns.iter().zip(&widths);
         let empty = Cell::text("", plain);
-        line(cells.map(|(column, width)| {
-            column.cells.get(row).unwrap_or(&empty).span(*width, column.lean)
-        }).collect())
+        line(
+            cells
+                .map(|(column, width)| column.cells.get(row).unwrap_or(&empty).span(*width, column.lean))
+                .collect(),
+        )
     };
     (titles, (0..rows).map(row).collect())
 }

@@ -115,8 +115,10 @@ fn show(part: Part, paint: Paint, is_focused: bool, area: Rect, buffer: &mut Buf
 /// The process, the machine, the money; and what somebody should look at, if there is something.
 fn head(view: &View, paint: Paint, room: usize) -> Vec<Line<'static>> {
     let now = &view.now;
-    let mut head = vec![title(view, paint, room), machine(now, paint, room), money(&now.accounts, paint, room)];
-    if let Some(alert) = now.alerts.iter().max_by_key(|alert| (!alert.acknowledged, alert.severity == "critical"))
+    let mut head =
+        vec![title(view, paint, room), machine(now, paint, room), money(&now.accounts, paint, room)];
+    if let Some(alert) =
+        now.alerts.iter().max_by_key(|alert| (!alert.acknowledged, alert.severity == "critical"))
     {
         let count = text::count(now.alerts.len() as u64, "alert");
         let message = text::one_line(&alert.message, 200);
@@ -144,7 +146,10 @@ fn title(view: &View, paint: Paint, room: usize) -> Line<'static> {
     }
     parts.push(Span::raw(format!("up {}", text::duration(Duration::from_millis(now.up_ms)))));
     if now.unhealthy_count > 0 {
-        parts.push(Span::styled(format!("{} not well", text::count(now.unhealthy_count as u64, "actor")), paint.bad()));
+        parts.push(Span::styled(
+            format!("{} not well", text::count(now.unhealthy_count as u64, "actor")),
+            paint.bad(),
+        ));
     }
     parts.push(Span::raw(format!("process {}", now.process)));
     parts.push(Span::raw(clean(&now.version)));
@@ -169,8 +174,12 @@ fn machine(now: &Overview, paint: Paint, room: usize) -> Line<'static> {
         parts.push(Span::styled(clean(binds), paint.warn()));
     }
     let percent = |name: &str, value: f64| Span::raw(format!("{name} {value:.0} %"));
-    parts.extend(machine.cpu_percent.map(|cpu| percent("CPU", cpu)));
-    parts.extend(machine.memory_percent.map(|memory| percent("memory", memory)));
+    // What binds is said already.
+    let is_said = |name: &str| machine.binds.as_deref().is_some_and(|binds| binds.starts_with(name));
+    parts.extend(machine.cpu_percent.filter(|_| !is_said("CPU")).map(|cpu| percent("CPU", cpu)));
+    parts.extend(
+        machine.memory_percent.filter(|_| !is_said("memory")).map(|memory| percent("memory", memory)),
+    );
     parts.extend(machine.own_memory_bytes.map(|own| Span::raw(format!("own {}", text::bytes(own)))));
     if machine.pressure > 0.0 {
         parts.push(Span::raw(format!("pressure {:.2}", machine.pressure)));
@@ -183,16 +192,25 @@ fn machine(now: &Overview, paint: Paint, room: usize) -> Line<'static> {
 
 fn money(accounts: &[AccountLine], paint: Paint, room: usize) -> Line<'static> {
     let mut parts = vec![Span::raw(" spent")];
-    for (scope, words) in [("day", "today"), ("month", "this month"), ("total", "in all")] {
+    for scope in ["day", "month", "total"] {
         let Some(account) = accounts.iter().find(|account| account.scope == scope) else { continue };
         let (shown, style) = spent(account, paint);
-        parts.push(Span::styled(format!("{words} {shown}"), style));
+        parts.push(Span::styled(format!("{} {shown}", scope_words(scope)), style));
     }
     let reserved = accounts.iter().find(|account| account.scope == "total");
     if let Some(reserved) = reserved.map(|account| account.reserved_micro_usd).filter(|sum| *sum > 0) {
         parts.push(Span::raw(format!("set aside {}", text::money(Micros(reserved)))));
     }
     joined(parts, "  ", room)
+}
+
+/// Which time an account is for.
+pub(super) fn scope_words(scope: &str) -> &'static str {
+    match scope {
+        "day" => "today",
+        "month" => "this month",
+        _ => "in all",
+    }
 }
 
 /// What is spent, of what may be.

@@ -8,7 +8,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::columns::{Cell, Column, cut, lay, width};
-use super::draw::{clean, spent};
+use super::draw::{clean, scope_words, spent};
 use super::paint::Paint;
 use super::view::{Pane, TreeRow, View};
 use crate::cli::actors::remarks;
@@ -84,11 +84,28 @@ fn jobs(view: &View, paint: Paint, room: usize) -> Part {
         Column::new("", Left, 7, jobs.iter().map(|job| Cell::Bar(part(job), paint.good())).collect())
             .between(6, 24),
         Column::new("DONE", Right, 0, texts(&|job| percent(job.done + job.dead, job.total), plain)),
-        Column::new("ITEMS", Right, 1, texts(&|job| format!("{}/{}", text::thousands(job.done), text::thousands(job.total)), plain)),
+        Column::new(
+            "ITEMS",
+            Right,
+            1,
+            texts(&|job| format!("{}/{}", text::thousands(job.done), text::thousands(job.total)), plain),
+        ),
         Column::new("DEAD", Right, 2, jobs.iter().map(dead).collect()),
         Column::new("CALLS/S", Right, 5, texts(&|job| rate(job.calls_per_s), plain)),
         Column::new("SPENT", Right, 3, texts(&money_of, plain)),
-        Column::new("LEFT", Right, 4, texts(&|job| job.eta_ms.map(time).unwrap_or_default(), plain)),
+        // Nobody knows how long a pause takes.
+        Column::new(
+            "LEFT",
+            Right,
+            4,
+            texts(
+                &|job| match job.eta_ms {
+                    Some(eta) if job.state == "running" => time(eta),
+                    _ => String::new(),
+                },
+                plain,
+            ),
+        ),
         Column::new("WAITING", Right, 8, texts(&|job| some(job.waiting), plain)),
         Column::new("CALLS", Right, 9, texts(&|job| some(job.in_flight), plain)),
         Column::new("", Left, 10, jobs.iter().map(binds).collect()).between(12, 48),
@@ -142,19 +159,38 @@ fn gates(view: &View, paint: Paint, room: usize) -> Part {
     let cells = |cell: &dyn Fn(&Gate) -> Cell| gates.iter().map(cell).collect::<Vec<_>>();
     let text = |text: String| Cell::text(text, plain);
     let columns = vec![
-        Column::new("GATE", Left, 0, cells(&|gate| Cell::text(gate.name.clone(), paint.strong()))).between(7, 16),
-        Column::new("STATE", Left, 0, cells(&|gate| Cell::text(gate.state.clone(), paint.state(&gate.state)))),
+        Column::new("GATE", Left, 0, cells(&|gate| Cell::text(gate.name.clone(), paint.strong())))
+            .between(7, 16),
+        Column::new(
+            "STATE",
+            Left,
+            0,
+            cells(&|gate| Cell::text(gate.state.clone(), paint.state(&gate.state))),
+        ),
         Column::new("CALLS", Right, 1, cells(&|gate| text(slots(gate)))),
-        Column::new("", Left, 7, cells(&|gate| match gate.slots {
-            // All slots taken is as it should be.
-            Some(slots) => Cell::Bar(share(slots), paint.good()),
-            None => Cell::text("", plain),
-        })).between(4, 10),
+        Column::new(
+            "",
+            Left,
+            7,
+            cells(&|gate| match gate.slots {
+                // All slots taken is as it should be.
+                Some(slots) => Cell::Bar(share(slots), paint.good()),
+                None => Cell::text("", plain),
+            }),
+        )
+        .between(4, 10),
         Column::new("WAITING", Right, 2, cells(&|gate| text(some(gate.waiting)))),
-        Column::new("METER", Left, 4, cells(&|gate| bar(gate.meter.as_ref().map(|(part, _)| *part)))).between(5, 14),
-        Column::new("", Left, 3, cells(&|gate| text(gate.meter.clone().map(|(_, words)| words).unwrap_or_default())))
-            .between(12, 40),
-        Column::new("", Left, 6, cells(&|gate| Cell::text(gate.more.0.clone(), gate.more.1))).between(10, WIDE),
+        Column::new("METER", Left, 4, cells(&|gate| bar(gate.meter.as_ref().map(|(part, _)| *part))))
+            .between(5, 14),
+        Column::new(
+            "",
+            Left,
+            3,
+            cells(&|gate| text(gate.meter.clone().map(|(_, words)| words).unwrap_or_default())),
+        )
+        .between(20, 40),
+        Column::new("", Left, 6, cells(&|gate| Cell::text(gate.more.0.clone(), gate.more.1)))
+            .between(16, WIDE),
     ];
     listed(columns, Some(view.selected(Pane::Gates)), room)
 }
@@ -162,7 +198,8 @@ fn gates(view: &View, paint: Paint, room: usize) -> Part {
 /// All workers of the privacy gate.
 fn privacy(view: &View, paint: Paint) -> Gate {
     let gates = find(&view.now.tree, &format!("{ROOT}/gates"));
-    let is_worker = |node: &&NodeView| node.path.rsplit('/').next().is_some_and(|name| name.starts_with("privacy"));
+    let is_worker =
+        |node: &&NodeView| node.path.rsplit('/').next().is_some_and(|name| name.starts_with("privacy"));
     let workers: Vec<&NodeView> =
         gates.into_iter().flat_map(|gates| &gates.children).filter(is_worker).collect();
     let unwell = workers.iter().find(|worker| !worker.healthy);
@@ -185,10 +222,10 @@ fn budget(view: &View, paint: Paint) -> Gate {
         let cap = account.cap_micro_usd?;
         Some((full((account.spent_micro_usd + account.reserved_micro_usd, cap)), account))
     });
-    let fullest = accounts.max_by(|(a, _), (b, _)| a.total_cmp(b));
+    let fullest = accounts.reduce(|fullest, other| if other.0 > fullest.0 { other } else { fullest });
     let meter = fullest.map(|(part, account)| {
-        let what = account.name.as_deref().unwrap_or(&account.scope);
-        (part, format!("{} {}", clean(what), spent(account, paint).0))
+        let what = account.name.as_deref().map_or_else(|| scope_words(&account.scope).to_owned(), clean);
+        (part, format!("{what} {}", spent(account, paint).0))
     });
     Gate {
         name: "budget".to_owned(),
@@ -206,7 +243,12 @@ fn lane(view: &View, lane: &LaneLine, paint: Paint) -> Gate {
     let share = |used: u64, limit: u64| used as f64 / limit.max(1) as f64;
     let fullest = lane.meters.iter().max_by(|a, b| share(a.used, a.limit).total_cmp(&share(b.used, b.limit)));
     let meter = fullest.map(|meter| {
-        let words = format!("{} {}/{}", clean(&meter.counts), text::thousands(meter.used), text::thousands(meter.limit));
+        let words = format!(
+            "{} {}/{}",
+            clean(&meter.counts),
+            text::thousands(meter.used),
+            text::thousands(meter.limit)
+        );
         (share(meter.used, meter.limit), words)
     });
     let more = match (&lane.why, lane.closed_for_ms, &lane.binds, lane.next_permit_in_ms) {
@@ -300,7 +342,11 @@ fn log(view: &View, paint: Paint, room: usize, high: usize) -> Part {
             let before = format!(" {} ", clean(&line.time));
             let level = format!("{:<5} ", clean(&line.level));
             let words = cut(&clean(&line.words), room.saturating_sub(width(&before) + width(&level)));
-            Line::from(vec![Span::styled(before, paint.quiet()), Span::styled(level, style), Span::raw(words)])
+            Line::from(vec![
+                Span::styled(before, paint.quiet()),
+                Span::styled(level, style),
+                Span::raw(words),
+            ])
         })
         .collect();
     if lines.is_empty() {

@@ -11,10 +11,10 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::event::{Event, poll, read};
-use ratatui::crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
-};
 use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
 use ratatui::layout::Rect;
 use ratatui::{Terminal, TerminalOptions, Viewport};
 use tokio::sync::mpsc;
@@ -43,16 +43,12 @@ impl Screen {
     /// Takes the terminal that standard output is.
     pub(super) fn take() -> io::Result<Screen> {
         let size = size();
-        let viewport = Viewport::Fixed(area(size));
         give_back_on_panic();
         IS_TAKEN.store(true, Ordering::SeqCst);
         take_terminal(true);
         let taken = enable_raw_mode()
             .and_then(|()| execute!(stdout(), EnterAlternateScreen, Hide))
-            .and_then(|()| {
-                Terminal::with_options(CrosstermBackend::new(stdout()), TerminalOptions { viewport })
-            })
-            .and_then(|mut terminal| terminal.clear().map(|()| terminal));
+            .and_then(|()| empty(size));
         match taken {
             Ok(terminal) => Ok(Screen { terminal, size }),
             Err(error) => {
@@ -70,7 +66,8 @@ impl Screen {
 
     /// Draws everything anew the next time.
     pub(super) fn forget(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        self.terminal = empty(self.size)?;
+        Ok(())
     }
 
     /// Whether the terminal has another size by now. Asked for, since not every way to a terminal
@@ -83,7 +80,7 @@ impl Screen {
         let now = size();
         if now != self.size {
             self.size = now;
-            self.terminal.resize(area(now))?;
+            self.forget()?;
         }
         Ok(())
     }
@@ -95,8 +92,12 @@ impl Drop for Screen {
     }
 }
 
-fn area((width, height): (u16, u16)) -> Rect {
-    Rect::new(0, 0, width, height)
+/// An empty screen of this size. Ratatui's own ways to clear one ask the terminal where its cursor is,
+/// which not every terminal answers.
+fn empty((width, height): (u16, u16)) -> io::Result<Terminal<CrosstermBackend<Stdout>>> {
+    execute!(stdout(), Clear(ClearType::All))?;
+    let viewport = Viewport::Fixed(Rect::new(0, 0, width, height));
+    Terminal::with_options(CrosstermBackend::new(stdout()), TerminalOptions { viewport })
 }
 
 /// How large the terminal is that standard output is.

@@ -274,7 +274,9 @@ impl View {
     pub(super) fn prepare(&self, verb: Verb) -> Result<Given, String> {
         let word = verb.word();
         let Some(path) = self.path() else {
-            return Err(format!("nothing is selected to {word}: Tab goes to the tree, the jobs or the gates"));
+            return Err(format!(
+                "nothing is selected to {word}: Tab goes to the tree, the jobs or the gates"
+            ));
         };
         match find(&self.now.tree, &path) {
             Some(node) => Ok(Given { verb, order: verb.order(node), path }),
@@ -309,7 +311,9 @@ impl View {
 
 /// Whether a path is that of a job.
 fn is_job(path: &str) -> bool {
-    path.strip_prefix(ROOT).and_then(|rest| rest.strip_prefix("/swarm/job-")).is_some_and(|id| !id.contains('/'))
+    path.strip_prefix(ROOT)
+        .and_then(|rest| rest.strip_prefix("/swarm/job-"))
+        .is_some_and(|id| !id.contains('/'))
 }
 
 fn count_below(node: &NodeView) -> u64 {
