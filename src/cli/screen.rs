@@ -69,7 +69,7 @@ enum News {
     Seen(Result<Box<(Overview, Arc<Client>)>, Unseen>),
     /// Of which process, how far it was read, and what there was.
     Heard(Box<(u32, Reader, Vec<Brief>)>),
-    Given(Given, Result<OrderDone, ClientError>),
+    Given(Box<(Given, Result<OrderDone, ClientError>)>),
 }
 
 /// Why there is no newer picture.
@@ -287,7 +287,7 @@ impl Watcher {
                 reason: "from empire top".to_owned(),
             };
             let done = client.post("/v1/order", &asked, None, given.takes() + ORDER_TAKES).await;
-            News::Given(given, done)
+            News::Given(Box::new((given, done)))
         }));
     }
 
@@ -322,7 +322,8 @@ impl Watcher {
                 self.listen(Some(reader).filter(|_| process == self.process));
                 return None;
             }
-            News::Given(given, done) => {
+            News::Given(given) => {
+                let (given, done) = *given;
                 self.orders -= 1;
                 match done {
                     Ok(done) => self.view.say(Tone::Good, format!("{}: {}", short(&done.path), done.outcome)),

@@ -11,6 +11,8 @@ use tracing::level_filters::LevelFilter;
 
 use super::file::{FOLDER, days};
 use super::levels;
+use crate::run::feed::SAYS;
+
 use super::line::{Fields, Shown, day, time, words};
 
 /// A longer line is none of ours.
@@ -93,11 +95,13 @@ impl Entry {
     #[must_use]
     pub fn brief(&self) -> Brief {
         let Parsed { time, level, message, fields, .. } = &self.parsed;
+        // What a job says needs no further words.
+        let said = fields.get("line").and_then(|line| line.as_str()).filter(|_| message == SAYS);
         let of_day = time.split_once('T').map_or(time.as_str(), |(_, of_day)| of_day);
         Brief {
             time: words(of_day.split('.').next().unwrap_or(of_day), None),
             level: words(level, None),
-            words: words(message, Some(fields)),
+            words: said.map_or_else(|| words(message, Some(fields)), |said| words(said, None)),
         }
     }
 
@@ -264,5 +268,46 @@ impl Reader {
         }
         self.read_to.insert(path.to_owned(), at);
         Ok(wants_more)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_large_log_the_end_alone_is_read_and_of_one_process_if_wanted() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join(FOLDER)).unwrap();
+        let write = |number: u32, process: u32| {
+            let line = format!(
+                r#"{{"time":"2026-09-02T14:30:05.123Z","level":"INFO","target":"t","message":"said","fields":{{"number":{number}}},"process":{process}}}"#
+            );
+            line + "\n"
+        };
+        let text: String = (0..1_000).map(|number| write(number, 7 + number % 2)).collect();
+        let day = moment_file(home.path());
+        std::fs::write(&day, &text).unwrap();
+        let wanted = Wanted { process: Some(7), ..Wanted::default() };
+        let mut reader = Reader::new(home.path(), wanted);
+        let bytes = write(0, 7).len() as u64 * 20;
+        reader.skip_to_the_last(bytes).unwrap();
+        let read: Vec<Brief> = reader.last(100).unwrap().iter().map(Entry::brief).collect();
+        assert!((8..=10).contains(&read.len()), "half of the last twenty lines: {read:?}");
+        let last = Brief { time: "14:30:05".into(), level: "INFO".into(), words: "said number=998".into() };
+        assert_eq!((read.last(), reader.unread()), (Some(&last), 0), "no line is read by half");
+        std::fs::write(&day, text + &write(1_001, 8) + &write(1_002, 7)).unwrap();
+        let mut more = Vec::new();
+        reader
+            .each(&mut |entry| {
+                more.push(entry.brief().words);
+                true
+            })
+            .unwrap();
+        assert_eq!(more, ["said number=1002"]);
+    }
+
+    fn moment_file(home: &Path) -> PathBuf {
+        home.join(FOLDER).join(super::super::file::name(day(UnixMillis(1_788_359_405_123))))
     }
 }

@@ -124,7 +124,7 @@ fn screen(said: &str, (columns, lines): (u16, u16)) -> String {
                 let mut numbers = numbers.split(';').map(|number| number.parse().unwrap_or(1_usize));
                 match order {
                     Some('H') => {
-                        (line, column) = (numbers.next().unwrap() - 1, numbers.next().unwrap_or(1) - 1)
+                        (line, column) = (numbers.next().unwrap() - 1, numbers.next().unwrap_or(1) - 1);
                     }
                     Some('J') => cells.iter_mut().for_each(|cells| cells.fill(' ')),
                     _ => {}

@@ -58,7 +58,7 @@ fn screen(view: &View, paint: Paint, area: Rect, buffer: &mut Buffer) {
     for (pane, height) in heights(view, middle, is_small || view.is_zoomed) {
         let part = panes::part(view, paint, pane, room, usize::from(height).saturating_sub(1));
         let area = Rect { y: at, height, ..area };
-        show(part, paint, view.focus == pane, area, buffer);
+        show(&part, paint, view.focus == pane, area, buffer);
         at += height;
     }
     let at = area.bottom().saturating_sub(below);
@@ -91,7 +91,7 @@ fn lines(lines: Vec<Line<'_>>, from: u16, area: Rect, buffer: &mut Buffer) {
 }
 
 /// A part: its head, and as many of its lines as there is room for, the selected one among them.
-fn show(part: Part, paint: Paint, is_focused: bool, area: Rect, buffer: &mut Buffer) {
+fn show(part: &Part, paint: Paint, is_focused: bool, area: Rect, buffer: &mut Buffer) {
     if area.height == 0 {
         return;
     }

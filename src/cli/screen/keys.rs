@@ -99,7 +99,7 @@ fn move_about(view: &mut View, code: KeyCode) -> Option<Deed> {
             return view.cohorts_of().map(|_| Deed::Look);
         }
         KeyCode::Left | KeyCode::Char('h') if view.focus == Pane::Tree => {
-            let Some(path) = view.path() else { return None };
+            let path = view.path()?;
             if view.is_open(&path) {
                 view.open(false);
             } else if let Some((above, _)) = path.rsplit_once('/').filter(|(above, _)| !above.is_empty()) {

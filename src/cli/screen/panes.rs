@@ -188,7 +188,7 @@ fn gates(view: &View, paint: Paint, room: usize) -> Part {
             3,
             cells(&|gate| text(gate.meter.clone().map(|(_, words)| words).unwrap_or_default())),
         )
-        .between(20, 40),
+        .between(26, 40),
         Column::new("", Left, 6, cells(&|gate| Cell::text(gate.more.0.clone(), gate.more.1)))
             .between(16, WIDE),
     ];
@@ -241,7 +241,10 @@ fn budget(view: &View, paint: Paint) -> Gate {
 fn lane(view: &View, lane: &LaneLine, paint: Paint) -> Gate {
     let node = find(&view.now.tree, &lane.path).filter(|node| !node.healthy);
     let share = |used: u64, limit: u64| used as f64 / limit.max(1) as f64;
-    let fullest = lane.meters.iter().max_by(|a, b| share(a.used, a.limit).total_cmp(&share(b.used, b.limit)));
+    let fullest = lane.meters.iter().reduce(|fullest, other| {
+        let is_fuller = share(other.used, other.limit) > share(fullest.used, fullest.limit);
+        if is_fuller { other } else { fullest }
+    });
     let meter = fullest.map(|meter| {
         let words = format!(
             "{} {}/{}",

@@ -23,23 +23,27 @@ const JOB: &str = "/empire/swarm/job-0199c0de-0000-7000-8000-000000000001";
 const LANE: &str = "/empire/gates/rate-kimi";
 
 fn node(path: &str, kind: &str, more: Value) -> Value {
-    let mut node = json!({
+    let node = json!({
         "path": path, "kind": kind, "state": "running", "for_ms": 3_723_000, "incarnation": 1,
         "healthy": true, "policy": 0, "pulse": {
             "waiting": 0, "paused": false, "busy_us": null, "idle_us": 5, "handled": 7, "handled_us": 70,
             "longest_us": 20, "waited_us": 9,
         },
     });
-    node.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    node
+    with(node, more)
+}
+
+/// `value` with more fields, or other ones.
+fn with(mut value: Value, more: Value) -> Value {
+    let Value::Object(more) = more else { panic!("no fields: {more}") };
+    value.as_object_mut().unwrap().extend(more);
+    value
 }
 
 /// A simulated run in the middle of a job, with one lane that is closed and one actor that is down.
 fn sample() -> Value {
-    let cohorts = |count: usize| json!({"children_left_out": count});
     let counts = json!({"counts": {"agents": {"waiting": 498_700, "awake": 66, "done": 1_200, "dead": 34}}});
-    let mut job = node(JOB, "actor", counts);
-    job.as_object_mut().unwrap().extend(cohorts(489).as_object().unwrap().clone());
+    let job = with(node(JOB, "actor", counts), json!({"children_left_out": 489}));
     let down = json!({
         "state": "exhausted", "healthy": false, "incarnation": 6,
         "last_exit": {"exit": "failed", "why": "boom", "at": 0},
@@ -58,13 +62,12 @@ fn sample() -> Value {
         node("/empire/swarm", "supervisor", json!({"children": [job]})),
     ]});
     let lane = |provider: &str, more: Value| {
-        let mut lane = json!({
+        let lane = json!({
             "provider": provider, "path": format!("/empire/gates/rate-{provider}"), "state": "open", "why": null,
             "closed_for_ms": null, "in_flight": 0, "slots": 4, "waiting": 0, "binds": null,
             "next_permit_in_ms": null, "meters": [],
         });
-        lane.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        lane
+        with(lane, more)
     };
     let meter = |counts: &str, used: u64, limit: u64| json!({"model": null, "counts": counts, "used": used, "limit": limit});
     let account = |scope: &str, name: Value, spent: u64, cap: Option<u64>| json!({"scope": scope, "name": name, "cap_micro_usd": cap, "spent_micro_usd": spent, "reserved_micro_usd": 20_000});
