@@ -69,7 +69,7 @@ impl Column {
         match self.between {
             // A bar takes what it gets.
             Some((_, most)) if self.is_bar() => most,
-            Some((least, most)) => own.clamp(least, most),
+            Some((_, most)) => own.min(most),
             None => own,
         }
     }

@@ -180,7 +180,7 @@ fn gates(view: &View, paint: Paint, room: usize) -> Part {
         )
         .between(4, 10),
         Column::new("WAITING", Right, 2, cells(&|gate| text(some(gate.waiting)))),
-        Column::new("METER", Left, 4, cells(&|gate| bar(gate.meter.as_ref().map(|(part, _)| *part))))
+        Column::new("METER", Left, 6, cells(&|gate| bar(gate.meter.as_ref().map(|(part, _)| *part))))
             .between(5, 14),
         Column::new(
             "",
@@ -189,7 +189,7 @@ fn gates(view: &View, paint: Paint, room: usize) -> Part {
             cells(&|gate| text(gate.meter.clone().map(|(_, words)| words).unwrap_or_default())),
         )
         .between(26, 40),
-        Column::new("", Left, 6, cells(&|gate| Cell::text(gate.more.0.clone(), gate.more.1)))
+        Column::new("", Left, 4, cells(&|gate| Cell::text(gate.more.0.clone(), gate.more.1)))
             .between(16, WIDE),
     ];
     listed(columns, Some(view.selected(Pane::Gates)), room)
