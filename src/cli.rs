@@ -14,6 +14,7 @@ mod logs;
 mod privacy;
 mod results;
 mod run;
+mod screen;
 mod sim;
 mod status;
 mod steer;

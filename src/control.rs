@@ -12,6 +12,7 @@ pub mod jobs;
 mod log;
 mod look;
 mod openapi;
+pub mod overview;
 mod place;
 mod policy;
 mod problem;
@@ -32,7 +33,9 @@ use std::time::Duration;
 use empire_actors::house::{AccountsReader, House};
 use empire_actors::kernel::tree::{OrderRefused, ROOT, Tree};
 use empire_actors::ports::WallClock;
+use empire_actors::watch::Watch;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 pub use self::access::RefusedHook;
 pub use self::explain::{explain, policy_source, scaled_words};
@@ -44,7 +47,9 @@ pub use self::server::{ControlError, Server, Settings, serve};
 use crate::alerts::Alerts;
 use crate::config::ControlSetting;
 use crate::daemon::Daemon;
+use crate::run::board::Board;
 use crate::run::progress::say;
+use crate::run::watching::Watching;
 use crate::store::Store;
 
 /// Orders and changes that may be under way at once, and drains beside them.
@@ -55,6 +60,11 @@ pub struct Control {
     tree: Tree,
     store: Store,
     accounts: AccountsReader,
+    watch: Watch,
+    board: Board,
+    alerts: Alerts,
+    simulated: bool,
+    started: Instant,
     /// Whether actors may be made to fail.
     chaos: bool,
     clock: Arc<dyn WallClock>,
@@ -75,16 +85,27 @@ impl fmt::Debug for Control {
 }
 
 impl Control {
-    /// Of the tree of `house`, whose journal and policies are kept in `store`. With `chaos`, actors
-    /// may be made to fail. `daemon` takes jobs in, where there is one.
+    /// Of the tree of `house`, whose journal and policies are kept in `store`, and that `watching`
+    /// watches over. With `chaos`, actors may be made to fail. `daemon` takes jobs in, where there is
+    /// one.
     #[must_use]
-    pub fn new(house: &House, store: Store, chaos: bool, daemon: Weak<Daemon>) -> Arc<Control> {
+    pub fn new(
+        (house, watching): (&House, &Watching),
+        store: Store,
+        (chaos, simulated): (bool, bool),
+        daemon: Weak<Daemon>,
+    ) -> Arc<Control> {
         let tree = house.tree();
         Arc::new(Control {
             clock: tree.supervision().clock.clone(),
             tree,
             store,
             accounts: house.accounts_reader(),
+            watch: house.watch(),
+            board: watching.board().clone(),
+            alerts: watching.alerts().clone(),
+            simulated,
+            started: Instant::now(),
             chaos,
             daemon,
             orders: Arc::new(Semaphore::new(MOST_ORDERS)),
@@ -147,9 +168,16 @@ impl Control {
 }
 
 /// Opens the API of `house` for a run. A run whose API cannot be opened goes on without, and says so.
-pub async fn open(house: &House, store: &Store, setting: ControlSetting, alerts: &Alerts) -> Option<Server> {
-    let control = Control::new(house, store.clone(), setting.chaos, Weak::new());
-    match serve(control, store.dir(), settings(setting, alerts)).await {
+pub async fn open(
+    house: &House,
+    store: &Store,
+    setting: ControlSetting,
+    watching: &Watching,
+    simulated: bool,
+) -> Option<Server> {
+    let about = (setting.chaos, simulated);
+    let control = Control::new((house, watching), store.clone(), about, Weak::new());
+    match serve(control, store.dir(), settings(setting, watching.alerts())).await {
         Ok(server) => Some(server),
         Err(error) => {
             say(&format!("warning: {error}"));

@@ -17,7 +17,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::alerts::Alerts;
 use crate::config::Config;
 use crate::home::Home;
 use crate::log;
@@ -192,10 +191,16 @@ impl Daemon {
         &self.house
     }
 
-    /// Where signs of trouble go.
+    /// What watches over it.
     #[must_use]
-    pub fn alerts(&self) -> &Alerts {
-        self.watching.alerts()
+    pub fn watching(&self) -> &Watching {
+        &self.watching
+    }
+
+    /// Whether all its calls go to the simulator.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        self.simulated.is_some()
     }
 
     /// Its store.
@@ -253,7 +258,9 @@ impl Daemon {
         Ok(self.store.set_held(&job.id, false).await?)
     }
 
-    fn is_ending(&self) -> bool {
+    /// Whether it is ending.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
         self.down.borrow().is_some()
     }
 

@@ -13,6 +13,7 @@ mod otlp;
 mod queue;
 pub mod read;
 mod redact;
+mod terminal;
 mod writer;
 
 use std::io::{self, IsTerminal};
@@ -32,6 +33,7 @@ use tracing_subscriber::{Layer, Registry, reload};
 
 pub use levels::{Levels, LevelsError};
 pub(crate) use line::time;
+pub use terminal::take_terminal;
 
 use crate::config::LogSetting;
 use crate::run::progress::say;
@@ -41,6 +43,7 @@ use file::DayFile;
 use levels::Want;
 use otlp::Exporter;
 use queue::{MOST_LINES, Queue};
+use terminal::Patient;
 use writer::{Looking, Order, Writer};
 
 /// Shown on the terminal where nothing else is wanted. Slow statements are for whoever asks, and a run
@@ -144,7 +147,8 @@ pub fn init(wanted: Option<&str>) -> LogHandle {
     }
     // Colours are for eyes: in a file they are noise.
     let coloured = io::stderr().is_terminal();
-    let parts = LogParts { terminal: Box::new(io::stderr()), coloured, levels, clock: Arc::new(SystemClock) };
+    let parts =
+        LogParts { terminal: Box::new(Patient::stderr()), coloured, levels, clock: Arc::new(SystemClock) };
     let handle = LOG.get_or_init(|| {
         let (subscriber, handle) = build(parts);
         // Whoever has set another one, as tests do, hears what is logged in our place.

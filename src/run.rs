@@ -7,6 +7,7 @@
 //! and once more, whole and in order, at the end; [`finish`] makes the report.
 
 pub mod approval;
+pub mod board;
 pub mod caps;
 pub mod engine;
 pub mod error;

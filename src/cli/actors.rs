@@ -10,6 +10,8 @@ mod top;
 mod tree;
 mod watch;
 
+pub(super) use self::tree::remarks;
+
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -32,7 +34,8 @@ pub(super) enum Actors {
     History(history::HistoryArgs),
     /// Print what happens to actors, as it happens.
     Watch(look::PathArgs),
-    /// List the busiest actors over a window, once.
+    /// Watch the running process on a screen: tree, jobs, gates, spend, pressure, log; with keys to
+    /// pause, resume and restart. With --by: list the busiest actors over a window, once.
     Top(top::TopArgs),
     /// Start an actor anew, which counts as no failure; or the daemon, without a path.
     Restart(order::RestartArgs),
@@ -107,9 +110,14 @@ impl Where {
 
     /// The running process, if there is one.
     fn running(self, context: &Context) -> Result<Option<Client>, CommandError> {
+        Ok(self.found(context)?.map(|(_, client)| client))
+    }
+
+    /// The same, with its data folder.
+    fn found(self, context: &Context) -> Result<Option<(Home, Client)>, CommandError> {
         for home in self.homes(context)? {
             if let Some(client) = Client::find(&home)? {
-                return Ok(Some(client));
+                return Ok(Some((home, client)));
             }
         }
         Ok(None)
@@ -130,13 +138,15 @@ impl Where {
 
     /// The running process.
     pub(super) fn client(self, context: &Context) -> Result<Client, CommandError> {
-        self.running(context)?.ok_or_else(|| {
-            let what = if self.sim { " with simulated runs" } else { "" };
-            CommandError::refused(format!(
-                "nothing runs in {}{what}: `empire up` starts the daemon, `empire swarm run JOB.yaml` a job in the foreground",
-                context.place.home.dir().display()
-            ))
-        })
+        self.running(context)?.ok_or_else(|| self.nothing_runs(context))
+    }
+
+    fn nothing_runs(self, context: &Context) -> CommandError {
+        let what = if self.sim { " with simulated runs" } else { "" };
+        CommandError::refused(format!(
+            "nothing runs in {}{what}: `empire up` starts the daemon, `empire swarm run JOB.yaml` a job in the foreground",
+            context.place.home.dir().display()
+        ))
     }
 }
 

@@ -126,9 +126,14 @@ async fn go_on(daemon: &Arc<Daemon>) -> Infallible {
 
 async fn open(daemon: &Arc<Daemon>) -> Result<Server, CommandError> {
     let config = daemon.config();
-    let control =
-        Control::new(daemon.house(), daemon.store().clone(), config.control.chaos, Arc::downgrade(daemon));
-    let settings = control::settings(config.control, daemon.alerts());
+    let about = (config.control.chaos, daemon.is_simulated());
+    let control = Control::new(
+        (daemon.house(), daemon.watching()),
+        daemon.store().clone(),
+        about,
+        Arc::downgrade(daemon),
+    );
+    let settings = control::settings(config.control, daemon.watching().alerts());
     serve(control, daemon.home().dir(), settings).await.map_err(CommandError::bad_input)
 }
 

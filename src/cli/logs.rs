@@ -100,7 +100,7 @@ pub(super) async fn logs(context: &Context, args: LogArgs) -> Result<Exit, Comma
         Some(job) => Some(id_of(context, &job).await?),
         None => None,
     };
-    let wanted = Wanted { job, level: args.level, since: args.since, until: args.until };
+    let wanted = Wanted { job, level: args.level, since: args.since, until: args.until, process: None };
     let is_all = args.lines.is_none() && (args.since.is_some() || args.until.is_some());
     let home = context.place.home.dir();
     let mut reader = Reader::new(home, wanted);

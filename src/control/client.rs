@@ -87,6 +87,12 @@ impl Client {
         }
     }
 
+    /// The process.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.reached.process
+    }
+
     /// The data folder that the process works in.
     #[must_use]
     pub fn dir(&self) -> &Path {

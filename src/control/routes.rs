@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::access::Peer;
 use super::jobs::{self, Admission, DownAsked, FeedQuery, Heeded, ResumeAsked};
+use super::overview::{self, Overview, OverviewQuery};
 use super::problem::Problem;
 use super::shapes::{
     AgentQuery, AgentShown, Changed, Explained, HistoryQuery, Live, LogLevels, LogLevelsAsked,
@@ -237,6 +238,12 @@ pub(super) fn routes() -> Vec<Route> {
             "top",
             "The busiest nodes over a window: it answers when that is over.",
             |control, query| async move { top::top(&control, &query).await },
+        ),
+        Route::get::<OverviewQuery, Overview, _, _>(
+            "/v1/overview",
+            "overview",
+            "All that a screen shows of the process at once: machine, jobs, gates, money, alerts, what is not well, the tree. From memory.",
+            |control, query| async move { overview::overview(&control, &query) },
         ),
         Route::get::<PathQuery, PolicyShown, _, _>(
             "/v1/policy",

@@ -130,6 +130,11 @@ impl Shown<'_> {
     }
 }
 
+/// A message with its fields, on one line.
+pub(crate) fn words(message: &str, fields: Option<&Fields>) -> String {
+    clean(message) + &fields.map(|fields| pairs(fields, None)).unwrap_or_default()
+}
+
 fn pairs(fields: &Fields, but: Option<&str>) -> String {
     let fields = fields.iter().filter(|(name, _)| but != Some(name.as_str()));
     let pair = |(name, value): (&String, &Value)| match value {

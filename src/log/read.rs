@@ -11,7 +11,9 @@ use tracing::level_filters::LevelFilter;
 
 use super::file::{FOLDER, days};
 use super::levels;
-use super::line::{Fields, Shown, day, time};
+use crate::run::feed::SAYS;
+
+use super::line::{Fields, Shown, day, time, words};
 
 /// A longer line is none of ours.
 const LONGEST_LINE: u64 = 4 << 20;
@@ -27,6 +29,8 @@ pub struct Wanted {
     pub since: Option<UnixMillis>,
     /// Before this moment.
     pub until: Option<UnixMillis>,
+    /// Of this process.
+    pub process: Option<u32>,
 }
 
 impl Wanted {
@@ -49,7 +53,8 @@ impl Wanted {
             };
             of(&entry.fields) || entry.spans.iter().any(of)
         });
-        is_severe && is_since && is_until && is_of_job
+        let is_of_process = self.process.is_none_or(|process| entry.process == Some(process));
+        is_severe && is_since && is_until && is_of_job && is_of_process
     }
 }
 
@@ -71,13 +76,39 @@ struct Parsed {
     fields: Fields,
     #[serde(default)]
     spans: Vec<Fields>,
+    process: Option<u32>,
+}
+
+/// A line in short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Brief {
+    /// The time of the day: `14:20:05`.
+    pub time: String,
+    /// How severe, as `WARN`.
+    pub level: String,
+    /// What was said, with its fields. Nothing in it moves a cursor.
+    pub words: String,
 }
 
 impl Entry {
+    /// In short.
+    #[must_use]
+    pub fn brief(&self) -> Brief {
+        let Parsed { time, level, message, fields, .. } = &self.parsed;
+        // What a job says needs no further words.
+        let said = fields.get("line").and_then(|line| line.as_str()).filter(|_| message == SAYS);
+        let of_day = time.split_once('T').map_or(time.as_str(), |(_, of_day)| of_day);
+        Brief {
+            time: words(of_day.split('.').next().unwrap_or(of_day), None),
+            level: words(level, None),
+            words: said.map_or_else(|| words(message, Some(fields)), |said| words(said, None)),
+        }
+    }
+
     /// For a person's eyes, with the line break.
     #[must_use]
     pub fn pretty(&self, coloured: bool) -> String {
-        let Parsed { time, level, target, message, fields, spans } = &self.parsed;
+        let Parsed { time, level, target, message, fields, spans, .. } = &self.parsed;
         let name =
             |span: &'_ Fields| span.get("name").and_then(|name| name.as_str()).unwrap_or("span").to_owned();
         let names: Vec<String> = spans.iter().map(name).collect();
@@ -116,6 +147,26 @@ impl Reader {
     #[must_use]
     pub fn unread(&self) -> u64 {
         self.unread
+    }
+
+    /// Skips what is older than about the last `bytes` of the newest file: of a large log, the end
+    /// alone is read.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn skip_to_the_last(&mut self, bytes: u64) -> io::Result<()> {
+        let Some((newest, path)) = self.files()?.pop() else { return Ok(()) };
+        self.followed = Some(newest);
+        let mut file = File::open(&path)?;
+        let from = file.metadata()?.len().saturating_sub(bytes);
+        if from > 0 {
+            // From the middle of a line to its end.
+            file.seek(SeekFrom::Start(from))?;
+            let mut part = Vec::new();
+            BufReader::new(file).take(LONGEST_LINE).read_until(b'\n', &mut part)?;
+            self.read_to.insert(path, from + part.len() as u64);
+        }
+        Ok(())
     }
 
     /// Whether there is any file yet.
@@ -217,5 +268,46 @@ impl Reader {
         }
         self.read_to.insert(path.to_owned(), at);
         Ok(wants_more)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_large_log_the_end_alone_is_read_and_of_one_process_if_wanted() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join(FOLDER)).unwrap();
+        let write = |number: u32, process: u32| {
+            let line = format!(
+                r#"{{"time":"2026-09-02T14:30:05.123Z","level":"INFO","target":"t","message":"said","fields":{{"number":{number}}},"process":{process}}}"#
+            );
+            line + "\n"
+        };
+        let text: String = (0..1_000).map(|number| write(number, 7 + number % 2)).collect();
+        let day = moment_file(home.path());
+        std::fs::write(&day, &text).unwrap();
+        let wanted = Wanted { process: Some(7), ..Wanted::default() };
+        let mut reader = Reader::new(home.path(), wanted);
+        let bytes = write(0, 7).len() as u64 * 20;
+        reader.skip_to_the_last(bytes).unwrap();
+        let read: Vec<Brief> = reader.last(100).unwrap().iter().map(Entry::brief).collect();
+        assert!((8..=10).contains(&read.len()), "half of the last twenty lines: {read:?}");
+        let last = Brief { time: "14:30:05".into(), level: "INFO".into(), words: "said number=998".into() };
+        assert_eq!((read.last(), reader.unread()), (Some(&last), 0), "no line is read by half");
+        std::fs::write(&day, text + &write(1_001, 8) + &write(1_002, 7)).unwrap();
+        let mut more = Vec::new();
+        reader
+            .each(&mut |entry| {
+                more.push(entry.brief().words);
+                true
+            })
+            .unwrap();
+        assert_eq!(more, ["said number=1002"]);
+    }
+
+    fn moment_file(home: &Path) -> PathBuf {
+        home.join(FOLDER).join(super::super::file::name(day(UnixMillis(1_788_359_405_123))))
     }
 }

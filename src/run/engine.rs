@@ -15,6 +15,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::board::Entry;
 use super::caps::{self, CapWatch};
 use super::error::CommandError;
 use super::house::{self, Plans};
@@ -112,7 +113,7 @@ impl Run<'_> {
         let watching = Watching::start(store, &loaded.config.alerts, of_route(loaded)).await?;
         let house = house::start(store, plans, &watching).await?;
         let served = house::serve_metrics(&metrics, &house, store);
-        let control = control::open(&house, store, loaded.config.control, watching.alerts()).await;
+        let control = control::open(&house, store, loaded.config.control, &watching, simulated).await;
         let ran = tokio::select! {
             ran = self.run(&house, &watching, Told::Terminal(Signals::new()?)) => ran,
             never = watching.look_around(&house) => match never {},
@@ -155,6 +156,7 @@ impl Run<'_> {
             store,
             job: &job.id,
             progress,
+            entry: watching.board().enter(&job.id, &job.setup.name),
             money: CapWatch::new(loaded, &job.id, by_hand),
             rules: loaded.rules.clone(),
             told,
@@ -167,8 +169,11 @@ impl Run<'_> {
         watch.progress.finish();
         let took = started.elapsed();
         let meters = watch.swarm.meters().read();
-        drop(watch);
+        watch.entry.show(watch.progress.facts(&meters, &[]));
+        let Watch { swarm, entry, .. } = watch;
+        drop(swarm);
         let (end, peak_memory) = watched?;
+        entry.end(end.stopped.as_ref().map_or("done", StopReason::word));
         if let Err(error) = appender.finish().await {
             say(&format!("warning: {error}"));
         }
@@ -243,6 +248,7 @@ struct Watch<'a> {
     store: &'a Store,
     job: &'a str,
     progress: Progress,
+    entry: Entry,
     money: CapWatch<'a>,
     rules: RulesInForce,
     told: Told,
@@ -269,7 +275,7 @@ impl Watch<'_> {
                     let lanes = self.swarm.lanes().await;
                     let pressure = self.house.guard().pressure();
                     snapshot.write_sometimes(&lanes).await;
-                    self.progress.show(&meters.read(), &lanes, &pressure);
+                    self.entry.show(self.progress.show(&meters.read(), &lanes, &pressure));
                     teller.tell(&pressure, self.store, self.job).await;
                     self.money.tell(self.house, |passed| self.watching.threshold(passed));
                     memory.look_sometimes();

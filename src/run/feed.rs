@@ -7,6 +7,9 @@ use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// What the log calls a line that a job says.
+pub const SAYS: &str = "a job says";
+
 /// Lines that are kept of a job.
 const KEPT: usize = 500;
 
@@ -57,7 +60,7 @@ pub struct Heard {
 
 impl Feed {
     pub(super) fn say(&self, line: &str) {
-        tracing::info!(line, "a job says");
+        tracing::info!(line, "{SAYS}");
         let mut talk = self.0.lock();
         if talk.lines.len() == KEPT {
             talk.lines.pop_front();

@@ -83,22 +83,32 @@ impl Progress {
         }
     }
 
-    /// Shows how things stand.
-    pub fn show(&mut self, meters: &MeterReading, lanes: &[(ProviderId, LaneReading)], pressure: &Pressure) {
+    /// Shows how things stand, and gives it.
+    pub fn show(
+        &mut self,
+        meters: &MeterReading,
+        lanes: &[(ProviderId, LaneReading)],
+        pressure: &Pressure,
+    ) -> ProgressFacts {
         let machine = (pressure.level > GuardLevel::Normal).then(|| pressure.to_string());
         let facts = ProgressFacts { machine, ..self.facts(meters, lanes) };
+        self.draw(&facts);
+        facts
+    }
+
+    fn draw(&mut self, facts: &ProgressFacts) {
         if let Some(feed) = &self.feed {
-            return feed.progress(progress_line(&facts, PLAIN_WIDTH), facts.done + facts.failed, facts.total);
+            return feed.progress(progress_line(facts, PLAIN_WIDTH), facts.done + facts.failed, facts.total);
         }
         if let Some(bar) = &self.bar {
             // One message with bar and line: each change of a bar is drawn, and drawing twice flickers.
             let width = Table::new().use_stderr().width().map_or(PLAIN_WIDTH, usize::from);
             let (full, empty) = filled(facts.done + facts.failed, facts.total, width);
-            let line = progress_line(&facts, width.saturating_sub(1));
+            let line = progress_line(facts, width.saturating_sub(1));
             bar.set_message(format!("\u{1b}[32m{full}\u{1b}[0m{empty}\n{line}"));
         } else if self.last_plain.elapsed() >= PLAIN_EVERY {
             self.last_plain = Instant::now();
-            say(&progress_line(&facts, PLAIN_WIDTH));
+            say(&progress_line(facts, PLAIN_WIDTH));
         }
     }
 
@@ -109,7 +119,8 @@ impl Progress {
         }
     }
 
-    fn facts(&mut self, meters: &MeterReading, lanes: &[(ProviderId, LaneReading)]) -> ProgressFacts {
+    /// How things stand.
+    pub fn facts(&mut self, meters: &MeterReading, lanes: &[(ProviderId, LaneReading)]) -> ProgressFacts {
         let ended = meters.done + meters.dead;
         let now = Instant::now();
         self.seen.push_back((now, meters.calls));

@@ -17,6 +17,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::board::Board;
 use super::error::CommandError;
 use super::prepare::Loaded;
 use super::system::SystemClock;
@@ -36,6 +37,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// What watches over one house. Stopped with it.
 pub struct Watching {
     alerts: Alerts,
+    board: Board,
     running: Running,
     health: JoinHandle<()>,
     stop: watch::Sender<bool>,
@@ -67,6 +69,7 @@ impl Watching {
         let depth = f64::from(u32::try_from(setting.queue_depth).unwrap_or(u32::MAX));
         Ok(Watching {
             alerts,
+            board: Board::default(),
             running,
             health: tokio::spawn(health),
             stop,
@@ -79,6 +82,11 @@ impl Watching {
     /// Where signs go.
     pub fn alerts(&self) -> &Alerts {
         &self.alerts
+    }
+
+    /// Where its jobs say how they stand.
+    pub fn board(&self) -> &Board {
+        &self.board
     }
 
     /// Looks over the house again and again, until it is dropped.

@@ -237,7 +237,7 @@ impl Store {
     /// If the store fails.
     pub async fn stop_idle(&self, job: &str, state: JobState, reason: &str) -> Result<bool, StoreError> {
         let admin = Admin::StopIdle { job: job.into(), state, reason: reason.into() };
-        Ok(self.from_anywhere(admin).await? > 0)
+        Ok(self.administer_anywhere(admin).await? > 0)
     }
 
     /// Notes what there is to know of a job while it runs; empty for nothing. Its next state
@@ -254,11 +254,11 @@ impl Store {
     /// # Errors
     /// If there is no such job, or the store fails.
     pub async fn request(&self, job: &str, desired: Desired) -> Result<(), StoreError> {
-        found(job, self.from_anywhere(Admin::Request { job: job.into(), desired }).await?)
+        found(job, self.administer_anywhere(Admin::Request { job: job.into(), desired }).await?)
     }
 
     /// Through the writer where there is one, else beside that of another process.
-    async fn from_anywhere(&self, admin: Admin) -> Result<u64, StoreError> {
+    async fn administer_anywhere(&self, admin: Admin) -> Result<u64, StoreError> {
         if self.writer().is_open() {
             return self.administer(admin).await;
         }

@@ -1,11 +1,11 @@
-//! `empire top --by`.
+//! `empire top`, on a screen or once.
 
+use std::io::{IsTerminal, stdin, stdout};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::super::duration;
-use super::super::{Context, terminal};
+use super::super::{Context, duration, screen, terminal};
 use super::{Where, millis};
 use crate::control::shapes::{Top, TopBy};
 use crate::run::error::{CommandError, Exit};
@@ -25,21 +25,56 @@ enum By {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct TopArgs {
-    /// What the list goes by.
+    /// Print the busiest actors over a window, once, in place of a screen.
     #[arg(long, value_name = "WHAT")]
-    by: By,
-    /// How long to look, up to a minute.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
+    by: Option<By>,
+    /// With --by: how long to look, up to a minute.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s", requires = "by")]
     window: Duration,
-    /// How many at most.
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 10)]
+    /// With --by: how many at most.
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 10, requires = "by")]
     limit: usize,
+    /// How often the screen looks, from 200ms to a minute.
+    #[arg(long, value_name = "TIME", value_parser = every, default_value = "1s", conflicts_with = "by")]
+    every: Duration,
     #[command(flatten)]
     place: Where,
 }
 
+fn every(given: &str) -> Result<Duration, String> {
+    let every = duration(given)?;
+    let may = Duration::from_millis(200)..=Duration::from_secs(60);
+    if may.contains(&every) { Ok(every) } else { Err("write a time from 200ms to 1m".to_owned()) }
+}
+
 pub(super) async fn top(context: &Context, args: TopArgs) -> Result<Exit, CommandError> {
-    let by = match args.by {
+    match args.by {
+        Some(by) => once(context, &args, by).await,
+        None => live(context, &args).await,
+    }
+}
+
+/// On a screen; with --json once what it would show.
+async fn live(context: &Context, args: &TopArgs) -> Result<Exit, CommandError> {
+    let dumb = crate::config::system_env("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    let has_screen = stdin().is_terminal() && stdout().is_terminal() && !dumb;
+    if !context.json && !has_screen {
+        return Err(CommandError::bad_input(
+            "empire top draws on a terminal, and this is none: `empire top --by mailbox` prints a list, `empire top --json` all that it shows",
+        ));
+    }
+    let Some((home, client)) = args.place.found(context)? else {
+        return Err(args.place.nothing_runs(context));
+    };
+    let place = screen::Place { home, client, logs: context.place.home.dir().to_owned() };
+    if context.json {
+        return terminal::print_json(&screen::snapshot(place).await?).map(|()| Exit::Done);
+    }
+    screen::run(place, args.every, terminal::color()).await
+}
+
+async fn once(context: &Context, args: &TopArgs, by: By) -> Result<Exit, CommandError> {
+    let by = match by {
         By::Mailbox => "mailbox",
         By::Restarts => "restarts",
         By::Latency => "latency",

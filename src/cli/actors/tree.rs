@@ -82,7 +82,7 @@ fn row(node: &NodeView, name: &str) -> Vec<String> {
 }
 
 /// What else is worth a word.
-pub(super) fn remarks(node: &NodeView) -> String {
+pub(in crate::cli) fn remarks(node: &NodeView) -> String {
     let mut remarks = Vec::new();
     if let Some(busy) = node.pulse.and_then(|pulse| pulse.busy_us).filter(|busy| *busy > 1_000_000) {
         remarks.push(format!("busy for {}", text::duration(Duration::from_micros(busy))));
