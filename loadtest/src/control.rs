@@ -155,15 +155,6 @@ impl Books {
         &self.base_url
     }
 
-    /// Plays this scenario from its start, with empty books.
-    pub(crate) async fn begin(&self, scenario: &str) -> Result<()> {
-        let client = &self.client;
-        let asked = client.post(format!("{}/_sim/scenario", self.base_url)).body(scenario.to_owned());
-        said(asked.send().await?).await?;
-        said(client.post(format!("{}/_sim/reset", self.base_url)).send().await?).await?;
-        Ok(())
-    }
-
     /// Counts and bills of all providers.
     pub(crate) async fn read(&self) -> Result<Value> {
         said(self.client.get(format!("{}/_sim/requests", self.base_url)).send().await?).await

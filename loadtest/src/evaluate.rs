@@ -22,8 +22,6 @@ pub(crate) struct Idle {
     pub(crate) threads: Option<u64>,
     pub(crate) files: Option<u64>,
     pub(crate) actors: u64,
-    /// Processor seconds so far.
-    pub(crate) cpu_s: f64,
 }
 
 /// All that was seen of a run.
@@ -122,7 +120,7 @@ fn memory(seen: &Seen<'_>, set: &mut Set<'_>) {
         set(Measure::BytesPerWaitingAgent, Some(bytes));
     }
     set(Measure::MemoryGrowthAfterWarmUpPercent, growth_after(&sampled.samples, seen.warm_up_s));
-    let cpu_us = (sampled.cpu_s() - seen.before.cpu_s) * 1e6;
+    let cpu_us = sampled.cpu_s() * 1e6;
     let ended = (seen.account.done + seen.account.dead) as f64;
     set(Measure::CpuUsPerAgent, (ended > 0.0).then(|| cpu_us / ended));
     let calls = seen.arrivals.values().map(Vec::len).sum::<usize>() as f64;

@@ -62,7 +62,7 @@ pub(crate) struct Followed {
 /// Writes the files of all jobs of a scenario.
 pub(crate) fn prepare(program: &Program, scenario: &Scenario, seed: u64) -> Result<Vec<Batch>> {
     let mut batches = Vec::new();
-    let mut first = u64::from(scenario.prime);
+    let mut first = u64::from(scenario.prime) * scenario.jobs.len() as u64;
     for job in &scenario.jobs {
         let (count, every) = job.arrival.batches();
         let words = Words::of(job, seed)?;
@@ -79,11 +79,14 @@ pub(crate) fn prepare(program: &Program, scenario: &Scenario, seed: u64) -> Resu
     Ok(batches)
 }
 
-/// Writes the files of the job that opens connections and caches.
-pub(crate) fn prepare_prime(program: &Program, scenario: &Scenario, seed: u64) -> Result<Option<Batch>> {
-    let Some(job) = scenario.jobs.first().filter(|_| scenario.prime > 0) else { return Ok(None) };
-    let lines = Words::Generated { seed }.lines(0, 0, scenario.prime)?;
-    write(program, job, "prime", scenario.prime, Duration::ZERO, &lines).map(Some)
+/// Writes the files of the jobs that open connections and caches: a small one for each.
+pub(crate) fn prepare_prime(program: &Program, scenario: &Scenario, seed: u64) -> Result<Vec<Batch>> {
+    let jobs = scenario.jobs.iter().filter(|_| scenario.prime > 0).zip(0..);
+    let each = jobs.map(|(job, number)| {
+        let lines = Words::Generated { seed }.lines(number * u64::from(scenario.prime), 0, scenario.prime)?;
+        write(program, job, &format!("prime-{}", job.name), scenario.prime, Duration::ZERO, &lines)
+    });
+    each.collect()
 }
 
 fn write(

@@ -35,9 +35,16 @@ pub(crate) struct Program {
 pub(crate) struct Simulator {
     /// Its pages.
     pub(crate) books: Books,
-    /// Its process.
-    pub(crate) pid: u32,
-    _child: Child,
+    /// Where it listens.
+    pub(crate) address: String,
+    child: Child,
+}
+
+impl Simulator {
+    /// Ends it, and with it every connection.
+    pub(crate) async fn end(mut self) -> Result<()> {
+        self.child.kill().await.context("the simulator cannot be ended")
+    }
 }
 
 /// The program, up; it is killed with this value.
@@ -75,11 +82,6 @@ impl Program {
         Ok(Program { path, folder: folder.to_owned() })
     }
 
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// A file in the folder it works in.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
@@ -111,15 +113,14 @@ impl Program {
         Ok(())
     }
 
-    /// Starts a simulator that plays this scenario.
-    pub(crate) async fn start_simulator(&self, scenario: &str) -> Result<Simulator> {
+    /// Starts a simulator that plays this scenario, with empty books, at an address.
+    pub(crate) async fn start_simulator(&self, scenario: &str, listen: &str) -> Result<Simulator> {
         let (file, talk) = (self.file("simulator.yaml"), self.file("simulator.log"));
         fs::write(&file, scenario)?;
         let mut command = self.command();
-        command.arg("sim").arg(&file).args(["--listen", "127.0.0.1:0", "--json"]);
+        command.arg("sim").arg(&file).args(["--listen", listen, "--json"]);
         command.stdout(Stdio::piped()).stderr(File::create(&talk)?);
         let mut child = command.spawn().context("the simulator cannot be started")?;
-        let pid = child.id().context("the simulator has no process")?;
         let output = child.stdout.take().context("the simulator has no output")?;
         let mut lines = BufReader::new(output).lines();
         let mut document = String::new();
@@ -128,7 +129,8 @@ impl Program {
             document += &line;
             if let Ok(told) = serde_json::from_str::<Value>(&document) {
                 let base_url = told["base_url"].as_str().context("the simulator named no address")?;
-                return Ok(Simulator { books: Books::new(base_url)?, pid, _child: child });
+                let address = base_url.trim_start_matches("http://").to_owned();
+                return Ok(Simulator { books: Books::new(base_url)?, address, child });
             }
         }
         bail!("the simulator does not start:\n{}", end_of(&talk))

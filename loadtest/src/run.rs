@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -21,14 +22,20 @@ use crate::latency::Times;
 use crate::outcome::Outcome;
 use crate::process::{self, Machine};
 use crate::program::{Program, simulator_scenario};
-use crate::sample::{Sampled, sample};
+use crate::sample::{Sampled, Sampler};
 use crate::scenario::Scenario;
 use crate::stage::{Stage, Up};
 use crate::verdict::judge;
 
-/// What is idle has nothing in its hands after this time, or keeps it.
-const SETTLES_WITHIN: Duration = Duration::from_secs(20);
-const SETTLE_EVERY: Duration = Duration::from_millis(500);
+/// An idle program gives things back for so long: the runtime keeps idle threads for ten seconds.
+const SETTLES_IN: Duration = Duration::from_secs(12);
+/// What it has then and may still give back, it keeps.
+const SETTLES_WITHIN: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// More than the store has connections for.
+const READS_AT_ONCE: usize = 32;
+/// The first simulator takes what is free, the second what the first had.
+const ANY_PORT: &str = "127.0.0.1:0";
 /// The providers of the simulator.
 const PROVIDERS: [&str; 3] = ["ollama", "kimi", "claude"];
 
@@ -64,31 +71,48 @@ pub(crate) async fn run(wanted: &Wanted) -> Result<Outcome> {
     program.configure(scenario)?;
     let batches = prepare(&program, scenario, *seed)?;
     let plays = simulator_scenario(scenario, *seed);
-    let simulator = program.start_simulator(&plays).await?;
+    let simulator = program.start_simulator(&plays, ANY_PORT).await?;
+    let address = simulator.address.clone();
     let bare = match scenario.yardstick {
         Some(yardstick) => Some(bare::calls_per_second(simulator.books.base_url(), yardstick).await?),
         None => None,
     };
     let daemon = program.up(simulator.books.base_url()).await?;
-    // Warm-up and jobs have a clock each.
     let stage = Stage::new(program.clone(), simulator.books.clone(), daemon, batches.len());
-    if let Some(batch) = prepare_prime(&program, scenario, *seed)? {
-        let (times, slot) = (Mutex::default(), Mutex::new(batch.unbegun()));
-        follow(&stage, 0, &batch, scenario.resume_after, &times, &slot).await;
-        if let Some(error) = slot.into_inner().line.error {
-            bail!("the priming job does not run: {error}");
-        }
-    }
-    let before = settle(&stage, None).await?;
-    simulator.books.begin(&plays).await?;
+    prime(&stage, scenario, &prepare_prime(&program, scenario, *seed)?).await?;
+    // With the simulator go the connections to it, however many are kept open for further calls.
+    simulator.end().await?;
+    let before = settle(&stage, None, scenario.prime > 0).await?;
+    let simulator = program.start_simulator(&plays, &address).await?;
     let stage = Arc::new(stage.begin_again(batches.len()));
     let ran = work(scenario, &batches, &stage).await?;
+    let books = Booked::read(&simulator.books).await?;
+    simulator.end().await?;
     let after = match stage.up() {
-        Some(_) => Some(settle(&stage, Some(before)).await?),
+        Some(_) => Some(settle(&stage, Some(before), scenario.prime > 0).await?),
         None => None,
     };
     let finished = Finished { wanted, machine, began, version, batches: &batches, bare, before, after };
-    finished.judge(ran, &simulator.books, &stage).await
+    Ok(finished.judge(ran, &books, &stage))
+}
+
+/// Opens what the program opens once and keeps: connections to each provider, and the store's own.
+/// What is open more after the run than after this is a leak.
+async fn prime(stage: &Stage, scenario: &Scenario, batches: &[Batch]) -> Result<()> {
+    for batch in batches {
+        let (times, slot) = (Mutex::default(), Mutex::new(batch.unbegun()));
+        follow(stage, 0, batch, scenario.resume_after, &times, &slot).await;
+        if let Some(error) = slot.into_inner().line.error {
+            bail!("the job {} does not run: {error}", batch.name);
+        }
+    }
+    if let Some(up) = stage.up().filter(|_| !batches.is_empty()) {
+        let reads = (0..READS_AT_ONCE).map(|_| up.control.get("/v1/history?limit=1000"));
+        for read in join_all(reads).await {
+            read?;
+        }
+    }
+    Ok(())
 }
 
 /// Starts the jobs as they are due, does what is to go wrong, and looks on until all have ended.
@@ -96,12 +120,14 @@ async fn work(scenario: &Scenario, batches: &[Batch], stage: &Arc<Stage>) -> Res
     let (agents, done, first) = (Mutex::default(), Mutex::<Done>::default(), Mutex::new(None));
     let slots: Vec<Mutex<Followed>> = batches.iter().map(|batch| Mutex::new(batch.unbegun())).collect();
     let (stop, stopped) = watch::channel(false);
-    let client = loopback_client()?;
+    let mut sampler = Sampler::new(loopback_client()?, scenario.scrape_every);
+    sampler.look(stage).await;
+    sampler.count_from_here();
     let sampler = {
-        let (stage, every) = (Arc::clone(stage), scenario.scrape_every);
+        let stage = Arc::clone(stage);
         // A task of its own, so that what the jobs' followers do never makes it late.
         #[expect(clippy::disallowed_methods, reason = "it is joined below")]
-        tokio::spawn(async move { sample(&stage, &client, every, stopped).await })
+        tokio::spawn(async move { sampler.run(&stage, stopped).await })
     };
     let jobs = batches.iter().zip(&slots).enumerate();
     let jobs = jobs.map(|(index, (batch, slot))| follow(stage, index, batch, scenario.resume_after, &agents, slot));
@@ -134,7 +160,7 @@ async fn work(scenario: &Scenario, batches: &[Batch], stage: &Arc<Stage>) -> Res
 /// Says why a run must be given up, once it must.
 async fn gives_up(stage: &Stage, limit: Duration) -> String {
     loop {
-        tokio::time::sleep(SETTLE_EVERY).await;
+        tokio::time::sleep(LOOK_EVERY).await;
         if stage.now() > limit {
             return format!("it was not over after {:.0} s (`limit`)", limit.as_secs_f64());
         }
@@ -146,19 +172,19 @@ async fn gives_up(stage: &Stage, limit: Duration) -> String {
 
 /// How the program stands once it is idle: as little as before if it gets there, or else what it
 /// keeps.
-async fn settle(stage: &Stage, before: Option<Idle>) -> Result<Idle> {
+async fn settle(stage: &Stage, before: Option<Idle>, in_full: bool) -> Result<Idle> {
     let since = Instant::now();
+    // An actor's memory and its place in the tree go a moment after it.
+    let calm = if in_full { SETTLES_IN } else { LOOK_EVERY * 4 };
     let mut last: Option<Idle> = None;
     loop {
-        tokio::time::sleep(SETTLE_EVERY).await;
+        tokio::time::sleep(LOOK_EVERY).await;
         let up = stage.up().context("the program is down")?;
         let idle = look_at(&up).await?;
-        let is_like = |other: Idle| {
-            idle.threads <= other.threads && idle.files <= other.files && idle.actors <= other.actors
-        };
-        // An actor's memory and its place in the tree go a moment after it.
-        let is_calm = since.elapsed() > SETTLE_EVERY * 4;
-        if is_calm && before.or(last).is_some_and(is_like) || since.elapsed() > SETTLES_WITHIN {
+        // Threads come and go by one or two with whatever the program does each second.
+        let is_like = |other: Idle| idle.files <= other.files && idle.actors <= other.actors;
+        let has_settled = since.elapsed() > calm && before.or(last).is_some_and(is_like);
+        if has_settled || !in_full && since.elapsed() > calm || since.elapsed() > SETTLES_WITHIN {
             return Ok(idle);
         }
         last = Some(idle);
@@ -168,8 +194,28 @@ async fn settle(stage: &Stage, before: Option<Idle>) -> Result<Idle> {
 async fn look_at(up: &Up) -> Result<Idle> {
     let actors = up.control.actors().await?;
     let reading = process::read(up.pid).context("the program is gone")?;
-    let process::Reading { memory, threads, files, cpu_s, .. } = reading;
-    Ok(Idle { memory, threads, files, actors, cpu_s })
+    let process::Reading { memory, threads, files, .. } = reading;
+    Ok(Idle { memory, threads, files, actors })
+}
+
+/// What the simulator has written down.
+struct Booked {
+    page: Value,
+    arrivals: BTreeMap<String, Vec<f64>>,
+}
+
+impl Booked {
+    async fn read(books: &Books) -> Result<Booked> {
+        let page = books.read().await?;
+        let mut arrivals = BTreeMap::new();
+        for provider in PROVIDERS {
+            let times = books.times(provider).await?;
+            if !times.is_empty() {
+                arrivals.insert(provider.to_owned(), times);
+            }
+        }
+        Ok(Booked { page, arrivals })
+    }
 }
 
 /// A run that is over, all but its evaluation.
@@ -185,16 +231,8 @@ struct Finished<'a> {
 }
 
 impl Finished<'_> {
-    async fn judge(self, ran: Ran, books: &Books, stage: &Stage) -> Result<Outcome> {
+    fn judge(self, ran: Ran, books: &Booked, stage: &Stage) -> Outcome {
         let Ran { followed, sampled, agents, first_result_s, chaos, mut faults } = ran;
-        let page = books.read().await?;
-        let mut arrivals = BTreeMap::new();
-        for provider in PROVIDERS {
-            let times = books.times(provider).await?;
-            if !times.is_empty() {
-                arrivals.insert(provider.to_owned(), times);
-            }
-        }
         let mut account = Account::default();
         for (batch, followed) in self.batches.iter().zip(&followed) {
             match Account::take(&batch.out, u64::from(batch.items), followed) {
@@ -208,8 +246,8 @@ impl Finished<'_> {
             followed: &followed,
             account,
             sampled: &sampled,
-            books: &page,
-            arrivals: &arrivals,
+            books: &books.page,
+            arrivals: &books.arrivals,
             before: self.before,
             after: self.after,
             chaos: &chaos,
@@ -220,7 +258,7 @@ impl Finished<'_> {
         };
         let (measures, percentiles) = (measures(&seen), percentiles(&seen));
         let verdicts = judge(&scenario.thresholds, &measures);
-        Ok(Outcome {
+        Outcome {
             form: Outcome::FORM,
             scenario: scenario.name.clone(),
             about: scenario.about.clone(),
@@ -239,6 +277,6 @@ impl Finished<'_> {
             jobs: followed.into_iter().map(|followed| followed.line).collect(),
             events: stage.events(),
             samples: sampled.samples,
-        })
+        }
     }
 }

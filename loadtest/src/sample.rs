@@ -99,6 +99,9 @@ pub(crate) struct Sampled {
     pub(crate) limits: BTreeMap<(String, String), f64>,
     /// The lowest cap on all providers together, in dollars.
     pub(crate) total_cap_usd: Option<f64>,
+    /// What the first process had counted before the run.
+    before: Sums,
+    /// What processes counted that are gone.
     past: Sums,
     now: Sums,
     incarnation: u32,
@@ -108,24 +111,24 @@ impl Sampled {
     /// What a counter added up to, over all processes.
     pub(crate) fn counter(&self, name: &str) -> f64 {
         let of = |sums: &Sums| sums.counters.get(name).copied().unwrap_or_default();
-        of(&self.past) + of(&self.now)
+        of(&self.past) + of(&self.now) - of(&self.before)
     }
 
     /// Seconds in which the guard held work back.
     pub(crate) fn held_back_s(&self) -> f64 {
-        self.past.held_back_s + self.now.held_back_s
+        self.past.held_back_s + self.now.held_back_s - self.before.held_back_s
     }
 
     /// Processor seconds of the program.
     pub(crate) fn cpu_s(&self) -> f64 {
-        self.past.cpu_s + self.now.cpu_s
+        self.past.cpu_s + self.now.cpu_s - self.before.cpu_s
     }
 
     /// A stage's histogram over the whole run.
     pub(crate) fn stage(&self, stage: usize) -> Buckets {
         let mut whole = self.past.stages.get(stage).cloned().unwrap_or_default();
         add(&mut whole, self.now.stages.get(stage));
-        whole
+        less(&whole, self.before.stages.get(stage))
     }
 
     /// Takes one look in.
@@ -237,45 +240,57 @@ fn less(now: &Buckets, before: Option<&Buckets>) -> Buckets {
     now.iter().map(|(edge, count)| (*edge, count.saturating_sub(of(edge)))).collect()
 }
 
-/// Looks once every `pace` until told to stop, and once more then.
-pub(crate) async fn sample(
-    stage: &Stage,
-    client: &Client,
+/// Looks at the program at a fixed pace.
+pub(crate) struct Sampler {
+    client: Client,
     pace: Duration,
-    mut stop: watch::Receiver<bool>,
-) -> Sampled {
-    let mut sampled = Sampled::default();
-    let mut ticks = tokio::time::interval(pace);
-    // One that is late is not made up for; `add_paced` counts those that did not happen.
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        let is_over = *stop.borrow_and_update();
-        look(stage, client, pace, &mut sampled).await;
-        if is_over {
-            return sampled;
-        }
-        tokio::select! {
-            _ = ticks.tick() => {}
-            // A sender that is gone stops it as well.
-            told = stop.changed() => if told.is_err() { return sampled },
-        }
-    }
+    sampled: Sampled,
 }
 
-async fn look(stage: &Stage, client: &Client, pace: Duration, sampled: &mut Sampled) {
-    let t = stage.now().as_secs_f64();
-    let down = Sample { t, ..Sample::default() };
-    let Some(up) = stage.up() else { return sampled.samples.push(down) };
-    let asked = Instant::now();
-    let page = async { client.get(&up.metrics).send().await?.error_for_status()?.text().await };
-    let page = page.await;
-    let took = asked.elapsed();
-    match (page, process::read(up.pid)) {
-        (Ok(text), Some(reading)) => {
-            sampled.scrapes.add_paced(took, pace);
-            sampled.take(t, up.incarnation, &Page::parse(&text), reading, took);
+impl Sampler {
+    /// One that has seen nothing yet.
+    pub(crate) fn new(client: Client, pace: Duration) -> Sampler {
+        Sampler { client, pace, sampled: Sampled::default() }
+    }
+
+    /// What was counted up to the last look is left out.
+    pub(crate) fn count_from_here(&mut self) {
+        self.sampled.before = self.sampled.now.clone();
+    }
+
+    /// Looks once every pace until told to stop, and once more then.
+    pub(crate) async fn run(mut self, stage: &Stage, mut stop: watch::Receiver<bool>) -> Sampled {
+        let mut ticks = tokio::time::interval(self.pace);
+        // One that is late is not made up for; `add_paced` counts those that did not happen.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => self.look(stage).await,
+                // It is told once; and a sender that is gone means the same.
+                _ = stop.changed() => {
+                    self.look(stage).await;
+                    return self.sampled;
+                }
+            }
         }
-        _ => sampled.samples.push(down),
+    }
+
+    /// Looks once.
+    pub(crate) async fn look(&mut self, stage: &Stage) {
+        let t = stage.now().as_secs_f64();
+        let down = Sample { t, ..Sample::default() };
+        let Some(up) = stage.up() else { return self.sampled.samples.push(down) };
+        let asked = Instant::now();
+        let page = async { self.client.get(&up.metrics).send().await?.error_for_status()?.text().await };
+        let page = page.await;
+        let took = asked.elapsed();
+        match (page, process::read(up.pid)) {
+            (Ok(text), Some(reading)) => {
+                self.sampled.scrapes.add_paced(took, self.pace);
+                self.sampled.take(t, up.incarnation, &Page::parse(&text), reading, took);
+            }
+            _ => self.sampled.samples.push(down),
+        }
     }
 }
 
