@@ -147,10 +147,13 @@ async fn run(args: RunArgs) -> Result<bool> {
     let command: Vec<String> = std::env::args().skip(1).collect();
     let command = format!("empire-loadtest {}", command.join(" "));
     let wanted = run::Wanted { scenario, seed: args.seed, empire: args.empire, folder, command };
-    // Ctrl-C drops the run, and with it ends its processes.
+    // What drops the run ends its processes.
     let outcome = tokio::select! {
         outcome = run::run(&wanted) => outcome?,
-        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        ended = interrupted() => {
+            ended?;
+            anyhow::bail!("interrupted");
+        }
     };
     let (result, page) = (out.join("result.json"), out.join("report.html"));
     let json = serde_json::to_string(&outcome)?;
@@ -168,6 +171,21 @@ async fn run(args: RunArgs) -> Result<bool> {
         fs::remove_dir_all(&wanted.folder)?;
     }
     Ok(outcome.passed)
+}
+
+/// Waits until somebody wants it to end.
+async fn interrupted() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminated = signal(SignalKind::terminate())?;
+        tokio::select! {
+            done = tokio::signal::ctrl_c() => done,
+            _ = terminated.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
 }
 
 fn list(thresholds: bool) -> Result<()> {

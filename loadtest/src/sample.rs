@@ -253,9 +253,11 @@ impl Sampler {
         Sampler { client, pace, sampled: Sampled::default() }
     }
 
-    /// What was counted up to the last look is left out.
+    /// What was counted up to the last look is left out, and so is that look.
     pub(crate) fn count_from_here(&mut self) {
         self.sampled.before = self.sampled.now.clone();
+        self.sampled.samples.clear();
+        self.sampled.scrapes = Times::default();
     }
 
     /// Looks once every pace until told to stop, and once more then.
