@@ -40,7 +40,9 @@ impl Seen {
 
     /// Marks an item; whether it was new.
     fn mark(&mut self, item: u64) -> bool {
-        let Some(word) = usize::try_from(item / 64).ok().and_then(|at| self.0.get_mut(at)) else { return false };
+        let Some(word) = usize::try_from(item / 64).ok().and_then(|at| self.0.get_mut(at)) else {
+            return false;
+        };
         let bit = 1 << (item % 64);
         let is_new = *word & bit == 0;
         *word |= bit;
@@ -80,9 +82,8 @@ impl Account {
         let undone = total("pending") + total("cancelled");
         // Report and files must tell the same; what they do not both know of is lost.
         let missing = items.saturating_sub(done + dead + undone);
-        let differ = |name: &str, counted: u64| {
-            followed.report.as_ref().map_or(0, |_| total(name).abs_diff(counted))
-        };
+        let differ =
+            |name: &str, counted: u64| followed.report.as_ref().map_or(0, |_| total(name).abs_diff(counted));
         let lost = missing.max(differ("done", done)).max(differ("dead", dead));
         Ok(Account { items, done, dead, undone, lost, twice })
     }
@@ -175,7 +176,8 @@ mod tests {
 
     fn account(results: &[u64], dead: &[u64], items: u64, totals: &Value) -> Account {
         let folder = tempfile::tempdir().unwrap();
-        let lines = |items: &[u64]| items.iter().map(|item| format!("{{\"item\":{item}}}\n")).collect::<String>();
+        let lines =
+            |items: &[u64]| items.iter().map(|item| format!("{{\"item\":{item}}}\n")).collect::<String>();
         std::fs::write(folder.path().join("results.jsonl"), lines(results)).unwrap();
         std::fs::write(folder.path().join("dead.jsonl"), lines(dead)).unwrap();
         Account::take(folder.path(), items, &followed(totals)).unwrap()
@@ -200,7 +202,8 @@ mod tests {
         });
         let mut all = Reported::default();
         all.add(&report, Some(10));
-        let other = json!({"spent": 1_100, "budget": 1_000, "totals": {"done": 1}, "work": {"most_tries": 4}});
+        let other =
+            json!({"spent": 1_100, "budget": 1_000, "totals": {"done": 1}, "work": {"most_tries": 4}});
         all.add(&other, None);
         assert_eq!((all.spent, all.unknown, all.over_budget), (1_800, 20, Some(100)));
         assert_eq!(all.useful, 40 + 11 + 1);

@@ -128,8 +128,16 @@ pub(crate) mod tests {
 
     #[test]
     fn what_got_worse_is_named() {
-        let a = outcome(&[(Measure::AgentsPerSecond, 100.0), (Measure::PeakMemoryMib, 300.0), (Measure::Lost, 0.0)]);
-        let b = outcome(&[(Measure::AgentsPerSecond, 80.0), (Measure::PeakMemoryMib, 305.0), (Measure::Lost, 0.0)]);
+        let a = outcome(&[
+            (Measure::AgentsPerSecond, 100.0),
+            (Measure::PeakMemoryMib, 300.0),
+            (Measure::Lost, 0.0),
+        ]);
+        let b = outcome(&[
+            (Measure::AgentsPerSecond, 80.0),
+            (Measure::PeakMemoryMib, 305.0),
+            (Measure::Lost, 0.0),
+        ]);
         let (text, is_worse) = table(&a, &b, 0.1);
         assert!(is_worse && text.contains("worse by more than 10 %: agents_per_second\n"), "{text}");
         assert!(text.contains("0.80  WORSE"), "{text}");

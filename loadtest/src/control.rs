@@ -51,7 +51,10 @@ pub(crate) enum Refusal {
 }
 
 fn client() -> reqwest::ClientBuilder {
-    #[expect(clippy::disallowed_methods, reason = "a load generator calls loopback, as any user's client would")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a load generator calls loopback, as any user's client would"
+    )]
     Client::builder().no_proxy().tcp_nodelay(true)
 }
 
@@ -77,7 +80,13 @@ impl Control {
         Ok(Some(Control { client: client().unix_socket(socket).build()? }))
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Option<&Value>, within: Duration) -> Result<Value, Refusal> {
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        within: Duration,
+    ) -> Result<Value, Refusal> {
         let mut request = self.client.request(method, format!("http://localhost{path}")).timeout(within);
         if let Some(body) = body {
             request = request.json(body);
@@ -114,7 +123,8 @@ impl Control {
     /// What a job says.
     pub(crate) async fn feed(&self, id: &str) -> Result<Heard, Refusal> {
         let value = self.get(&format!("/v1/jobs/feed?id={id}&from=4294967295")).await?;
-        serde_json::from_value(value).map_err(|error| Refusal::Said(format!("a feed cannot be read: {error}")))
+        serde_json::from_value(value)
+            .map_err(|error| Refusal::Said(format!("a feed cannot be read: {error}")))
     }
 
     /// Actors in the tree, cohorts counted too.

@@ -9,9 +9,7 @@ use crate::chaos::Done;
 use crate::jobs::{Batch, Followed};
 use crate::latency::{Percentiles, Times, edge_at, of_buckets};
 use crate::measure::Measure;
-use crate::sample::{
-    BUDGET_GATE, MIB, MODEL_CALL, RATE_GATE, STAGES, STORE_COMMIT, Sample, Sampled,
-};
+use crate::sample::{BUDGET_GATE, MIB, MODEL_CALL, RATE_GATE, STAGES, STORE_COMMIT, Sample, Sampled};
 use crate::verdict::Measures;
 
 /// How the idle program stands.
@@ -165,9 +163,10 @@ fn growth_after(samples: &[Sample], warm_up_s: f64) -> Option<f64> {
 fn gates(seen: &Seen<'_>, set: &mut Set<'_>) {
     let sampled = seen.sampled;
     let provider = |name: &str, field: &str| seen.books["providers"][name][field].as_f64();
-    let by_simulator = sampled.concurrency.iter().filter_map(|(name, allowed)| {
-        provider(name, "max_in_flight").map(|most| most - allowed)
-    });
+    let by_simulator = sampled
+        .concurrency
+        .iter()
+        .filter_map(|(name, allowed)| provider(name, "max_in_flight").map(|most| most - allowed));
     let over = by_simulator.fold(sampled.permits_over, f64::max);
     set(Measure::PermitsOverAllowed, (!sampled.concurrency.is_empty()).then_some(over.max(0.0)));
     set(Measure::CallsOverRateLimit, calls_over_limits(&sampled.limits, seen.arrivals));
@@ -278,7 +277,7 @@ fn work(seen: &Seen<'_>, set: &mut Set<'_>) {
 pub(crate) fn percentiles(seen: &Seen<'_>) -> Vec<Percentiles> {
     let stages = STAGES.iter().enumerate();
     let mut all: Vec<Percentiles> =
-        stages.filter_map(|(index, (name, _, _))| of_buckets(name, &seen.sampled.stage(index))).collect();
+        stages.filter_map(|(index, stage)| of_buckets(stage.name, &seen.sampled.stage(index))).collect();
     all.extend(seen.agents.percentiles("agent, from its job's intended start"));
     all.extend(seen.sampled.scrapes.percentiles("scrape"));
     all

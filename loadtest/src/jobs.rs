@@ -275,9 +275,8 @@ async fn until_end(
 /// When the first result of any job was on the disk, since the run began.
 pub(crate) async fn first_result(stage: &Stage, batches: &[Batch]) -> Duration {
     loop {
-        let is_there = |batch: &Batch| {
-            fs::metadata(batch.out.join("results.jsonl")).is_ok_and(|file| file.len() > 0)
-        };
+        let is_there =
+            |batch: &Batch| fs::metadata(batch.out.join("results.jsonl")).is_ok_and(|file| file.len() > 0);
         if batches.iter().any(is_there) {
             return stage.now();
         }

@@ -154,7 +154,7 @@ mod tests {
                 let edge = edges.iter().find(|edge| value <= edge).unwrap();
                 *buckets.get_mut(&Edge(*edge)).unwrap() += 1;
             }
-            let mut sorted = values.clone();
+            let mut sorted = values;
             sorted.sort_by(f64::total_cmp);
             let rank = ((sorted.len() as f64 * share).ceil() as usize).max(1);
             let exact = sorted[rank - 1];

@@ -107,7 +107,11 @@ struct RunArgs {
 
 fn percent(text: &str) -> Result<f64, String> {
     let percent: f64 = text.parse().map_err(|_| "write a number, like 10".to_owned())?;
-    if (0.0..=1_000.0).contains(&percent) { Ok(percent) } else { Err("write a number from 0 to 1000".to_owned()) }
+    if (0.0..=1_000.0).contains(&percent) {
+        Ok(percent)
+    } else {
+        Err("write a number from 0 to 1000".to_owned())
+    }
 }
 
 #[tokio::main]
@@ -158,7 +162,8 @@ async fn run(args: RunArgs) -> Result<bool> {
     let (result, page) = (out.join("result.json"), out.join("report.html"));
     let json = serde_json::to_string(&outcome)?;
     fs::write(&result, &json).with_context(|| format!("{} cannot be written", result.display()))?;
-    fs::write(&page, report::page(&outcome)).with_context(|| format!("{} cannot be written", page.display()))?;
+    fs::write(&page, report::page(&outcome))
+        .with_context(|| format!("{} cannot be written", page.display()))?;
     if args.json {
         println!("{json}");
     } else {

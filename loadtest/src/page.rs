@@ -17,10 +17,22 @@ struct Series {
 pub(crate) type Buckets = BTreeMap<Edge, u64>;
 
 /// The upper edge of a bucket.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Edge(pub(crate) f64);
 
+impl PartialEq for Edge {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
 impl Eq for Edge {}
+
+impl PartialOrd for Edge {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl Ord for Edge {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {

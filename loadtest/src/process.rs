@@ -1,7 +1,9 @@
 //! What the system knows of a process, and of the machine.
 
 use serde::{Deserialize, Serialize};
-use sysinfo::{CpuRefreshKind, MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System};
+use sysinfo::{
+    CpuRefreshKind, MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System,
+};
 
 /// Processor time is told in hundredths of a second to programs, on every Linux.
 const TICKS: f64 = 100.0;
@@ -86,7 +88,8 @@ impl Machine {
             .with_cpu(CpuRefreshKind::nothing())
             .with_memory(MemoryRefreshKind::nothing().with_ram());
         let system = System::new_with_specifics(what);
-        let cpu = system.as_ref().ok().and_then(|system| Some(system.cpus().first()?.brand().trim().to_owned()));
+        let cpu =
+            system.as_ref().ok().and_then(|system| Some(system.cpus().first()?.brand().trim().to_owned()));
         let name = System::long_os_version().unwrap_or_else(|_| "unknown".to_owned());
         let kernel = System::kernel_version().unwrap_or_default();
         Machine {

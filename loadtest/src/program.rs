@@ -155,7 +155,8 @@ impl Program {
                 && let Ok(status) = control.get("/v1/daemon").await
             {
                 let metrics = status["metrics"].as_str();
-                let metrics = metrics.context("the program serves no metrics: leave [metrics] to the harness")?;
+                let metrics =
+                    metrics.context("the program serves no metrics: leave [metrics] to the harness")?;
                 let metrics = metrics.to_owned();
                 return Ok(Daemon { control, pid, metrics, child });
             }

@@ -116,11 +116,8 @@ fn thresholds(outcome: &Outcome) -> String {
         );
     }
     for fault in &outcome.faults {
-        let _ = write!(
-            html,
-            "<tr><td class=\"w bad\">✗ fault</td><td colspan=\"3\">{}</td></tr>",
-            escape(fault)
-        );
+        let _ =
+            write!(html, "<tr><td class=\"w bad\">✗ fault</td><td colspan=\"3\">{}</td></tr>", escape(fault));
     }
     html + "</table></div>"
 }
@@ -137,37 +134,69 @@ fn plots(outcome: &Outcome) -> String {
     let limit = |line: Line<'static>| Line { is_limit: true, ..line };
     let (mean, most) = (Thin::Mean, Thin::Most);
     let all = [
-        ("Throughput", "a second", false, vec![
-            line("agents ended", 1, mean, |s| Some(s.agents_per_s)),
-            line("model calls", 2, mean, |s| Some(s.calls_per_s)),
-        ]),
-        ("Latency", "milliseconds, upper edges of the program's buckets", true, vec![
-            line("call p50", 1, most, |s| s.call_p50_ms),
-            line("call p99", 2, most, |s| s.call_p99_ms),
-            line("rate gate p50", 3, most, |s| s.rate_wait_p50_ms),
-            line("rate gate p99", 4, most, |s| s.rate_wait_p99_ms),
-        ]),
+        (
+            "Throughput",
+            "a second",
+            false,
+            vec![
+                line("agents ended", 1, mean, |s| Some(s.agents_per_s)),
+                line("model calls", 2, mean, |s| Some(s.calls_per_s)),
+            ],
+        ),
+        (
+            "Latency",
+            "milliseconds, upper edges of the program's buckets",
+            true,
+            vec![
+                line("call p50", 1, most, |s| s.call_p50_ms),
+                line("call p99", 2, most, |s| s.call_p99_ms),
+                line("rate gate p50", 3, most, |s| s.rate_wait_p50_ms),
+                line("rate gate p99", 4, most, |s| s.rate_wait_p99_ms),
+            ],
+        ),
         ("Memory", "MiB resident", false, vec![line("the program", 1, most, |s| Some(s.memory_mib))]),
-        ("Agents", "", false, vec![
-            line("waiting", 1, most, |s| Some(s.waiting)),
-            line("awake", 2, most, |s| Some(s.awake)),
-        ]),
-        ("Permits", "calls at once, all providers", false, vec![
-            line("in use", 1, most, |s| Some(s.permits_used)),
-            limit(line("allowed", 2, mean, |s| Some(s.permits_limit))),
-        ]),
-        ("Pressure", "percent", false, vec![
-            line("machine's pressure", 1, most, |s| Some(s.pressure * 100.0)),
-            line("CPU of the program, of one core", 2, mean, |s| Some(s.cpu_percent)),
-        ]),
-        ("Queues", "waiting", false, vec![
-            line("calls for a permit", 1, most, |s| Some(s.lane_waiting)),
-            line("messages in the fullest mailboxes", 2, most, |s| Some(s.mailbox)),
-        ]),
-        ("Threads and open files", "", false, vec![
-            line("threads", 1, most, |s| Some(s.threads)),
-            line("open files", 2, most, |s| Some(s.files)),
-        ]),
+        (
+            "Agents",
+            "",
+            false,
+            vec![line("waiting", 1, most, |s| Some(s.waiting)), line("awake", 2, most, |s| Some(s.awake))],
+        ),
+        (
+            "Permits",
+            "calls at once, all providers",
+            false,
+            vec![
+                line("in use", 1, most, |s| Some(s.permits_used)),
+                limit(line("allowed", 2, mean, |s| Some(s.permits_limit))),
+            ],
+        ),
+        (
+            "Pressure",
+            "percent",
+            false,
+            vec![
+                line("machine's pressure", 1, most, |s| Some(s.pressure * 100.0)),
+                line("CPU of the program, of one core", 2, mean, |s| Some(s.cpu_percent)),
+            ],
+        ),
+        (
+            "Queues",
+            "waiting",
+            false,
+            vec![
+                line("calls for a permit", 1, most, |s| Some(s.lane_waiting)),
+                line("messages in the fullest mailboxes", 2, most, |s| Some(s.mailbox)),
+            ],
+        ),
+        (
+            "Threads and open files",
+            "",
+            false,
+            vec![
+                line("threads", 1, most, |s| Some(s.threads)),
+                line("open files", 2, most, |s| Some(s.files)),
+            ],
+        ),
         ("Scrape", "milliseconds", false, vec![line("one scrape", 1, most, |s| Some(s.scrape_ms))]),
         ("Money", "dollars spent in all", false, vec![line("ledger", 1, most, |s| Some(s.spent_usd))]),
     ];
@@ -189,7 +218,12 @@ fn percentiles(outcome: &Outcome) -> String {
          <th class=\"n\">longest</th></tr>",
     );
     for stage in &outcome.percentiles {
-        let _ = write!(html, "<tr><td>{}</td><td class=\"n\">{}</td>", escape(&stage.stage), number(stage.count as f64));
+        let _ = write!(
+            html,
+            "<tr><td>{}</td><td class=\"n\">{}</td>",
+            escape(&stage.stage),
+            number(stage.count as f64)
+        );
         for seconds in [stage.p50, stage.p90, stage.p99, stage.p999, stage.max] {
             let upto = if stage.from_buckets { "≤ " } else { "" };
             let _ = write!(html, "<td class=\"n\">{upto}{}</td>", time(seconds));
@@ -215,7 +249,8 @@ fn events(outcome: &Outcome) -> String {
         "<h2>What was done to it</h2><div class=\"sheet\"><table><tr><th class=\"n\">at</th><th>what</th></tr>",
     );
     for event in outcome.events.iter().take(SHOWN) {
-        let _ = write!(html, "<tr><td class=\"n\">{:.1} s</td><td>{}</td></tr>", event.t, escape(&event.what));
+        let _ =
+            write!(html, "<tr><td class=\"n\">{:.1} s</td><td>{}</td></tr>", event.t, escape(&event.what));
     }
     html + "</table></div>" + &left_out(outcome.events.len())
 }
@@ -274,7 +309,11 @@ fn circumstances(outcome: &Outcome) -> String {
     let load = format!(
         "{:.2} before the run{}",
         machine.load_before,
-        if machine.load_before > 0.5 { ": something else was busy, so times and rates say little" } else { "" }
+        if machine.load_before > 0.5 {
+            ": something else was busy, so times and rates say little"
+        } else {
+            ""
+        }
     );
     let rows = [
         ("processor", format!("{}, {} cores", machine.cpu, machine.cores)),

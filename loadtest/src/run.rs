@@ -130,7 +130,8 @@ async fn work(scenario: &Scenario, batches: &[Batch], stage: &Arc<Stage>) -> Res
         tokio::spawn(async move { sampler.run(&stage, stopped).await })
     };
     let jobs = batches.iter().zip(&slots).enumerate();
-    let jobs = jobs.map(|(index, (batch, slot))| follow(stage, index, batch, scenario.resume_after, &agents, slot));
+    let jobs =
+        jobs.map(|(index, (batch, slot))| follow(stage, index, batch, scenario.resume_after, &agents, slot));
     let mishaps = async {
         join_all(scenario.chaos.iter().map(|mishap| chaos::play(stage, mishap, &done))).await;
         std::future::pending::<()>().await;
@@ -154,7 +155,14 @@ async fn work(scenario: &Scenario, batches: &[Batch], stage: &Arc<Stage>) -> Res
     for line in followed.iter().map(|job| &job.line) {
         faults.extend(line.error.iter().map(|error| format!("{}: {error}", line.name)));
     }
-    Ok(Ran { followed, sampled, agents: agents.into_inner(), first_result_s: first.into_inner(), chaos, faults })
+    Ok(Ran {
+        followed,
+        sampled,
+        agents: agents.into_inner(),
+        first_result_s: first.into_inner(),
+        chaos,
+        faults,
+    })
 }
 
 /// Says why a run must be given up, once it must.

@@ -1,6 +1,6 @@
 //! Scrapes the program as Prometheus would, and reads its process, at a fixed pace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use reqwest::Client;
@@ -15,14 +15,27 @@ use crate::stage::Stage;
 
 pub(crate) const MIB: f64 = 1_048_576.0;
 
-/// Stages of a call, with the histogram that the program keeps of each.
-pub(crate) const STAGES: [(&str, &str, &[(&str, &str)]); 6] = [
-    ("privacy gate", "empire_gate_wait_seconds", &[("gate", "privacy")]),
-    ("budget gate", "empire_gate_wait_seconds", &[("gate", "budget")]),
-    ("rate gate", "empire_gate_wait_seconds", &[("gate", "rate")]),
-    ("share gate", "empire_gate_wait_seconds", &[("gate", "share")]),
-    ("model call", "gen_ai_client_operation_duration_seconds", &[]),
-    ("store commit", "empire_store_commit_seconds", &[]),
+/// A stage of a call, and the histogram that the program keeps of it.
+pub(crate) struct Timed {
+    /// What people call it.
+    pub(crate) name: &'static str,
+    metric: &'static str,
+    /// Only of this gate.
+    gate: Option<&'static str>,
+}
+
+const fn gate(name: &'static str, gate: &'static str) -> Timed {
+    Timed { name, metric: "empire_gate_wait_seconds", gate: Some(gate) }
+}
+
+/// All stages.
+pub(crate) const STAGES: [Timed; 6] = [
+    gate("privacy gate", "privacy"),
+    gate("budget gate", "budget"),
+    gate("rate gate", "rate"),
+    gate("share gate", "share"),
+    Timed { name: "model call", metric: "gen_ai_client_operation_duration_seconds", gate: None },
+    Timed { name: "store commit", metric: "empire_store_commit_seconds", gate: None },
 ];
 /// The place of stages in [`STAGES`].
 pub(crate) const BUDGET_GATE: usize = 1;
@@ -58,6 +71,7 @@ pub(crate) struct Sample {
     pub(crate) agents_per_s: f64,
     pub(crate) calls_per_s: f64,
     pub(crate) permits_used: f64,
+    /// Of the providers that have been called.
     pub(crate) permits_limit: f64,
     /// Calls that wait for a permit.
     pub(crate) lane_waiting: f64,
@@ -95,6 +109,8 @@ pub(crate) struct Sampled {
     pub(crate) over_cap_usd: Option<f64>,
     /// Calls at once that each provider allows.
     pub(crate) concurrency: BTreeMap<String, f64>,
+    /// Providers that were called.
+    busy: BTreeSet<String>,
     /// Limits over time, by provider and setting.
     pub(crate) limits: BTreeMap<(String, String), f64>,
     /// The lowest cap on all providers together, in dollars.
@@ -165,7 +181,7 @@ impl Sampled {
             agents_per_s: rise("empire_agents_ended_total"),
             calls_per_s: rise("empire_calls_total"),
             permits_used: value("empire_permits_in_use", &[]),
-            permits_limit: value("empire_permits_limit", &[]),
+            permits_limit: self.busy.iter().filter_map(|provider| self.concurrency.get(provider)).sum(),
             lane_waiting: value("empire_lane_waiting", &[]),
             mailbox: page.most("empire_mailbox_depth").unwrap_or_default(),
             pressure: value("empire_pressure_ratio", &[]),
@@ -181,7 +197,11 @@ impl Sampled {
         let used = page.by("empire_permits_in_use", "gen_ai_provider_name");
         self.concurrency = page.by("empire_permits_limit", "gen_ai_provider_name");
         for (provider, limit) in &self.concurrency {
-            let over = used.get(provider).copied().unwrap_or_default() - limit;
+            let used = used.get(provider).copied().unwrap_or_default();
+            if used > 0.0 {
+                self.busy.insert(provider.clone());
+            }
+            let over = used - limit;
             self.permits_over = self.permits_over.max(over);
         }
         let labels = ["scope", "gen_ai_provider_name"];
@@ -205,13 +225,24 @@ impl Sampled {
     }
 }
 
+impl Timed {
+    fn buckets(&self, page: &Page) -> Buckets {
+        let labels = self.gate.map(|gate| ("gate", gate));
+        page.buckets(self.metric, labels.as_slice())
+    }
+}
+
 impl Sums {
     fn read(page: &Page, reading: Reading) -> Sums {
         let held = page.by("empire_held_back_seconds_total", "level");
         Sums {
             counters: COUNTERS.map(|name| (name, page.sum(name, &[]).unwrap_or_default())).into(),
-            held_back_s: held.iter().filter(|(level, _)| *level != "normal").map(|(_, seconds)| seconds).sum(),
-            stages: STAGES.map(|(_, name, labels)| page.buckets(name, labels)).into(),
+            held_back_s: held
+                .iter()
+                .filter(|(level, _)| *level != "normal")
+                .map(|(_, seconds)| seconds)
+                .sum(),
+            stages: STAGES.iter().map(|stage| stage.buckets(page)).collect(),
             cpu_s: reading.cpu_s,
         }
     }

@@ -129,11 +129,20 @@ impl Plot<'_> {
         };
         let values = self.lines.iter().flat_map(|line| line.values.iter().flatten().copied());
         let axis = Axis::over(values, self.is_log);
-        let mut html = format!("<figure><figcaption>{} <small>{}</small></figcaption>", escape(self.title), escape(self.unit));
+        let mut html = format!(
+            "<figure><figcaption>{} <small>{}</small></figcaption>",
+            escape(self.title),
+            escape(self.unit)
+        );
         html += &self.legend();
         html += "<div class=\"plot\"><div class=\"y\">";
         for tick in axis.ticks() {
-            let _ = write!(html, "<span style=\"bottom:{:.2}%\">{}</span>", axis.place(tick) * 100.0, compact(tick));
+            let _ = write!(
+                html,
+                "<span style=\"bottom:{:.2}%\">{}</span>",
+                axis.place(tick) * 100.0,
+                compact(tick)
+            );
         }
         html += "</div>";
         html += &self.svg(axis, end);
@@ -251,7 +260,8 @@ mod tests {
         let line = Line { name: "a<b", colour: 1, is_limit: false, thin: Thin::Most, values };
         let times = [0.0, 1.0, 2.0, 4.0];
         let events = [Event { t: 2.0, what: "kill & start".to_owned() }];
-        let plot = Plot { title: "t", unit: "", is_log: false, times: &times, events: &events, lines: vec![line] };
+        let plot =
+            Plot { title: "t", unit: "", is_log: false, times: &times, events: &events, lines: vec![line] };
         let html = plot.html();
         assert!(html.contains("d=\"M0.0 225.0M500.0 150.0L1000.0 0.0\""), "{html}");
         assert!(html.contains("kill &amp; start") && html.contains("a&lt;b"), "{html}");

@@ -136,7 +136,8 @@ impl Reader<'_> {
             if (1..=MOST_ITEMS).contains(&calls) && (1..=MOST_CONNECTIONS).contains(&connections) {
                 return Ok(Yardstick { calls, connections });
             }
-            let message = format!("from 1 to {MOST_ITEMS} calls, and from 1 to {MOST_CONNECTIONS} connections");
+            let message =
+                format!("from 1 to {MOST_ITEMS} calls, and from 1 to {MOST_CONNECTIONS} connections");
             Err(self.invalid("yardstick", &yardstick, message))
         });
         let chaos: Result<Vec<Mishap>, _> =
@@ -222,7 +223,11 @@ impl Reader<'_> {
         }
         let items: u64 = jobs.iter().map(|job| u64::from(job.items)).sum();
         if items > u64::from(MOST_ITEMS) {
-            return Err(self.invalid("jobs", raw, format!("{items} items are too many: at most {MOST_ITEMS}")));
+            return Err(self.invalid(
+                "jobs",
+                raw,
+                format!("{items} items are too many: at most {MOST_ITEMS}"),
+            ));
         }
         Ok(jobs)
     }
@@ -242,10 +247,11 @@ impl Reader<'_> {
     }
 
     fn traits(&self, field: &str, spec: &Spanned<String>) -> Result<Traits, ScenarioError> {
-        let read: SpecTraits = serde_saphyr::from_str(&text(spec).placed("# a job's spec")).map_err(|error| {
-            let message = format!("it is no job spec: {}", error.without_snippet());
-            self.invalid(field, spec, message)
-        })?;
+        let read: SpecTraits =
+            serde_saphyr::from_str(&text(spec).placed("# a job's spec")).map_err(|error| {
+                let message = format!("it is no job spec: {}", error.without_snippet());
+                self.invalid(field, spec, message)
+            })?;
         if read.name.is_some() || read.input.is_some() {
             let message = "leave `name` and `input` out: they come from the scenario".to_owned();
             return Err(self.invalid(field, spec, message));
@@ -295,9 +301,9 @@ impl Reader<'_> {
     }
 }
 
-/// A block of text: it begins on the line after the field's own.
+/// A text and where it begins; of a block that is the line after the field's own.
 fn text(spanned: &Spanned<String>) -> Text {
-    Text { text: spanned.value.clone(), line: spanned.referenced.line() + 1 }
+    Text { text: spanned.value.clone(), line: spanned.referenced.line() }
 }
 
 #[cfg(test)]
@@ -355,7 +361,7 @@ thresholds:
             ("lost: 0", "threads_growth: 0", ["line 17", "thresholds.threads_growth", "prime"]),
             ("items: 10", "items: 1", ["line 7", "jobs[0].items", "from 2"]),
             ("at: 2s, ", "", ["line 14", "chaos[0]", "after_results"]),
-            ("privacy: P0", "name: x", ["line 9", "jobs[0].spec", "leave `name`"]),
+            ("privacy: P0", "name: x", ["line 10", "jobs[0].spec", "leave `name`"]),
             ("name: words", "name: Words", ["line 6", "jobs[0].name", "small letters"]),
             ("about:", "abuot:", ["line 2", "abuot", "about"]),
         ] {
