@@ -189,7 +189,7 @@ async fn settle(stage: &Stage, before: Option<Idle>, in_full: bool) -> Result<Id
         tokio::time::sleep(LOOK_EVERY).await;
         let up = stage.up().context("the program is down")?;
         let idle = look_at(&up).await?;
-        // Threads come and go by one or two with whatever the program does each second.
+        // Idle threads come and go with what the program does each second.
         let is_like = |other: Idle| idle.files <= other.files && idle.actors <= other.actors;
         let has_settled = since.elapsed() > calm && before.or(last).is_some_and(is_like);
         if has_settled || !in_full && since.elapsed() > calm || since.elapsed() > SETTLES_WITHIN {
