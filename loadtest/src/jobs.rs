@@ -16,8 +16,10 @@ use crate::program::Program;
 use crate::scenario::{Job, Scenario, Traits};
 use crate::stage::Stage;
 
-/// How often a job is asked how far it is. The program itself counts five times a second.
+/// How often a job is asked how far it is.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often the program itself counts.
+const COUNTS_EVERY: Duration = Duration::from_millis(200);
 const FIRST_LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How `empire swarm run` exits where a job stopped before its end.
 const PAUSED: u8 = 4;
@@ -204,7 +206,7 @@ async fn work(
 ) -> Result<(), String> {
     let mut id = start(stage, batch).await?;
     slot.lock().line.taken_s = Some(stage.now().as_secs_f64());
-    let mut counted = 0;
+    let mut counted = Counted::default();
     loop {
         let ended = until_end(stage, index, batch, &id, &mut counted, times).await;
         let pauses = ended.exit == PAUSED && slot.lock().line.resumes < MOST_RESUMES;
@@ -219,7 +221,32 @@ async fn work(
         slot.line.ended_s = Some(stage.now().as_secs_f64());
         slot.line.exit = Some(ended.exit);
         slot.report = ended.report.and_then(|report| serde_json::from_str(&report).ok());
+        let total = |name: &str| slot.report.as_ref().and_then(|report| report["totals"][name].as_u64());
+        let ended_in_all = total("done").unwrap_or_default() + total("dead").unwrap_or_default();
+        counted.rest(ended_in_all, times);
         return ended.error.map_or(Ok(()), Err);
+    }
+}
+
+/// How many of a job's items have ended, and how long after it was due the last of them.
+#[derive(Debug, Default)]
+struct Counted {
+    ended: u64,
+    last: Duration,
+}
+
+impl Counted {
+    /// Notes that so many have ended by now.
+    fn note(&mut self, ended: u64, since: Duration, times: &Mutex<Times>) {
+        times.lock().add(since, ended.saturating_sub(self.ended));
+        self.ended = ended;
+        self.last = since;
+    }
+
+    /// Adds the last ones, which only the report tells of: they ended before the next count would
+    /// have come.
+    fn rest(&self, ended_in_all: u64, times: &Mutex<Times>) {
+        times.lock().add(self.last + COUNTS_EVERY, ended_in_all.saturating_sub(self.ended));
     }
 }
 
@@ -252,7 +279,7 @@ async fn until_end(
     index: usize,
     batch: &Batch,
     id: &str,
-    counted: &mut u64,
+    counted: &mut Counted,
     times: &Mutex<Times>,
 ) -> Ended {
     loop {
@@ -260,10 +287,8 @@ async fn until_end(
         let Some(up) = stage.up() else { continue };
         // Of a process that has just come up, the job may not be under way yet.
         let Ok(heard) = up.control.feed(id).await else { continue };
-        if heard.done.0 > *counted {
-            let since = stage.now().saturating_sub(batch.intended);
-            times.lock().add(since, heard.done.0 - *counted);
-            *counted = heard.done.0;
+        if heard.done.0 > counted.ended {
+            counted.note(heard.done.0, stage.now().saturating_sub(batch.intended), times);
             stage.note_ended(index, heard.done.0);
         }
         if let Some(ended) = heard.ended {

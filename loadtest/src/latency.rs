@@ -45,8 +45,10 @@ impl Default for Times {
 impl Times {
     /// Adds `count` of the same time.
     pub(crate) fn add(&mut self, time: Duration, count: u64) {
-        // It grows as it must; only a time of centuries would not fit.
-        let _ = self.0.record_n(micros(time), count);
+        if count > 0 {
+            // It grows as it must; only a time of centuries would not fit.
+            let _ = self.0.record_n(micros(time), count);
+        }
     }
 
     /// Adds the time of something that was to happen once every `pace`: when it took longer, those

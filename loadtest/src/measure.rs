@@ -169,6 +169,7 @@ impl std::fmt::Display for Measure {
 pub(crate) fn show(measure: Measure, value: f64) -> String {
     match measure.unit() {
         "" => number(value),
+        "$" if value == value.trunc() => format!("${}", number(value)),
         "$" => format!("${value:.4}"),
         unit @ ("%" | "/s") => format!("{}{}{unit}", number(value), if unit == "%" { " " } else { "" }),
         unit => format!("{} {unit}", number(value)),
@@ -185,7 +186,8 @@ pub(crate) fn number(value: f64) -> String {
         m if m >= 1_000.0 => grouped(value.round()),
         m if m >= 100.0 => format!("{value:.1}"),
         m if m >= 1.0 => format!("{value:.2}"),
-        _ => format!("{value:.4}"),
+        m if m >= 0.001 => format!("{value:.4}"),
+        _ => format!("{value:.6}"),
     }
 }
 
@@ -232,8 +234,10 @@ mod tests {
         assert_eq!(number(28_012.4), "28,012");
         assert_eq!(number(12.345), "12.35");
         assert_eq!(number(0.0), "0");
+        assert_eq!(number(0.00001), "0.000010");
         assert_eq!(number(-1500.0), "-1,500");
         assert_eq!(show(Measure::SpentUsd, 1.5), "$1.5000");
+        assert_eq!(show(Measure::SpentOverCapUsd, 0.0), "$0");
         assert_eq!(show(Measure::ScrapeMaxMs, 3.0), "3 ms");
     }
 }

@@ -165,6 +165,18 @@ impl Program {
         }
     }
 
+    /// Refuses a job file that the program cannot read: with the lines of the scenario, and before
+    /// anything runs.
+    pub(crate) async fn check(&self, spec: &Path, simulator: &str) -> Result<()> {
+        let mut command = self.command();
+        command.args(["swarm", "plan"]).arg(spec).args(["--limit", "1"]).arg(format!("--sim={simulator}"));
+        command.arg("--config").arg(self.file("config.toml"));
+        let done = command.output().await.context("the program cannot be run")?;
+        let said = String::from_utf8_lossy(&done.stderr);
+        ensure!(done.status.code() != Some(2), "{}", said.trim().trim_start_matches("error: "));
+        Ok(())
+    }
+
     /// `empire chaos kill PATH`; gives what went wrong.
     pub(crate) async fn kill_actor(&self, path: &str) -> Result<(), String> {
         let mut command = self.command();

@@ -109,7 +109,7 @@ fn thresholds(outcome: &Outcome) -> String {
         let value = verdict.value.map_or("not measured".to_owned(), |value| show(verdict.measure, value));
         let _ = write!(
             html,
-            "<tr><td class=\"w {class}\">{mark}</td><td>{}</td><td class=\"n\">{}</td><td class=\"w\">{}</td></tr>",
+            "<tr><td class=\"m {class}\">{mark}</td><td>{}</td><td class=\"n\">{}</td><td class=\"w\">{}</td></tr>",
             words(verdict.measure),
             escape(&value),
             escape(&verdict.wanted.words(verdict.measure))
@@ -117,7 +117,7 @@ fn thresholds(outcome: &Outcome) -> String {
     }
     for fault in &outcome.faults {
         let _ =
-            write!(html, "<tr><td class=\"w bad\">✗ fault</td><td colspan=\"3\">{}</td></tr>", escape(fault));
+            write!(html, "<tr><td class=\"m bad\">✗ fault</td><td colspan=\"3\">{}</td></tr>", escape(fault));
     }
     html + "</table></div>"
 }

@@ -77,6 +77,9 @@ pub(crate) async fn run(wanted: &Wanted) -> Result<Outcome> {
         Some(yardstick) => Some(bare::calls_per_second(simulator.books.base_url(), yardstick).await?),
         None => None,
     };
+    for batch in first_of_each(scenario, &batches) {
+        program.check(&batch.spec, simulator.books.base_url()).await?;
+    }
     let daemon = program.up(simulator.books.base_url()).await?;
     let stage = Stage::new(program.clone(), simulator.books.clone(), daemon, batches.len());
     prime(&stage, scenario, &prepare_prime(&program, scenario, *seed)?).await?;
@@ -94,6 +97,17 @@ pub(crate) async fn run(wanted: &Wanted) -> Result<Outcome> {
     };
     let finished = Finished { wanted, machine, began, version, batches: &batches, bare, before, after };
     Ok(finished.judge(ran, &books, &stage))
+}
+
+/// The first batch of every job: all of a job's have the same spec.
+fn first_of_each<'a>(scenario: &Scenario, batches: &'a [Batch]) -> Vec<&'a Batch> {
+    let mut next = 0;
+    let firsts = scenario.jobs.iter().filter_map(|job| {
+        let first = batches.get(next);
+        next += job.arrival.batches().0 as usize;
+        first
+    });
+    firsts.collect()
 }
 
 /// Opens what the program opens once and keeps: connections to each provider, and the store's own.
