@@ -12,6 +12,9 @@ use crate::measure::Measure;
 use crate::sample::{BUDGET_GATE, MIB, MODEL_CALL, RATE_GATE, STAGES, STORE_COMMIT, Sample, Sampled};
 use crate::verdict::Measures;
 
+/// Of fewer agents, their memory is lost in that of everything else.
+const ENOUGH_WAITING: f64 = 10_000.0;
+
 /// How the idle program stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Idle {
@@ -115,7 +118,7 @@ fn memory(seen: &Seen<'_>, set: &mut Set<'_>) {
     if let Some(most) = most.filter(|most| most.waiting > 0.0) {
         set(Measure::PeakWaitingAgents, Some(most.waiting));
         let bytes = (most.memory_mib * MIB - before).max(0.0) / most.waiting;
-        set(Measure::BytesPerWaitingAgent, Some(bytes));
+        set(Measure::BytesPerWaitingAgent, (most.waiting >= ENOUGH_WAITING).then_some(bytes));
     }
     set(Measure::MemoryGrowthAfterWarmUpPercent, growth_after(&sampled.samples, seen.warm_up_s));
     let cpu_us = sampled.cpu_s() * 1e6;

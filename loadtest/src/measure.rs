@@ -91,7 +91,7 @@ measures! {
     SettledMemoryMib "settled_memory_mib" "MiB" Less;
     /// The most agents that waited at once, at a scrape.
     PeakWaitingAgents "peak_waiting_agents" "" Neither;
-    /// Memory at that scrape less memory before the first job, by those agents. What is in flight, and what was read in, counts too: it is an upper bound.
+    /// Memory at that scrape less memory before the first job, by those agents, if they were 10,000 or more. What is in flight, and what was read in, counts too: it is an upper bound.
     BytesPerWaitingAgent "bytes_per_waiting_agent" "B" Less;
     /// Median memory of the fifth of the run after the warm-up with the highest, over that of the first: growth in percent.
     MemoryGrowthAfterWarmUpPercent "memory_growth_after_warm_up_percent" "%" Less;
