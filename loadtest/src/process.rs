@@ -28,6 +28,11 @@ pub(crate) fn read(pid: u32) -> Option<Reading> {
     from_proc(pid).or_else(|| from_system(pid))
 }
 
+/// Whether this system tells of a process's threads and file handles.
+pub(crate) fn tells_all() -> bool {
+    read(std::process::id()).is_some_and(|reading| reading.threads.is_some() && reading.files.is_some())
+}
+
 fn from_proc(pid: u32) -> Option<Reading> {
     let folder = format!("/proc/{pid}");
     let status = std::fs::read_to_string(format!("{folder}/status")).ok()?;
