@@ -92,7 +92,8 @@ fn words(measure: Measure) -> String {
 fn cards(outcome: &Outcome) -> String {
     let mut html = String::from("<ul class=\"cards\">");
     for measure in CARDS {
-        if let Some(value) = outcome.measures.get(&measure) {
+        let value = outcome.measures.get(&measure);
+        if let Some(value) = value.filter(|value| **value != 0.0 || measure != Measure::SpentUsd) {
             let shown = escape(&show(measure, *value));
             let _ = write!(html, "<li><b>{shown}</b><span>{}</span></li>", words(measure));
         }
@@ -198,7 +199,12 @@ fn plots(outcome: &Outcome) -> String {
             ],
         ),
         ("Scrape", "milliseconds", false, vec![line("one scrape", 1, most, |s| Some(s.scrape_ms))]),
-        ("Money", "dollars spent in all", false, vec![line("ledger", 1, most, |s| Some(s.spent_usd))]),
+        (
+            "Money",
+            "dollars spent in all",
+            false,
+            vec![line("ledger", 1, most, |s| Some(s.spent_usd).filter(|spent| *spent > 0.0))],
+        ),
     ];
     let mut html = String::from("<h2>Over time</h2>");
     if !outcome.events.is_empty() {
