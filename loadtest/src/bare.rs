@@ -2,22 +2,26 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-/// Makes `calls` chat calls with `slots` at a time; gives how many ended a second.
-#[allow(clippy::disallowed_methods, reason = "a load generator measures real time with its own tasks")]
-pub(crate) async fn calls_per_second(base_url: &str, calls: u32, slots: u32) -> Result<f64> {
-    let client = reqwest::Client::builder().no_proxy().tcp_nodelay(true).build()?;
+use crate::control::bare_client;
+use crate::scenario::Yardstick;
+
+/// Makes the calls, so many at a time; gives how many ended a second.
+pub(crate) async fn calls_per_second(base_url: &str, yardstick: Yardstick) -> Result<f64> {
+    let Yardstick { calls, connections } = yardstick;
+    let client = bare_client(connections as usize)?;
     let url: Arc<str> = format!("{base_url}/api/chat").into();
     let next = Arc::new(AtomicU32::new(0));
+    let mut workers = JoinSet::new();
     let started = Instant::now();
-    let mut workers = Vec::new();
-    for _ in 0..slots {
+    for _ in 0..connections {
         let (client, url, next) = (client.clone(), url.clone(), next.clone());
-        workers.push(tokio::spawn(async move {
+        workers.spawn(async move {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= calls {
@@ -31,10 +35,10 @@ pub(crate) async fn calls_per_second(base_url: &str, calls: u32, slots: u32) -> 
                 ensure!(answer.status().is_success(), "the simulator answered {}", answer.status());
                 answer.bytes().await?;
             }
-        }));
+        });
     }
-    for worker in workers {
-        worker.await??;
+    while let Some(worker) = workers.join_next().await {
+        worker??;
     }
     Ok(f64::from(calls) / started.elapsed().as_secs_f64())
 }

@@ -1,84 +1,128 @@
-//! Measures `empire` from outside: the real program, a simulator in a process of its own, and a
-//! bare HTTP client as the yardstick, all in one run. Everything stays on loopback and ends by
-//! itself.
+//! Drives `empire` from outside through scenarios, with a simulator in a process of its own, and
+//! measures it: rates, times, memory, money, what became of every item. Everything stays on
+//! loopback. `docs/loadtest.md` explains what each number means.
 
+mod account;
 mod bare;
+mod chaos;
+mod compare;
+mod control;
+mod evaluate;
+mod jobs;
+mod latency;
+mod measure;
+mod outcome;
+mod page;
+mod process;
 mod program;
+mod report;
+mod run;
+mod sample;
+mod scenario;
+mod stage;
+mod verdict;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::{Parser, ValueEnum};
-use serde::Serialize;
+use clap::{Args, Parser, Subcommand};
 
-use crate::program::Program;
+use crate::measure::Measure;
+use crate::outcome::Outcome;
+use crate::scenario::{MOST_ITEMS, Scenario, shipped};
 
-/// Compare a swarm job with a bare HTTP loop against the same simulator.
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  all thresholds hold (run), nothing got worse (compare)
+  1  some do not, or something did
+  2  bad input, or it could not be run
+
+Build the program first: cargo build --release --workspace";
+
+/// Run load tests of `empire`, and see what came of them.
 #[derive(Debug, Parser)]
-#[command(name = "empire-loadtest", version)]
-struct Args {
-    /// What the simulator does.
-    #[arg(value_enum)]
-    scenario: Scenario,
-    /// Rows of the job, one agent each.
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
-    rows: u32,
-    /// Calls in flight at once.
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    slots: u32,
-    /// Fail below this share of the bare client's rate [default: 0.92 for slots, 0.5 for instant].
-    #[arg(long)]
-    at_least: Option<f64>,
-    /// The program to measure [default: `empire` beside this one].
-    #[arg(long)]
-    empire: Option<PathBuf>,
-    /// Print JSON.
+#[command(name = "empire-loadtest", version, after_help = AFTER_HELP, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a scenario, and say which of its thresholds hold.
+    Run(RunArgs),
+    /// List the shipped scenarios, or all that a threshold can bound.
+    List {
+        /// List measures in place of scenarios.
+        #[arg(long)]
+        thresholds: bool,
+    },
+    /// Show two results side by side, and what got worse from A to B.
+    Compare {
+        /// The result.json of one run.
+        a: PathBuf,
+        /// The result.json of another.
+        b: PathBuf,
+        /// What changes by no more percent than this is the same.
+        #[arg(long, default_value_t = 10.0, value_name = "PERCENT", value_parser = percent)]
+        tolerance: f64,
+    },
+    /// Write the page of a result again, beside it.
+    Report {
+        /// The result.json of a run.
+        result: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// A shipped scenario's name (see `list`), or a scenario file.
+    scenario: String,
+    /// Where result.json and report.html go [default: out/loadtest/SCENARIO].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print the result as JSON.
     #[arg(long)]
     json: bool,
+    /// What all chance is derived from.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+    /// The program to measure [default: `empire` beside this one].
+    #[arg(long, value_name = "PATH")]
+    empire: Option<PathBuf>,
+    /// So many items in all, shared out over the jobs as the scenario does. Its thresholds may then
+    /// not fit any more.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_ITEMS)))]
+    items: Option<u32>,
+    /// Let jobs that come in batches come for so many minutes, at the scenario's pace.
+    #[arg(long, value_name = "M", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    minutes: Option<u32>,
+    /// Keep the run's data folder, inputs and logs.
+    #[arg(long)]
+    keep: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Scenario {
-    /// Every answer takes 20 ms: slots bound the rate.
-    Slots,
-    /// Answers come at once: the client bounds the rate.
-    Instant,
-}
-
-impl Scenario {
-    /// What is wanted, whether or not it is reached: for slots 2,300 of the possible 2,500.
-    fn at_least(self) -> f64 {
-        match self {
-            Scenario::Slots => 0.92,
-            Scenario::Instant => 0.5,
-        }
+fn percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text.parse().map_err(|_| "write a number, like 10".to_owned())?;
+    if (0.0..=1_000.0).contains(&percent) {
+        Ok(percent)
+    } else {
+        Err("write a number from 0 to 1000".to_owned())
     }
-
-    fn yaml(self) -> &'static str {
-        match self {
-            Scenario::Slots => include_str!("../scenarios/slots.yaml"),
-            Scenario::Instant => include_str!("../scenarios/instant.yaml"),
-        }
-    }
-}
-
-/// What was measured. Rates are calls a second; everything else of the same run beside it.
-#[derive(Debug, Serialize)]
-struct Outcome {
-    scenario: String,
-    rows: u32,
-    slots: u32,
-    bare_per_second: f64,
-    empire_per_second: f64,
-    ratio: f64,
-    empire_peak_memory_bytes: Option<u64>,
-    passed: bool,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match measure(Args::parse()).await {
+    let done = match Cli::parse().command {
+        Command::Run(args) => run(args).await,
+        Command::List { thresholds } => list(thresholds).map(|()| true),
+        Command::Compare { a, b, tolerance } => compare(&a, &b, tolerance / 100.0),
+        Command::Report { result } => report(&result).map(|()| true),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
@@ -88,39 +132,90 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn measure(args: Args) -> Result<bool> {
-    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let program = Program::find(args.empire)?;
-    let simulator = program.start_simulator(folder.path(), args.scenario.yaml()).await?;
-    let bare_per_second = bare::calls_per_second(&simulator.base_url, args.rows, args.slots).await?;
-    let ran = program.run_words(folder.path(), &simulator.base_url, args.rows, args.slots).await?;
-    let ratio = ran.agents_per_second / bare_per_second;
-    let at_least = args.at_least.unwrap_or(args.scenario.at_least());
-    let outcome = Outcome {
-        scenario: format!("{:?}", args.scenario).to_lowercase(),
-        rows: args.rows,
-        slots: args.slots,
-        bare_per_second,
-        empire_per_second: ran.agents_per_second,
-        ratio,
-        empire_peak_memory_bytes: ran.peak_memory_bytes,
-        passed: ratio >= at_least,
+async fn run(args: RunArgs) -> Result<bool> {
+    let mut scenario = Scenario::load(&args.scenario)?;
+    if let Some(minutes) = args.minutes {
+        scenario.stretch(Duration::from_secs(60 * u64::from(minutes)));
+    }
+    if let Some(items) = args.items {
+        scenario.resize(items);
+    }
+    let out = args.out.unwrap_or_else(|| Path::new("out").join("loadtest").join(&scenario.name));
+    // On the same disk as results that matter, not in a folder in memory.
+    let folder = out.join("work");
+    if folder.try_exists()? {
+        fs::remove_dir_all(&folder).with_context(|| format!("{} is in the way", folder.display()))?;
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("{} cannot be written to", out.display()))?;
+    let folder = folder.canonicalize()?;
+    let command: Vec<String> = std::env::args().skip(1).collect();
+    let command = format!("empire-loadtest {}", command.join(" "));
+    let wanted = run::Wanted { scenario, seed: args.seed, empire: args.empire, folder, command };
+    // What drops the run ends its processes.
+    let outcome = tokio::select! {
+        outcome = run::run(&wanted) => outcome?,
+        ended = interrupted() => {
+            ended?;
+            anyhow::bail!("interrupted");
+        }
     };
+    let (result, page) = (out.join("result.json"), out.join("report.html"));
+    let json = serde_json::to_string(&outcome)?;
+    fs::write(&result, &json).with_context(|| format!("{} cannot be written", result.display()))?;
+    fs::write(&page, report::page(&outcome))
+        .with_context(|| format!("{} cannot be written", page.display()))?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&outcome)?);
+        println!("{json}");
     } else {
-        print_table(&outcome, at_least);
+        print!("{}", outcome.words());
+    }
+    eprintln!("{}, {}", result.display(), page.display());
+    if args.keep || !outcome.passed {
+        eprintln!("the run's data and logs: {}", wanted.folder.display());
+    } else {
+        fs::remove_dir_all(&wanted.folder)?;
     }
     Ok(outcome.passed)
 }
 
-fn print_table(outcome: &Outcome, at_least: f64) {
-    println!("{} rows, {} slots, scenario {}", outcome.rows, outcome.slots, outcome.scenario);
-    println!("  bare client  {:>9.0} calls/s", outcome.bare_per_second);
-    println!("  empire       {:>9.0} agents/s, durable", outcome.empire_per_second);
-    println!("  ratio        {:>9.2} (at least {at_least:.2})", outcome.ratio);
-    if let Some(bytes) = outcome.empire_peak_memory_bytes {
-        println!("  peak memory  {:>9.1} MiB", bytes as f64 / f64::from(1 << 20));
+/// Waits until somebody wants it to end.
+async fn interrupted() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminated = signal(SignalKind::terminate())?;
+        tokio::select! {
+            done = tokio::signal::ctrl_c() => done,
+            _ = terminated.recv() => Ok(()),
+        }
     }
-    println!("{}", if outcome.passed { "passed" } else { "FAILED" });
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}
+
+fn list(thresholds: bool) -> Result<()> {
+    if thresholds {
+        for measure in Measure::ALL {
+            println!("{:<36} {:<4} {}", measure.name(), measure.unit(), measure.about());
+        }
+        return Ok(());
+    }
+    for (name, _) in shipped() {
+        println!("{name:<22} {}", Scenario::load(name)?.about);
+    }
+    Ok(())
+}
+
+fn compare(a: &Path, b: &Path, tolerance: f64) -> Result<bool> {
+    let (text, is_worse) = compare::table(&Outcome::read(a)?, &Outcome::read(b)?, tolerance);
+    print!("{text}");
+    Ok(!is_worse)
+}
+
+fn report(result: &Path) -> Result<()> {
+    let page = result.with_file_name("report.html");
+    fs::write(&page, report::page(&Outcome::read(result)?))
+        .with_context(|| format!("{} cannot be written", page.display()))?;
+    println!("{}", page.display());
+    Ok(())
 }

@@ -73,6 +73,8 @@ pub struct Tallied {
     pub redactions: u64,
     /// Sent tries after an agent's first one.
     pub retries: u64,
+    /// The most tries of one item, or of one summary, that were sent: calls of which each waits for the one before.
+    pub most_tries: u64,
     /// Tries by outcome.
     pub tries: BTreeMap<String, u64>,
     /// Dead agents by reason, most first.
@@ -123,6 +125,7 @@ impl Tally {
         sums.usage += record.usage;
         let sent = record.tries.iter().filter(|attempt| was_sent(attempt)).count() as u64;
         sums.retries += sent.saturating_sub(1);
+        sums.most_tries = sums.most_tries.max(sent);
         for attempt in &record.tries {
             *sums.tries.entry(outcome_words(&attempt.outcome).to_owned()).or_default() += 1;
         }
@@ -239,6 +242,7 @@ mod tests {
         let sums = tally.finish();
         assert_eq!((sums.calls, sums.packed_calls, sums.saved_by_packs), (3, 1, 1));
         assert_eq!((sums.retries, sums.redactions, sums.usage.input), (1, 3, 30));
+        assert_eq!(sums.most_tries, 2, "what a gate refused was not sent");
         let tries: Vec<_> = sums.tries.iter().map(|(outcome, n)| (outcome.as_str(), *n)).collect();
         assert_eq!(tries, [("answered", 3), ("rate limited", 1), ("refused by a gate", 1)]);
         assert_eq!(sums.slowest.iter().map(|slow| slow.ms).collect::<Vec<_>>(), [900, 50, 20]);

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::answer::{Answer, compose};
 use super::ask::Ask;
 use super::dialect::Dialect;
-use super::dice::{Dice, first_word};
+use super::dice::{Dice, Draw, first_word};
 use super::reply::Reply;
 use super::scenario::Mishap;
 use super::server::Shared;
@@ -84,6 +84,7 @@ fn deliver(
         return refuse(dialect, Shape::dry(dialect), &ask.model, 0, id);
     }
     shared.books.bill(dialect, &ask.model, &answer.usage);
+    let settings = &stage.scenario.behaviour(dialect).settings;
     let reply = match dialect {
         Dialect::Ollama => ollama::write(ask, answer, ms, dice),
         Dialect::Kimi => kimi::write(ask, answer, id),
@@ -92,6 +93,7 @@ fn deliver(
     match answer.garbage {
         Some(Garbage::Malformed) => reply.malformed(),
         Some(Garbage::Truncated) => reply.torn(),
+        _ if dice.hits(Draw::Drip, settings.drip_rate.0) => reply.dripping(settings.drip_ms.0.time()),
         Some(Garbage::Empty | Garbage::CutOff | Garbage::AllThinking) | None => reply,
     }
 }

@@ -21,6 +21,7 @@ pub(super) enum Draw {
     Usage,
     Drop,
     Double,
+    Drip,
 }
 
 /// The draws of one request.

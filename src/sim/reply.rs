@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -11,6 +12,9 @@ use serde_json::Value;
 
 /// On every response.
 const SIMULATED: HeaderName = HeaderName::from_static("x-empire-simulated");
+
+/// Pieces of a body that comes drop by drop.
+const DROPS: usize = 20;
 
 /// A response in the making.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub(super) enum Payload {
     Whole(Vec<u8>),
     /// In several pieces, one at a time.
     Pieces(Vec<Bytes>),
+    /// Drop by drop, over this time.
+    Dripping(Vec<u8>, Duration),
     /// The connection ends in the middle of it.
     Torn(Vec<u8>),
     /// The connection ends without a response.
@@ -37,7 +43,7 @@ pub(super) enum Payload {
 impl Payload {
     fn into_bytes(self) -> Vec<u8> {
         match self {
-            Payload::Whole(bytes) | Payload::Torn(bytes) => bytes,
+            Payload::Whole(bytes) | Payload::Torn(bytes) | Payload::Dripping(bytes, _) => bytes,
             Payload::Pieces(pieces) => pieces.concat(),
             Payload::Nothing => Vec::new(),
         }
@@ -88,11 +94,19 @@ impl Reply {
         self
     }
 
+    /// Lets the body come drop by drop.
+    #[must_use]
+    pub(super) fn dripping(mut self, over: Duration) -> Reply {
+        self.payload = Payload::Dripping(self.payload.into_bytes(), over);
+        self
+    }
+
     pub(super) fn into_response(self) -> Response<Body> {
         let mut length = None;
         let body = match self.payload {
             Payload::Whole(bytes) => Body::from(bytes),
             Payload::Pieces(pieces) => in_pieces(pieces),
+            Payload::Dripping(bytes, over) => drop_by_drop(bytes, over),
             Payload::Torn(bytes) => {
                 length = Some(bytes.len());
                 torn(bytes)
@@ -125,6 +139,21 @@ fn in_pieces(pieces: Vec<Bytes>) -> Body {
     Body::from_stream(stream::unfold(pieces.into_iter(), |mut pieces| async {
         tokio::task::yield_now().await;
         pieces.next().map(|piece| (Ok::<_, Infallible>(piece), pieces))
+    }))
+}
+
+/// So many drops, evenly over the time; the last one comes at its end.
+fn drop_by_drop(bytes: Vec<u8>, over: Duration) -> Body {
+    let drops = bytes.len().clamp(1, DROPS);
+    let size = bytes.len().div_ceil(drops).max(1);
+    let pause = over / u32::try_from(bytes.len().div_ceil(size).max(1)).unwrap_or(u32::MAX);
+    Body::from_stream(stream::unfold(Bytes::from(bytes), move |mut left| async move {
+        if left.is_empty() {
+            return None;
+        }
+        tokio::time::sleep(pause).await;
+        let drop = left.split_to(size.min(left.len()));
+        Some((Ok::<_, Infallible>(drop), left))
     }))
 }
 

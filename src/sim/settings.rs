@@ -2,6 +2,7 @@
 //! they are read, so that an error carries its line.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -32,6 +33,10 @@ pub(super) struct ProviderSettings {
     pub(super) outages: Vec<Outage>,
     /// How many calls are never answered.
     pub(super) hang_rate: Rate,
+    /// How many answers come drop by drop.
+    pub(super) drip_rate: Rate,
+    /// How long such an answer's body takes.
+    pub(super) drip_ms: DripTime,
     /// How many answers cannot be used as they are.
     pub(super) garbage_rate: Rate,
     /// In which ways; all of them if none is named.
@@ -131,6 +136,24 @@ impl TryFrom<f64> for Millis {
         } else {
             Err(format!("{ms} is out of range: give a number from 0 to {LONGEST_MS}"))
         }
+    }
+}
+
+impl Millis {
+    /// As a time.
+    pub(super) fn time(self) -> Duration {
+        Duration::from_secs_f64(self.0 / 1_000.0)
+    }
+}
+
+/// How long the body of an answer takes that comes drop by drop; two seconds if it is not said.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(transparent)]
+pub(super) struct DripTime(pub(super) Millis);
+
+impl Default for DripTime {
+    fn default() -> Self {
+        DripTime(Millis(2_000.0))
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::super::dialect::Dialect;
 use super::super::shapes::Shape;
@@ -182,6 +183,19 @@ async fn disconnects_hangs_and_crowds_are_seen_as_such() {
     assert_eq!(seen["providers"]["claude"]["hung"], 1);
     assert_eq!(seen["providers"]["claude"]["billed"]["calls"], 0);
     assert_eq!(seen["providers"]["kimi"]["disconnected"], 1);
+}
+
+#[tokio::test]
+async fn a_body_can_come_drop_by_drop_and_is_whole_in_the_end() {
+    const OVER: Duration = Duration::from_millis(80);
+    let sim =
+        Sim::playing("name: x\nkimi: {drip_rate: 1, drip_ms: 80}\nollama: {drip_rate: 1, drip_ms: 0}").await;
+    let began = Instant::now();
+    let answer = sim.call(Dialect::Kimi, "hi").send().await.unwrap();
+    let body: Value = answer.json().await.unwrap();
+    assert!(began.elapsed() >= OVER, "{:?}", began.elapsed());
+    assert!(body["choices"][0]["message"]["content"].as_str().is_some_and(|text| !text.is_empty()), "{body}");
+    good(sim.call(Dialect::Ollama, "hi")).await;
 }
 
 #[tokio::test]
