@@ -48,10 +48,10 @@ fn a_person_sees_a_job_pauses_it_lets_it_go_on_and_leaves_the_terminal_as_it_was
     pty.press("n");
     pty.wait_for("no pause");
     pty.press("py");
-    pty.wait_for("actor paused");
+    pty.wait_for("paused: no further agent wakes");
     pty.wait_for("paused !");
     pty.press("r");
-    pty.wait_for("actor resumed");
+    pty.wait_for("resumed: its agents wake");
     world.run(&["history", "--sim"]).exits(0).shows("said pause (from empire top)");
     pty.press("G\r");
     pty.wait_for("cohort-0");
