@@ -568,11 +568,10 @@ fn reduce_calls(answers: u32, group: u32) -> u64 {
 pub async fn finished_keys(
     store: &Store,
     job: &str,
-    route: Option<&[Arc<Model>]>,
+    route: &[Arc<Model>],
 ) -> Result<HashSet<ItemKey>, StoreError> {
-    let counts = |model: &Option<String>| match (model, route) {
-        (Some(model), Some(route)) => route.iter().any(|other| other.id == *model),
-        _ => true,
+    let counts = |model: &Option<String>| {
+        model.as_ref().is_none_or(|model| route.iter().any(|other| other.id == *model))
     };
     store
         .done_keys(job, Part::Item)

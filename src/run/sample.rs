@@ -58,7 +58,7 @@ impl Opened {
         if let Some(reason) = ran.end.stopped {
             return Err(CommandError::refused(format!("the sample was stopped: {reason}")));
         }
-        let finished = Arc::new(finished_keys(&self.store, &job.id, Some(&self.loaded.route)).await?);
+        let finished = Arc::new(finished_keys(&self.store, &job.id, &self.loaded.route).await?);
         let after = survey(&self.loaded, wanted.limit, finished).await?;
         let stats = self.sample_stats(&job.id, &only, after.pending_distinct).await?;
         let past = Past::read(&self.store, &self.loaded, Some(&job)).await?;

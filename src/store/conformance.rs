@@ -493,6 +493,8 @@ impl Model {
         assert_eq!((counts.done, counts.dead), (self.results.len() as u64 - dead, dead));
         assert_eq!(counts.cost, Micros(self.cost));
         let ended: Vec<EndedKey> = store.done_keys("j", Part::Item).try_collect().await.unwrap();
+        let keys = ended.iter().map(|ended| ended.key).collect();
+        assert_eq!(store.keys("j", Part::Item).await.unwrap(), keys);
         let ended: BTreeMap<ItemKey, bool> =
             ended.into_iter().map(|ended| (ended.key, ended.outcome == Outcome::Dead)).collect();
         assert_eq!(ended, self.results.iter().map(|(n, is_dead)| (key(*n), *is_dead)).collect());

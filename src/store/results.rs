@@ -1,6 +1,6 @@
 //! Reading results back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -91,6 +91,30 @@ impl Store {
             }
         })
         .try_flatten()
+    }
+
+    /// The keys of all of the job's results, for items as [`done_keys`](Store::done_keys) gives them.
+    /// Reads the index alone, a page in one row: the way to a half-done job of many items is short.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn keys(&self, job: &str, part: Part) -> Result<HashSet<ItemKey>, StoreError> {
+        let sql = "SELECT max(item_key) AS last, coalesce(group_concat(hex(item_key), ''), '') AS page FROM \
+                   (SELECT item_key FROM results WHERE job = $1 AND part = $2 AND item_key > $3 \
+                    ORDER BY item_key LIMIT $4)";
+        let (mut keys, mut after) = (HashSet::new(), Vec::new());
+        loop {
+            let query = sqlx::query(sql).bind(job).bind(part_word(part)).bind(&after).bind(KEYS_PAGE);
+            let row = query.fetch_one(self.readers()).await.map_err(store_error)?;
+            let page: &str = row.try_get("page").map_err(store_error)?;
+            for hex in page.as_bytes().chunks(32) {
+                keys.insert(key_of(hex)?);
+            }
+            match row.try_get::<Option<Vec<u8>>, _>("last").map_err(store_error)? {
+                Some(last) => after = last,
+                None => return Ok(keys),
+            }
+        }
     }
 
     /// The job's results in the order of its input; equal items each give a line. Items without
@@ -194,6 +218,14 @@ fn outcome(row: &SqliteRow) -> Result<Outcome, sqlx::Error> {
         "dead" => Ok(Outcome::Dead),
         other => Err(unreadable(format_args!("result state `{other}`"))),
     }
+}
+
+/// A key as the database spells it.
+fn key_of(hex: &[u8]) -> Result<ItemKey, StoreError> {
+    let number = std::str::from_utf8(hex).ok().filter(|hex| hex.len() == 32);
+    let number = number.and_then(|hex| u128::from_str_radix(hex, 16).ok());
+    let number = number.ok_or_else(|| StoreError::Failed("a result has no whole key".to_owned()))?;
+    Ok(ItemKey(number.to_be_bytes()))
 }
 
 async fn ended_keys(
