@@ -12,8 +12,8 @@ use moka::sync::Cache;
 use crate::config::CacheSetting;
 use crate::store::{KeptAnswers, Store};
 
-/// What an entry takes in memory beside its answer.
-const ENTRY_BYTES: usize = 200;
+/// What an entry takes in memory beside its answer, as measured: 8 MB of short answers took 13 with 200.
+const ENTRY_BYTES: usize = 360;
 
 /// The answers that are kept, in two tiers.
 pub struct TieredCache {
