@@ -30,7 +30,7 @@ use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use empire_actors::house::{AccountsReader, House};
+use empire_actors::house::House;
 use empire_actors::kernel::tree::{OrderRefused, ROOT, Tree};
 use empire_actors::ports::WallClock;
 use empire_actors::watch::Watch;
@@ -59,7 +59,6 @@ const MOST_ORDERS: usize = 16;
 pub struct Control {
     tree: Tree,
     store: Store,
-    accounts: AccountsReader,
     watch: Watch,
     board: Board,
     alerts: Alerts,
@@ -100,7 +99,6 @@ impl Control {
             clock: tree.supervision().clock.clone(),
             tree,
             store,
-            accounts: house.accounts_reader(),
             watch: house.watch(),
             board: watching.board().clone(),
             alerts: watching.alerts().clone(),

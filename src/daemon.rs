@@ -247,13 +247,8 @@ impl Daemon {
 
     /// Carries out what somebody wanted of a job that no run heard any more.
     async fn leave(&self, job: &Job) -> Result<(), CommandError> {
-        match job.desired {
-            _ if job.state.is_final() => {}
-            Desired::Run => {}
-            Desired::Pause => self.store.set_state(&job.id, JobState::Paused, "paused by request").await?,
-            Desired::Cancel => {
-                self.store.set_state(&job.id, JobState::Cancelled, "cancelled by request").await?;
-            }
+        if let Some((state, reason)) = job.desired.when_idle().filter(|_| !job.state.is_final()) {
+            self.store.set_state(&job.id, state, reason).await?;
         }
         Ok(self.store.set_held(&job.id, false).await?)
     }

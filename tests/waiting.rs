@@ -47,7 +47,7 @@ async fn one_call_of_another_job_starts_within_one_turn_of_a_hundred_thousand() 
     }
     // Each has been polled once when the gate is read after it.
     tokio::task::yield_now().await;
-    let waiting = passage.waiting().await;
+    let waiting = passage.waiting();
     let light = funded(&passage, "light").await;
     let before = sim.received("kimi") as usize;
     assert!(waiting + before + 1 >= HEAVY, "{waiting} wait");
@@ -57,7 +57,7 @@ async fn one_call_of_another_job_starts_within_one_turn_of_a_hundred_thousand() 
     // One was on its way, and one more is the heavy job's turn.
     assert!(place <= before + 2, "at place {place}, after {before}");
     heavy.shutdown().await;
-    assert_eq!(passage.waiting().await, 0, "whoever leaves is gone from the line");
+    assert_eq!(passage.waiting(), 0, "whoever leaves is gone from the line");
     root.stop().await;
 }
 
@@ -91,7 +91,7 @@ async fn half_a_million_wait_in_bounded_memory_without_a_refusal_and_leave_in_an
     for waiter in waiters.iter_mut().flatten() {
         assert!(poll!(waiter).is_pending(), "nobody is refused");
     }
-    assert_eq!(passage.waiting().await, ALL);
+    assert_eq!(passage.waiting(), ALL);
     if let (Some(before), Some(after)) = (before, own_memory()) {
         let call = waiters.first().and_then(Option::as_ref).map_or(0, |waiter| size_of_val(&**waiter));
         let each = (after.saturating_sub(before) / ALL).saturating_sub(call);
@@ -103,7 +103,7 @@ async fn half_a_million_wait_in_bounded_memory_without_a_refusal_and_leave_in_an
     for step in 0..ALL {
         waiters[step * 7_919 % ALL] = None;
     }
-    assert_eq!(passage.waiting().await, 0);
+    assert_eq!(passage.waiting(), 0);
     drop(in_flight);
     root.stop().await;
 }

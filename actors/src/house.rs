@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::gates::book::{Account, Alert, Scope};
+use crate::gates::book::{Alert, Scope};
 use crate::gates::budget::{BudgetGate, Cap};
 use crate::gates::detect::Detector;
 use crate::gates::privacy::PrivacyGate;
-use crate::gates::rate::{LaneReading, RateGate};
+use crate::gates::rate::RateGate;
 use crate::guard::{Guard, GuardParts};
 use crate::kernel::control::{Down, Failure};
 use crate::kernel::policy::Policy;
 use crate::kernel::supervisor::{ChildSpec, Root, StopReport};
 use crate::kernel::tree::{Supervision, Tree};
-use crate::model::{ProviderId, ProviderSpec};
+use crate::model::ProviderSpec;
 use crate::ports::{Audit, Ledger, Provider, Random, WallClock};
 use crate::swarm::{HeedOfJobs, Jobs, LaneHandle, Lanes};
 use crate::tally::Tally;
@@ -82,9 +82,6 @@ impl Shared {
         self.tree.remove(SWARM, name);
     }
 }
-
-/// Reads every budget account.
-pub type AccountsReader = Arc<dyn Fn() -> Vec<(Scope, Account)> + Send + Sync>;
 
 /// The tree that all jobs share. Dropping it ends everything at once.
 pub struct House {
@@ -165,21 +162,6 @@ impl House {
         Watch::new(self.shared.clone())
     }
 
-    /// Every budget account.
-    ///
-    /// # Errors
-    /// The budget gate is being restarted.
-    pub async fn accounts(&self) -> Result<Vec<(Scope, Account)>, Down> {
-        self.shared.budget.accounts().await
-    }
-
-    /// Reads every budget account, at any time and without asking the budget gate.
-    #[must_use]
-    pub fn accounts_reader(&self) -> AccountsReader {
-        let budget = self.shared.budget.clone();
-        Arc::new(move || budget.accounts_now())
-    }
-
     /// How many messages wait in the deepest mailbox of a control actor.
     #[must_use]
     pub fn deepest_mailbox(&self) -> usize {
@@ -198,18 +180,6 @@ impl House {
     #[must_use]
     pub fn take_alerts(&self) -> Vec<Alert> {
         self.shared.budget.take_alerts()
-    }
-
-    /// How every provider's lane stands.
-    pub async fn lanes(&self) -> Vec<(ProviderId, LaneReading)> {
-        let mut readings = Vec::new();
-        for (id, lane) in self.shared.lanes.iter() {
-            if let Ok(reading) = lane.rate.read().await {
-                readings.push((id.clone(), reading));
-            }
-        }
-        readings.sort_by(|(a, _), (b, _)| a.cmp(b));
-        readings
     }
 
     /// Stops the tree in reverse order of its start.

@@ -180,15 +180,15 @@ impl Swarm {
     }
 
     /// How the lane of each provider of the route stands, in route order.
-    pub async fn lanes(&self) -> Vec<(ProviderId, LaneReading)> {
+    #[must_use]
+    pub fn lanes(&self) -> Vec<(ProviderId, LaneReading)> {
         let mut readings: Vec<(ProviderId, LaneReading)> = Vec::new();
         for model in &self.running.context.order.route {
             if readings.iter().any(|(id, _)| *id == model.provider) {
                 continue;
             }
-            if let Ok(reading) = self.running.context.lane(model).rate.read().await {
-                readings.push((model.provider.clone(), reading));
-            }
+            let reading = self.running.context.lane(model).rate.reading();
+            readings.push((model.provider.clone(), reading));
         }
         readings
     }

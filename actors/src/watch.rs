@@ -85,6 +85,12 @@ impl Watch {
         scopes.into_iter().map(|scope| (scope.clone(), self.shared.budget.account(&scope))).collect()
     }
 
+    /// Every account, those of jobs and roles as well.
+    #[must_use]
+    pub fn every_account(&self) -> Vec<(Scope, Account)> {
+        self.shared.budget.accounts_now()
+    }
+
     /// The time that the house goes by.
     #[must_use]
     pub fn now(&self) -> UnixMillis {

@@ -49,7 +49,7 @@ async fn cpu_throttles_at_70_alerts_at_85_after_five_minutes_and_stops_at_95() {
     assert_eq!(level(&swarm), GuardLevel::Throttled);
     // Half-way from 70 to 95, three eighths of the slots are withheld.
     assert_eq!(local.in_flight(), 25);
-    assert_eq!(swarm.lanes().await[0].1.binding, Some(Binding::Machine));
+    assert_eq!(swarm.lanes()[0].1.binding, Some(Binding::Machine));
 
     cpu(90.0);
     seconds(300).await;

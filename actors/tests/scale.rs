@@ -26,7 +26,7 @@ async fn tell(swarm: &Swarm, path: &str, order: Order) -> Result<String, String>
 }
 
 async fn lane(swarm: &Swarm) -> LaneReading {
-    swarm.house.lanes().await.remove(0).1
+    swarm.house.watch().lanes().remove(0).1
 }
 
 /// The most calls in flight, by the provider and by the lane, over a while.
@@ -35,7 +35,7 @@ async fn most_in_flight(bench: &Bench, swarm: &Swarm) -> (usize, u32) {
     for _ in 0..200 {
         tokio::time::sleep(Duration::from_millis(1)).await;
         // A lane that is being restarted shows nothing.
-        let permits = swarm.house.lanes().await.first().map_or(0, |(_, lane)| lane.meters.in_flight);
+        let permits = swarm.house.watch().lanes().first().map_or(0, |(_, lane)| lane.meters.in_flight);
         most = (bench.provider("kimi").in_flight().max(most.0), permits.max(most.1));
     }
     most

@@ -461,9 +461,9 @@ async fn a_gate_that_crashes_restarts_and_forgets_neither_limits_nor_money() {
     tokio::time::sleep(millis(50)).await;
     armed.store(true, Ordering::Relaxed);
     for _ in 0..3 {
-        // The gate's actor asks for the time when it is read.
+        // The gate's actor asks for the time when it shows itself.
         doomed.store(true, Ordering::Relaxed);
-        swarm.lanes().await;
+        let _ = swarm.house.tree().observe("/empire/gates/rate-cloud").await;
         tokio::time::sleep(millis(30)).await;
     }
     let tree = swarm.house.tree();

@@ -15,19 +15,14 @@ const WAIT: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub(super) async fn pause(context: &Context, id: &str) -> Result<Exit, CommandError> {
-    steer(context, id, Desired::Pause, JobState::Paused).await
+    steer(context, id, Desired::Pause).await
 }
 
 pub(super) async fn cancel(context: &Context, id: &str) -> Result<Exit, CommandError> {
-    steer(context, id, Desired::Cancel, JobState::Cancelled).await
+    steer(context, id, Desired::Cancel).await
 }
 
-async fn steer(
-    context: &Context,
-    id: &str,
-    desired: Desired,
-    target: JobState,
-) -> Result<Exit, CommandError> {
+async fn steer(context: &Context, id: &str, desired: Desired) -> Result<Exit, CommandError> {
     let Found { store, home, job } = find(context, id).await?;
     let name = format!("{} ({})", job.setup.name, job.id);
     let is_paused = matches!(job.state, JobState::Paused | JobState::Interrupted);
@@ -42,7 +37,7 @@ async fn steer(
         return shown(context, &job.id, state);
     }
     // Nobody runs it: we say so ourselves, beside a process that runs others if there is one.
-    let reason = if desired == Desired::Cancel { "cancelled by request" } else { "paused by request" };
+    let Some((target, reason)) = desired.when_idle() else { return shown(context, &job.id, job.state) };
     let is_locked = home.is_locked()?;
     if is_locked && !store.stop_idle(&job.id, target, reason).await? {
         return Err(CommandError::refused(format!("{name} has just been started: try again")));

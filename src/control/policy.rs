@@ -266,7 +266,7 @@ impl Control {
             Reliance::Lanes(providers) => self.tree.users(&providers),
         };
         Blast {
-            reserved_micro_usd: reserved(&reach.nodes, &(self.accounts)()),
+            reserved_micro_usd: reserved(&reach.nodes, &self.watch.every_account()),
             actors: reach.actors,
             agents: users.agents,
             calls_in_flight: users.calls_in_flight,

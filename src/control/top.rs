@@ -25,7 +25,7 @@ struct Sample {
 
 impl Sample {
     fn of(control: &Control) -> Sample {
-        Sample { nodes: control.tree.nodes(), accounts: (control.accounts)() }
+        Sample { nodes: control.tree.nodes(), accounts: control.watch.every_account() }
     }
 }
 

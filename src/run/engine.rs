@@ -272,7 +272,7 @@ impl Watch<'_> {
                     return Ok((end.map_err(CommandError::internal)?, memory.peak));
                 }
                 _ = draw.tick() => {
-                    let lanes = self.swarm.lanes().await;
+                    let lanes = self.swarm.lanes();
                     let pressure = self.house.guard().pressure();
                     snapshot.write_sometimes(&lanes).await;
                     self.entry.show(self.progress.show(&meters.read(), &lanes, &pressure));

@@ -94,13 +94,13 @@ impl Watching {
         let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
             look.tick().await;
-            self.look(house).await;
+            self.look(house);
         }
     }
 
-    async fn look(&self, house: &House) {
+    fn look(&self, house: &House) {
         self.alerts.pressure(&house.guard().pressure());
-        self.alerts.lanes(&house.lanes().await);
+        self.alerts.lanes(&house.watch().lanes());
         let depth = house.deepest_mailbox();
         let shown = f64::from(u32::try_from(depth).unwrap_or(u32::MAX));
         match self.queue.lock().look(self.started.elapsed(), shown) {

@@ -75,6 +75,16 @@ pub enum Desired {
 }
 
 impl Desired {
+    /// What becomes of a job that no run works on, and why in words; nothing if it is to go on.
+    #[must_use]
+    pub fn when_idle(self) -> Option<(JobState, &'static str)> {
+        match self {
+            Desired::Run => None,
+            Desired::Pause => Some((JobState::Paused, "paused by request")),
+            Desired::Cancel => Some((JobState::Cancelled, "cancelled by request")),
+        }
+    }
+
     const ALL: [Desired; 3] = [Desired::Run, Desired::Pause, Desired::Cancel];
 
     /// The word for it, as stored and shown.

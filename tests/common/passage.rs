@@ -115,7 +115,7 @@ impl Passage {
     }
 
     /// How many wait for their turn.
-    pub(crate) async fn waiting(&self) -> usize {
-        self.rate.read().await.unwrap().waiting
+    pub(crate) fn waiting(&self) -> usize {
+        self.rate.reading().waiting
     }
 }

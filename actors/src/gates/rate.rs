@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::call::{Call, Cleared, Funded, Request, Screened};
@@ -28,9 +28,6 @@ use crate::model::{Limits, ProviderId, ProviderSpec};
 use crate::ports::{Ledger, Random, Sent, StoreError, UnixMillis, WallClock};
 
 mod scale;
-
-/// How long the lane's actor may take to say how the lane stands.
-const READ_WITHIN: Duration = Duration::from_secs(1);
 
 /// How far back is read what was sent: a day, and what a full window waits beyond it.
 const REMEMBERED_MILLIS: i64 = 86_400_000 + 60_000;
@@ -66,7 +63,6 @@ pub(crate) enum Message {
     LookAt(Duration),
     /// That time has come; `None` when the actor starts.
     Look(Option<Duration>),
-    Read(oneshot::Sender<LaneReading>),
 }
 
 /// Wakes the lane when somebody's time has come.
@@ -98,9 +94,6 @@ impl Control for LaneActor {
             // Fired just before another took its place.
             Message::Look(Some(at)) if !self.gate.is_awaited(at) => {}
             Message::Look(_) => self.gate.look_now(),
-            Message::Read(reply) => {
-                let _ = reply.send(self.gate.reading());
-            }
         }
         Ok(())
     }
@@ -418,22 +411,9 @@ impl RateGate {
         }
     }
 
-    /// How the lane stands.
-    ///
-    /// # Errors
-    /// The gate is being restarted.
-    pub async fn read(&self) -> Result<LaneReading, Down> {
-        if !self.0.address.is_paused()
-            && let Ok(answer) = tokio::time::timeout(READ_WITHIN, self.0.address.ask(Message::Read)).await
-        {
-            return answer;
-        }
-        // One that holds back its messages answers nobody, and is no less there.
-        Ok(self.reading())
-    }
-
     /// How the lane stands, whether its actor runs or not.
-    pub(crate) fn reading(&self) -> LaneReading {
+    #[must_use]
+    pub fn reading(&self) -> LaneReading {
         let now = self.now();
         self.lane().lane.read(now)
     }

@@ -353,8 +353,7 @@ impl Node {
             });
             let pulse = self.pulse.view();
             let is_slow = pulse.busy_us.is_some_and(|busy| busy > micros(policy.stuck_after) / 2);
-            let is_held_back = pulse.paused || self.branch.as_ref().is_some_and(|branch| branch.is_paused());
-            let is_paused = live.state == NodeState::Running && is_held_back;
+            let is_paused = live.state == NodeState::Running && self.is_paused();
             NodeView {
                 path: self.path.to_string(),
                 kind: self.kind,

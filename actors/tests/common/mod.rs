@@ -289,7 +289,7 @@ impl Bench {
         // What was cancelled at the end hears of it in the next moments.
         tokio::time::sleep(Duration::from_millis(20)).await;
         let meters = swarm.meters().read();
-        let accounts = swarm.house.accounts().await.unwrap();
+        let accounts = swarm.house.watch().every_account();
         assert_eq!(meters.agents, 0, "no agent is left behind");
         assert_eq!(meters.in_flight, 0, "no call is left behind");
         let pending = self.order.only.as_ref().map_or(self.order.pending, |only| only.len() as u64);
