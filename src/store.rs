@@ -23,7 +23,9 @@ mod error;
 mod jobs;
 mod kept;
 mod ledger;
+mod moved;
 mod open;
+mod record;
 mod results;
 mod row;
 mod spool;
@@ -62,6 +64,7 @@ pub struct Store {
     clock: Arc<dyn WallClock>,
     dir: PathBuf,
     recovered: Recovered,
+    kept: Arc<kept::Recent>,
 }
 
 impl Store {
@@ -74,7 +77,7 @@ impl Store {
         let dir = lock.dir().to_owned();
         let (connection, spool, recovered) = open::for_writing(&dir, clock.now()).await?;
         let writer = writer::Writer::start(connection, spool, lock, clock.clone());
-        Ok(Store { writer, readers: readers(&dir), clock, dir, recovered })
+        Ok(Store { writer, readers: readers(&dir), clock, dir, recovered, kept: Arc::default() })
     }
 
     /// Opens a data folder to look at it and to pass requests on, whoever works in it. A data
@@ -90,7 +93,7 @@ impl Store {
             })?;
         }
         let (writer, recovered) = (writer::Writer::none(), Recovered::default());
-        Ok(Store { writer, readers: readers(&dir), clock, dir, recovered })
+        Ok(Store { writer, readers: readers(&dir), clock, dir, recovered, kept: Arc::default() })
     }
 
     /// Writes what is still to be written, closes the database and lets go of the lock.
@@ -142,6 +145,10 @@ impl Store {
 
     fn writer(&self) -> &writer::Writer {
         &self.writer
+    }
+
+    fn kept(&self) -> &kept::Recent {
+        &self.kept
     }
 
     fn readers(&self) -> &SqlitePool {

@@ -16,6 +16,7 @@ pub mod model;
 pub mod money;
 pub mod ports;
 pub mod route;
+pub mod schema;
 pub mod swarm;
 pub mod tally;
 pub mod watch;

@@ -4,12 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use jiff::Timestamp;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
 use crate::call::{Call, Cleared, Receipt, SharedPrefix};
 use crate::failure::{CallError, FailureKind};
 use crate::gates::audit::Decision;
@@ -19,6 +13,11 @@ use crate::guard::pressure::Readings;
 use crate::level::{Level, Zone};
 use crate::model::ProviderId;
 use crate::money::{Micros, Usage};
+use crate::schema::Schema;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Wall-clock time in milliseconds since 1970, UTC.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -397,6 +396,8 @@ pub trait Results: Send + Sync {
 pub struct Item {
     /// Its number in the input, from 0.
     pub number: u32,
+    /// The number of the first item with the same key: its own, unless an equal one came before.
+    pub first: u32,
     /// What decides its answer.
     pub key: ItemKey,
     /// Its own level, if the row carries one.
@@ -500,10 +501,10 @@ pub trait Script: Send + Sync {
     fn render_pack(&self, items: &[Item]) -> Result<Rendered, String>;
 
     /// The schema a single answer must fit; `None` for free text.
-    fn schema(&self) -> Option<Arc<Value>>;
+    fn schema(&self) -> Option<Arc<Schema>>;
 
     /// The schema of a pack of `n` answers: an object with the keys `1` to `n`.
-    fn pack_schema(&self, n: usize) -> Arc<Value>;
+    fn pack_schema(&self, n: usize) -> Arc<Schema>;
 
     /// Checks an answer. Gives it as compact JSON (text as a JSON string), or what is wrong, in
     /// words that a model can act on.

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use empire_actors::schema::Schema;
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
@@ -21,7 +22,7 @@ const DEFINITIONS: [&str; 2] = ["$defs", "definitions"];
 /// The check of a job's answers.
 #[derive(Debug)]
 pub(super) struct AnswerCheck {
-    fits: Option<(Arc<Value>, Validator)>,
+    fits: Option<(Arc<Schema>, Validator)>,
 }
 
 impl AnswerCheck {
@@ -54,11 +55,11 @@ impl AnswerCheck {
                 short(&error.to_string())
             )
         })?;
-        Ok(AnswerCheck { fits: Some((schema.clone(), validator)) })
+        Ok(AnswerCheck { fits: Some((Arc::new(Schema::new(Value::clone(schema))), validator)) })
     }
 
     /// The schema of a single answer; none for text.
-    pub(super) fn as_schema(&self) -> Option<&Arc<Value>> {
+    pub(super) fn as_schema(&self) -> Option<&Arc<Schema>> {
         self.fits.as_ref().map(|(schema, _)| schema)
     }
 

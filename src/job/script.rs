@@ -1,12 +1,14 @@
 //! What agents run of a job: its prompts, and the check of its answers.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use empire_actors::call::SharedPrefix;
 use empire_actors::level::Level;
 use empire_actors::ports::{Item, ItemKey, Rendered, Script};
+use empire_actors::schema::Schema;
 use minijinja::value::Value as Shown;
-use serde_json::Value;
+use parking_lot::Mutex;
 
 use super::answer::AnswerCheck;
 use super::pack;
@@ -32,6 +34,8 @@ pub struct JobScript {
     item_seed: blake3::Hash,
     reduce_seed: blake3::Hash,
     shared: Option<Arc<SharedPrefix>>,
+    /// Schemas of packs, by how many items they are of.
+    pack_schemas: Mutex<HashMap<usize, Arc<Schema>>>,
 }
 
 impl JobScript {
@@ -62,6 +66,7 @@ impl JobScript {
             item_seed: item_seed.0.finalize(),
             reduce_seed: reduce_seed.0.finalize(),
             shared: shared::prefix(&spec.templates, spec.system.as_deref(), &spec.prompt).map(Arc::new),
+            pack_schemas: Mutex::default(),
         }
     }
 
@@ -107,12 +112,13 @@ impl Script for JobScript {
         Ok(pack::join(&parts))
     }
 
-    fn schema(&self) -> Option<Arc<Value>> {
+    fn schema(&self) -> Option<Arc<Schema>> {
         self.check.as_schema().cloned()
     }
 
-    fn pack_schema(&self, n: usize) -> Arc<Value> {
-        Arc::new(self.check.pack_schema(n))
+    fn pack_schema(&self, n: usize) -> Arc<Schema> {
+        let mut known = self.pack_schemas.lock();
+        known.entry(n).or_insert_with(|| Arc::new(Schema::new(self.check.pack_schema(n)))).clone()
     }
 
     fn check(&self, answer: &str) -> Result<Box<str>, String> {

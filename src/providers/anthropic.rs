@@ -19,7 +19,8 @@ const BYTES_PER_TOKEN: u64 = 4;
 pub(super) fn encode(request: &Request, marked_from: Option<u32>) -> Value {
     let model = &request.model;
     let wanted = request.schema.as_deref();
-    let taken = wanted.filter(|_| model.structured == Structured::Schema).and_then(schema::closed);
+    let taken =
+        wanted.filter(|_| model.structured == Structured::Schema).and_then(|schema| schema::closed(schema));
     let in_prompt = wanted.filter(|_| !taken.as_ref().is_some_and(|closed| closed.whole));
     let mut body = json!({"model": model.id, "max_tokens": request.max_tokens});
     if let Some(system) = &request.system {

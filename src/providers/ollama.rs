@@ -6,6 +6,7 @@ use empire_actors::model::{Structured, Thinking};
 use empire_actors::money::Usage;
 use empire_actors::ports::{Finish, Reply};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, bounded};
@@ -27,7 +28,7 @@ struct Body<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Format<'a> {
-    Schema(&'a Value),
+    Schema(&'a RawValue),
     Named(&'static str),
 }
 
@@ -53,7 +54,7 @@ pub(super) fn encode(request: &Request) -> impl Serialize + '_ {
         messages: prompt::messages_with_system(request, in_prompt),
         stream: false,
         format: schema.and_then(|schema| match model.structured {
-            Structured::Schema => Some(Format::Schema(schema)),
+            Structured::Schema => Some(Format::Schema(schema.raw())),
             Structured::JsonObject => Some(Format::Named("json")),
             Structured::PromptOnly => None,
         }),

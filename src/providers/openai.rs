@@ -6,7 +6,7 @@ use empire_actors::model::{Structured, Thinking};
 use empire_actors::money::Usage;
 use empire_actors::ports::{Finish, Reply};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::answer::{Answer, bounded};
 use super::prompt;
@@ -41,7 +41,7 @@ enum Format<'a> {
 #[derive(Serialize)]
 struct NamedSchema<'a> {
     name: &'static str,
-    schema: &'a Value,
+    schema: &'a RawValue,
 }
 
 /// The request as chat completions read it.
@@ -63,7 +63,7 @@ pub(super) fn encode(request: &Request) -> impl Serialize + '_ {
         response_format: schema.and_then(|schema| match model.structured {
             Structured::Schema => Some(Format::Schema {
                 r#type: "json_schema",
-                json_schema: NamedSchema { name: "answer", schema },
+                json_schema: NamedSchema { name: "answer", schema: schema.raw() },
             }),
             Structured::JsonObject => Some(Format::Named(Typed { r#type: "json_object" })),
             Structured::PromptOnly => None,

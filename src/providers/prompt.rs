@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use empire_actors::call::{Request, Speaker};
+use empire_actors::schema::Schema;
 use serde::Serialize;
-use serde_json::Value;
 
 /// One message, as every dialect spells it.
 #[derive(Debug, Serialize)]
@@ -14,7 +14,7 @@ pub(super) struct Message<'a> {
 }
 
 /// The conversation; with `schema`, the last user turn ends in it.
-pub(super) fn messages<'a>(request: &'a Request, schema: Option<&Value>) -> Vec<Message<'a>> {
+pub(super) fn messages<'a>(request: &'a Request, schema: Option<&Schema>) -> Vec<Message<'a>> {
     let last_user = request.turns.iter().rposition(|turn| turn.speaker == Speaker::User);
     let message = |(index, turn): (usize, &'a empire_actors::call::Turn)| {
         let role = match turn.speaker {
@@ -24,8 +24,9 @@ pub(super) fn messages<'a>(request: &'a Request, schema: Option<&Value>) -> Vec<
         let content = match schema.filter(|_| Some(index) == last_user) {
             None => Cow::Borrowed(turn.text.as_str()),
             Some(schema) => Cow::Owned(format!(
-                "{}\n\nAnswer with one JSON value only, no prose, no code fence, that fits this schema.\nJSON Schema:\n{schema}",
-                turn.text
+                "{}\n\nAnswer with one JSON value only, no prose, no code fence, that fits this schema.\nJSON Schema:\n{}",
+                turn.text,
+                schema.text()
             )),
         };
         Message { role, content }
@@ -34,7 +35,7 @@ pub(super) fn messages<'a>(request: &'a Request, schema: Option<&Value>) -> Vec<
 }
 
 /// The same with the system prompt as the first message.
-pub(super) fn messages_with_system<'a>(request: &'a Request, schema: Option<&Value>) -> Vec<Message<'a>> {
+pub(super) fn messages_with_system<'a>(request: &'a Request, schema: Option<&Schema>) -> Vec<Message<'a>> {
     let system = request.system.iter().map(|text| Message { role: "system", content: Cow::Borrowed(text) });
     system.chain(messages(request, schema)).collect()
 }

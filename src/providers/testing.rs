@@ -9,6 +9,7 @@ use empire_actors::level::Level;
 use empire_actors::model::{Model, ProviderId, Structured, Thinking};
 use empire_actors::money::Price;
 use empire_actors::ports::Reply;
+use empire_actors::schema::Schema;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
@@ -39,7 +40,7 @@ pub(super) fn request(model: Model, schema: Option<Value>) -> Request {
         model: Arc::new(model),
         system: Some("Be brief.".to_owned()),
         turns: vec![Turn::user("Hello"), Turn::assistant("Hi"), Turn::user("Rate Acme")],
-        schema: schema.map(Arc::new),
+        schema: schema.map(|schema| Arc::new(Schema::new(schema))),
         max_tokens: 300,
         level: Level::P1,
         shared: None,

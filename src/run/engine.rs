@@ -1,13 +1,13 @@
 //! Puts the actors of one job together, runs it, and waits for its end.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use empire_actors::gates::budget::Terms;
 use empire_actors::guard::pressure::Held;
 use empire_actors::house::House;
-use empire_actors::ports::{Answers, ItemKey, Items, Part, StoreError, Verdict};
+use empire_actors::ports::{Answers, Item, ItemKey, Items, ResultRecord, StoreError, Verdict};
 use empire_actors::swarm::meters::MeterReading;
 use empire_actors::swarm::order::{COHORT_SIZE, CohortPlan, FailureRule, JobEnd, JobOrder, StopReason};
 use empire_actors::swarm::{JobParts, Swarm};
@@ -432,20 +432,22 @@ impl Answers for StoredAnswers {
     fn of_cohort(&self, cohort: u32) -> BoxFuture<'_, Result<Vec<Box<str>>, StoreError>> {
         Box::pin(async move {
             let chunk = self.items.chunk(cohort).await?;
-            let mut answers = Vec::with_capacity(chunk.items.len());
-            for item in &chunk.items {
-                let record = self.store.result(&self.job, Part::Item, item.key).await?;
-                if let Some(Verdict::Done(answer)) = record.map(|record| record.verdict) {
-                    answers.push(answer);
-                }
-            }
+            let firsts: Vec<u32> = chunk.items.iter().map(|item| item.first).collect();
+            let records = self.store.records(&self.job, &firsts).await?;
+            let found: HashMap<u32, ResultRecord> =
+                records.into_iter().map(|record| (record.item, record)).collect();
+            let answer = |item: &Item| match &found.get(&item.first)?.verdict {
+                Verdict::Done(answer) => Some(answer.clone()),
+                Verdict::Dead(_) => None,
+            };
+            let answers = chunk.items.iter().filter_map(answer).collect();
             Ok(answers)
         })
     }
 
     fn reduced(&self, key: ItemKey) -> BoxFuture<'_, Result<Option<Box<str>>, StoreError>> {
         Box::pin(async move {
-            let record = self.store.result(&self.job, Part::Reduce, key).await?;
+            let record = self.store.step(&self.job, key).await?;
             Ok(record.and_then(|record| match record.verdict {
                 Verdict::Done(answer) => Some(answer),
                 Verdict::Dead(_) => None,

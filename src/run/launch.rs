@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use empire_actors::house::House;
 use empire_actors::money::Micros;
-use empire_actors::ports::{ItemKey, Part};
+use empire_actors::ports::ItemKey;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -239,7 +239,7 @@ pub async fn ready_to_resume(
     let setup = JobSetup { budget: Some(loaded.budget), ..job.setup.clone() };
     store.update_job(&job.id, setup).await?;
     let job = store.job(&job.id).await?.unwrap_or(job);
-    let finished = store.keys(&job.id, Part::Item).await?;
+    let finished = store.keys(&job.id).await?;
     let outputs = Outputs::open(Path::new(&job.setup.out_dir))?;
     ready_results(&outputs, false)?;
     let (shape, survey) = stored_shape(&store, &job, &loaded, &finished).await?;

@@ -325,10 +325,8 @@ pub async fn write_all(store: &Store, job: &Job, outputs: Option<&Outputs>) -> R
     let (written, read) = tokio::join!(writing, reading);
     let (mut tally, done, dead) = written??;
     read?;
-    let summaries: Vec<_> =
-        store.done_keys(&job.id, Part::Reduce).map_ok(|ended| ended.key).try_collect().await?;
-    for summary in store.records(&job.id, Part::Reduce, &summaries).await? {
-        tally.add_reduce(&summary);
+    for step in store.steps(&job.id).await? {
+        tally.add_reduce(&step);
     }
     let mut files = Vec::new();
     if let Some(outputs) = outputs {

@@ -13,7 +13,7 @@ use empire_actors::gates::scope::Scope;
 use empire_actors::level::Level;
 use empire_actors::model::{Limits, Model, ProviderId, ProviderSpec};
 use empire_actors::money::Micros;
-use empire_actors::ports::{Chunk, Item, ItemKey, Part, StoreError, UnixMillis, WallClock};
+use empire_actors::ports::{Chunk, Item, ItemKey, StoreError, UnixMillis, WallClock};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 
@@ -423,8 +423,9 @@ pub async fn admit_into(
 
 fn to_chunk(rows: ChunkRows) -> Chunk {
     let items = rows.keys.into_iter().zip(rows.levels).zip(rows.rows);
-    let items =
-        (rows.first..).zip(items).map(|(number, ((key, level), row))| Item { number, key, level, row });
+    // Which of them are equal, the store finds out.
+    let items = (rows.first..).zip(items);
+    let items = items.map(|(number, ((key, level), row))| Item { number, first: number, key, level, row });
     Chunk { items: items.collect() }
 }
 
@@ -574,7 +575,7 @@ pub async fn finished_keys(
         model.as_ref().is_none_or(|model| route.iter().any(|other| other.id == *model))
     };
     store
-        .done_keys(job, Part::Item)
+        .ended(job)
         .try_filter(|ended| std::future::ready(counts(&ended.model)))
         .map(|ended| ended.map(|ended| ended.key))
         .try_collect()

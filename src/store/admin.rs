@@ -1,9 +1,8 @@
 //! The rare operations of the writer, each small.
 
 use empire_actors::level::Level;
-use empire_actors::ports::{ItemKey, Part, UnixMillis};
-use sqlx::sqlite::Sqlite;
-use sqlx::{QueryBuilder, SqliteConnection};
+use empire_actors::ports::{ItemKey, UnixMillis};
+use sqlx::SqliteConnection;
 
 use super::alerts::AlertOp;
 use super::approvals::ApprovalOp;
@@ -11,8 +10,9 @@ use super::budget::BudgetOp;
 use super::chunks::StoredChunk;
 use super::jobs::{Desired, JobSetup, JobState, NewJob};
 use super::kept;
+use super::moved;
 use super::results::Outcome;
-use super::row::{in_shapes, int, part_word};
+use super::row::int;
 use super::supervision::SupervisionOp;
 
 /// The most keys that one operation is given: the next result must not wait long.
@@ -65,17 +65,25 @@ pub(super) enum Admin {
         done: u64,
         dead: u64,
     },
-    /// Results of items that have left the input, or are back in it.
-    MarkStale {
+    /// Takes the results of items away from their places: the input has changed.
+    Loosen {
         job: String,
-        keys: Vec<ItemKey>,
-        stale: bool,
+        items: Vec<u32>,
     },
-    /// Deletes the results of these keys, where they ended so, and moves the counters.
+    /// Gives results whose items are in the input their places there.
+    Place {
+        job: String,
+        items: Vec<(ItemKey, u32)>,
+    },
+    /// Deletes the results of these items, where they ended so, and moves the counters.
     Forget {
         job: String,
-        part: Part,
         outcome: Outcome,
+        items: Vec<u32>,
+    },
+    /// Deletes the results of these steps of the reduce.
+    ForgetSteps {
+        job: String,
         keys: Vec<ItemKey>,
     },
     Budget(Box<BudgetOp>),
@@ -88,6 +96,10 @@ pub(super) enum Admin {
         most_bytes: u64,
         oldest: UnixMillis,
         most_level: Level,
+    },
+    /// Lets kept answers up to this row be found by their keys.
+    KeyKept {
+        up_to: i64,
     },
     /// Drops all kept answers.
     ClearKept,
@@ -148,10 +160,12 @@ impl Admin {
                 .bind(now.0);
                 Ok(query.execute(connection).await?.rows_affected())
             }
-            Admin::MarkStale { job, keys, stale } => mark_stale(connection, job, keys, *stale).await,
-            Admin::Forget { job, part, outcome, keys } => {
-                forget(connection, job, *part, *outcome, keys, now).await
+            Admin::Loosen { job, items } => moved::loosen(connection, job, items).await,
+            Admin::Place { job, items } => moved::place_at(connection, job, items).await,
+            Admin::Forget { job, outcome, items } => {
+                moved::forget(connection, job, *outcome, items, now).await
             }
+            Admin::ForgetSteps { job, keys } => moved::forget_steps(connection, job, keys).await,
             Admin::Budget(op) => op.run(connection, now).await,
             Admin::Approval(op) => op.run(connection, now).await,
             Admin::Supervision(op) => op.run(connection).await,
@@ -159,9 +173,8 @@ impl Admin {
             Admin::PruneKept { most_bytes, oldest, most_level } => {
                 kept::prune(connection, *most_bytes, *oldest, *most_level).await
             }
-            Admin::ClearKept => {
-                Ok(sqlx::query("DELETE FROM kept").execute(connection).await?.rows_affected())
-            }
+            Admin::KeyKept { up_to } => kept::key_rows(connection, *up_to).await,
+            Admin::ClearKept => kept::clear(connection).await,
             #[cfg(test)]
             Admin::Pragma(sql) => {
                 sqlx::raw_sql(sqlx::AssertSqlSafe(sql.clone())).execute(connection).await.map(|_| 0)
@@ -177,9 +190,10 @@ async fn create(
 ) -> Result<u64, sqlx::Error> {
     let setup = &job.setup;
     let query = sqlx::query(
-        "INSERT INTO jobs (id, name, simulated, spec, spec_path, fingerprint, out_dir, state, budget, \
+        "INSERT INTO jobs (id, number, name, simulated, spec, spec_path, fingerprint, out_dir, state, budget, \
          deadline, created_at, updated_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'admitting', $8, $9, $10, $10)",
+         VALUES ($1, (SELECT coalesce(max(number), 0) + 1 FROM jobs), $2, $3, $4, $5, $6, $7, 'admitting', \
+         $8, $9, $10, $10)",
     )
     .bind(job.id.as_str())
     .bind(setup.name.as_str())
@@ -246,11 +260,11 @@ async fn put_chunk(
     chunk: &StoredChunk,
 ) -> Result<u64, sqlx::Error> {
     let query = sqlx::query(
-        "INSERT INTO chunks (job, cohort, first_item, item_count, item_keys, levels, item_rows) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7) \
+        "INSERT INTO chunks (job, cohort, first_item, item_count, item_keys, levels, item_rows, firsts) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
          ON CONFLICT (job, cohort) DO UPDATE SET first_item = excluded.first_item, \
          item_count = excluded.item_count, item_keys = excluded.item_keys, levels = excluded.levels, \
-         item_rows = excluded.item_rows",
+         item_rows = excluded.item_rows, firsts = excluded.firsts",
     )
     .bind(job)
     .bind(cohort)
@@ -258,55 +272,7 @@ async fn put_chunk(
     .bind(chunk.count)
     .bind(chunk.keys.as_slice())
     .bind(chunk.levels.as_slice())
-    .bind(chunk.rows.as_str());
+    .bind(chunk.rows.as_str())
+    .bind(chunk.firsts.as_deref());
     Ok(query.execute(connection).await?.rows_affected())
-}
-
-async fn mark_stale(
-    connection: &mut SqliteConnection,
-    job: &str,
-    keys: &[ItemKey],
-    stale: bool,
-) -> Result<u64, sqlx::Error> {
-    let mut marked = 0;
-    for keys in in_shapes(keys) {
-        let mut sql = QueryBuilder::<Sqlite>::new("UPDATE results SET stale = ");
-        sql.push_bind(i64::from(stale)).push(" WHERE part = 'item' AND job = ").push_bind(job);
-        sql.push(" AND item_key IN (");
-        let mut list = sql.separated(", ");
-        for key in keys {
-            list.push_bind(&key.0[..]);
-        }
-        marked += sql.push(")").build().execute(&mut *connection).await?.rows_affected();
-    }
-    Ok(marked)
-}
-
-async fn forget(
-    connection: &mut SqliteConnection,
-    job: &str,
-    part: Part,
-    outcome: Outcome,
-    keys: &[ItemKey],
-    now: UnixMillis,
-) -> Result<u64, sqlx::Error> {
-    let mut forgotten = 0;
-    for keys in in_shapes(keys) {
-        let mut sql = QueryBuilder::<Sqlite>::new("DELETE FROM results WHERE stale = 0 AND job = ");
-        sql.push_bind(job).push(" AND part = ").push_bind(part_word(part));
-        sql.push(" AND state = ").push_bind(outcome.as_str()).push(" AND item_key IN (");
-        let mut list = sql.separated(", ");
-        for key in keys {
-            list.push_bind(&key.0[..]);
-        }
-        forgotten += sql.push(")").build().execute(&mut *connection).await?.rows_affected();
-    }
-    if forgotten > 0 && part == Part::Item {
-        let counter = match outcome {
-            Outcome::Done => "UPDATE jobs SET done = done - $2, updated_at = $3 WHERE id = $1",
-            Outcome::Dead => "UPDATE jobs SET dead = dead - $2, updated_at = $3 WHERE id = $1",
-        };
-        sqlx::query(counter).bind(job).bind(int(forgotten)).bind(now.0).execute(connection).await?;
-    }
-    Ok(forgotten)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use empire_actors::gates::audit::{Act, Decision, Found};
 use empire_actors::level::{Level, Zone};
-use empire_actors::ports::{Audit, Part, ResultRecord, StoreError, UnixMillis};
+use empire_actors::ports::{Audit, ResultRecord, StoreError, UnixMillis};
 use serde::Serialize;
 use sqlx::sqlite::{Sqlite, SqliteRow};
 use sqlx::types::Json;
@@ -129,7 +129,7 @@ impl Store {
         let Some(cohort) = cohort else { return Ok(None) };
         let chunk = self.items(job).chunk(cohort).await?;
         let Some(found) = chunk.items.iter().find(|found| found.number == item) else { return Ok(None) };
-        Ok(Some((found.level, self.result(job, Part::Item, found.key).await?)))
+        Ok(Some((found.level, self.result(job, found.first).await?)))
     }
 }
 

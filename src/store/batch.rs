@@ -7,25 +7,23 @@
 //! A statement that fails takes its whole transaction back, so those that only add rows need not be
 //! able to take themselves back: `OR FAIL` spares them a copy of every page that they touch.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use empire_actors::gates::audit::Decision;
 use empire_actors::model::ProviderId;
-use empire_actors::money::{Micros, Usage};
-use empire_actors::ports::{
-    HoldId, HoldRecord, ItemKey, Part, ResultRecord, Sent, Settlement, UnixMillis, Verdict,
-};
+use empire_actors::ports::{HoldId, HoldRecord, ResultRecord, Sent, Settlement, UnixMillis};
 use sqlx::query_builder::Separated;
 use sqlx::sqlite::Sqlite;
-use sqlx::{QueryBuilder, Row, SqliteConnection};
+use sqlx::{QueryBuilder, SqliteConnection};
 
 use super::audit::insert_decisions;
 use super::kept::{self, KeptRow};
-use super::row::{certainty_word, int, key, part_word};
+use super::record::{delete_replaced, insert_loose, insert_placed, take_in};
+use super::row::{certainty_word, int};
 use super::spool::Fact;
 
 /// The most rows that one statement writes.
-const ROWS: usize = 64;
+pub(super) const ROWS: usize = 64;
 
 type SentKey<'a> = (&'a ProviderId, &'a str, &'a str, UnixMillis);
 
@@ -109,18 +107,22 @@ impl<'a> Batch<'a> {
         now: UnixMillis,
     ) -> Result<(), sqlx::Error> {
         kept::write(&self.kept, connection).await?;
-        let (chosen, added) = choose(connection, &self.records).await?;
+        let taken = take_in(connection, &self.records).await?;
         let (reserved, sent) = (Vec::from_iter(self.reserved.into_values()), Vec::from_iter(self.sent));
         let mut script = Script::default();
         if self.next_hold.is_some() || spooled.is_some() {
             move_marks(script.statement(), self.next_hold.unwrap_or(0), spooled.unwrap_or(0));
         }
-        for (job, added) in &added {
+        for places in taken.replaced.chunks(ROWS) {
+            delete_replaced(script.statement(), places);
+        }
+        for (job, added) in &taken.added {
             added.push(script.statement(), job, now);
         }
         let (mut leaving, mut ended, mut reserved) =
             (Rest(&self.leaving), Rest(&self.ended), Rest(&reserved));
-        let (mut settled, mut sent, mut chosen) = (Rest(&self.settled), Rest(&sent), Rest(&chosen));
+        let (mut settled, mut sent) = (Rest(&self.settled), Rest(&sent));
+        let (mut placed, mut loose) = (Rest(&taken.placed), Rest(&taken.loose));
         let mut decisions = Rest(&self.decisions);
         loop {
             let lengths = [
@@ -129,7 +131,8 @@ impl<'a> Batch<'a> {
                 reserved.len(),
                 settled.len(),
                 sent.len(),
-                chosen.len(),
+                placed.len(),
+                loose.len(),
                 decisions.len(),
             ];
             let size = lengths.into_iter().max().unwrap_or(0).min(ROWS).next_power_of_two();
@@ -138,7 +141,8 @@ impl<'a> Batch<'a> {
             reserved.take(size, |rows| insert_holds(script.statement(), rows));
             settled.take(size, |rows| insert_settlements(script.statement(), rows));
             sent.take(size, |rows| add_sends(script.statement(), rows));
-            chosen.take(size, |rows| upsert_results(script.statement(), rows));
+            placed.take(size, |rows| insert_placed(script.statement(), rows));
+            loose.take(size, |rows| insert_loose(script.statement(), rows));
             decisions.take(size, |rows| insert_decisions(script.statement(), rows));
             if script.is_empty() {
                 return Ok(());
@@ -195,7 +199,7 @@ impl<'r, T> Rest<'r, T> {
     }
 }
 
-fn fill<T>(rows: &[T], size: usize) -> Filled<'_, T> {
+pub(super) fn fill<T>(rows: &[T], size: usize) -> Filled<'_, T> {
     rows.iter().map(Some).chain(std::iter::repeat(None)).take(size).collect()
 }
 
@@ -292,181 +296,5 @@ fn add_sends(sql: &mut QueryBuilder<Sqlite>, rows: Filled<'_, (SentKey<'_>, Sums
     sql.push(
         " ON CONFLICT (provider, model, job, at) DO UPDATE SET calls = sends.calls + excluded.calls, \
          tokens = sends.tokens + excluded.tokens, owed = sends.owed + excluded.owed",
-    );
-}
-
-/// What a batch of results adds to its job's counters.
-#[derive(Default)]
-struct Added {
-    done: i64,
-    dead: i64,
-    calls: u64,
-    usage: Usage,
-    cost: Micros,
-    redactions: u64,
-    retries: u64,
-}
-
-impl Added {
-    /// The outcome counters follow the records; what was consumed stays consumed, even if a
-    /// record is replaced or forgotten later.
-    fn add(&mut self, record: &ResultRecord, replaces_dead: bool) {
-        if record.part == Part::Item {
-            self.dead -= i64::from(replaces_dead);
-            match record.verdict {
-                Verdict::Done(_) => self.done += 1,
-                Verdict::Dead(_) => self.dead += 1,
-            }
-        }
-        let sent = record.tries.iter().filter(|t| t.outcome.was_sent()).count();
-        self.calls += u64::from(record.calls);
-        self.usage += record.usage;
-        self.cost += record.cost;
-        self.redactions += u64::from(record.redactions);
-        self.retries += sent.saturating_sub(1) as u64;
-    }
-
-    fn push(&self, sql: &mut QueryBuilder<Sqlite>, job: &str, now: UnixMillis) {
-        let steps: [(&str, i64); 10] = [
-            ("done", self.done),
-            ("dead", self.dead),
-            ("calls", int(self.calls)),
-            ("input_tokens", int(self.usage.input)),
-            ("cached_tokens", int(self.usage.cached_input)),
-            ("cache_write_tokens", int(self.usage.cache_write)),
-            ("output_tokens", int(self.usage.output)),
-            ("cost", int(self.cost.0)),
-            ("redactions", int(self.redactions)),
-            ("retries", int(self.retries)),
-        ];
-        sql.push("UPDATE jobs SET ");
-        for (counter, step) in steps {
-            sql.push(format_args!("{counter} = {counter} + ")).push_bind(step).push(", ");
-        }
-        sql.push("updated_at = ").push_bind(now.0).push(" WHERE id = ").push_bind(job);
-    }
-}
-
-/// Chooses the records to write, and what they add to their jobs' counters: the first record of a
-/// key, or one that replaces a dead one; all others change nothing.
-async fn choose<'a>(
-    connection: &mut SqliteConnection,
-    records: &[&'a ResultRecord],
-) -> Result<(Vec<&'a ResultRecord>, BTreeMap<&'a str, Added>), sqlx::Error> {
-    let mut groups: BTreeMap<(&str, &str), Vec<&ResultRecord>> = BTreeMap::new();
-    for record in records {
-        groups.entry((&record.job, part_word(record.part))).or_default().push(record);
-    }
-    let (mut chosen, mut all_added) = (Vec::new(), BTreeMap::<&str, Added>::new());
-    for ((job, part), records) in groups {
-        let mut known = recorded(connection, job, part, &records).await?;
-        let added = all_added.entry(job).or_default();
-        let mut latest: BTreeMap<ItemKey, &ResultRecord> = BTreeMap::new();
-        for record in records {
-            let before = known.get(&record.key);
-            if before == Some(&Known::Done) {
-                continue;
-            }
-            added.add(record, before == Some(&Known::Dead));
-            let after = match record.verdict {
-                Verdict::Done(_) => Known::Done,
-                Verdict::Dead(_) => Known::Dead,
-            };
-            known.insert(record.key, after);
-            latest.insert(record.key, record);
-        }
-        chosen.extend(latest.into_values());
-    }
-    Ok((chosen, all_added))
-}
-
-/// What is recorded of a key already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Known {
-    Done,
-    Dead,
-    /// Dead, of an item that had left the input: no counter holds it.
-    DeadUncounted,
-}
-
-async fn recorded(
-    connection: &mut SqliteConnection,
-    job: &str,
-    part: &str,
-    records: &[&ResultRecord],
-) -> Result<HashMap<ItemKey, Known>, sqlx::Error> {
-    let mut known = HashMap::new();
-    for records in records.chunks(ROWS) {
-        // The job comes even without results.
-        let mut sql = QueryBuilder::<Sqlite>::new(
-            "SELECT item_key, results.state, stale FROM jobs \
-             LEFT JOIN results ON results.job = jobs.id AND part = ",
-        );
-        sql.push_bind(part).push(" AND item_key IN (");
-        let mut list = sql.separated(", ");
-        for record in fill(records, records.len().next_power_of_two()) {
-            list.push_bind(record.map(|record| &record.key.0[..]));
-        }
-        let rows = sql.push(") WHERE jobs.id = ").push_bind(job).build().fetch_all(&mut *connection).await?;
-        if rows.is_empty() {
-            return Err(sqlx::Error::InvalidArgument(format!(
-                "there is no job `{job}` to record results of"
-            )));
-        }
-        for row in rows {
-            let state = match (row.try_get("state")?, row.try_get("stale")?) {
-                (None, _) => continue,
-                (Some("done"), _) => Known::Done,
-                (Some(_), Some(true)) => Known::DeadUncounted,
-                (Some(_), _) => Known::Dead,
-            };
-            known.insert(key(&row, "item_key")?, state);
-        }
-    }
-    Ok(known)
-}
-
-fn upsert_results(sql: &mut QueryBuilder<Sqlite>, rows: Filled<'_, &ResultRecord>) {
-    sql.push(
-        "INSERT INTO results (job, part, item_key, item, state, answer, reason, model, provider, \
-         input_tokens, cached_tokens, cache_write_tokens, output_tokens, cost, calls, redactions, \
-         packed, ms, tries, at) ",
-    );
-    push_rows(sql, rows, |mut row, record| {
-        let verdict = record.map(|record| &record.verdict);
-        let (state, answer, reason) = match verdict {
-            Some(Verdict::Done(answer)) => (Some("done"), Some(&**answer), None),
-            Some(Verdict::Dead(reason)) => (Some("dead"), None, Some(reason.as_str())),
-            None => (None, None, None),
-        };
-        row.push_bind(record.map(|record| &*record.job))
-            .push_bind(record.map(|record| part_word(record.part)))
-            .push_bind(record.map(|record| &record.key.0[..]))
-            .push_bind(record.map(|record| record.item))
-            .push_bind(state)
-            .push_bind(answer)
-            .push_bind(reason)
-            .push_bind(record.and_then(|record| record.model.as_deref()))
-            .push_bind(record.and_then(|record| record.provider.as_ref()).map(ProviderId::as_str))
-            .push_bind(record.map(|record| int(record.usage.input)))
-            .push_bind(record.map(|record| int(record.usage.cached_input)))
-            .push_bind(record.map(|record| int(record.usage.cache_write)))
-            .push_bind(record.map(|record| int(record.usage.output)))
-            .push_bind(record.map(|record| int(record.cost.0)))
-            .push_bind(record.map(|record| record.calls))
-            .push_bind(record.map(|record| record.redactions))
-            .push_bind(record.map(|record| record.packed))
-            .push_bind(record.map(|record| record.ms))
-            .push_bind(record.map(|record| sqlx::types::Json(&record.tries)))
-            .push_bind(record.map(|record| record.at.0));
-    });
-    sql.push(
-        " ON CONFLICT (job, part, item_key) DO UPDATE SET item = excluded.item, state = excluded.state, \
-         answer = excluded.answer, reason = excluded.reason, model = excluded.model, \
-         provider = excluded.provider, input_tokens = excluded.input_tokens, \
-         cached_tokens = excluded.cached_tokens, cache_write_tokens = excluded.cache_write_tokens, \
-         output_tokens = excluded.output_tokens, cost = excluded.cost, calls = excluded.calls, \
-         redactions = excluded.redactions, packed = excluded.packed, ms = excluded.ms, \
-         tries = excluded.tries, at = excluded.at, stale = 0",
     );
 }

@@ -1,11 +1,11 @@
 //! The input as stored: a cohort's share in each row.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
 
 use empire_actors::level::Level;
-use empire_actors::ports::{Chunk, Item, ItemKey, Items, Part, StoreError};
+use empire_actors::ports::{Chunk, Item, ItemKey, Items, StoreError};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream, TryStreamExt};
 use sqlx::sqlite::SqliteRow;
@@ -49,10 +49,17 @@ pub(super) struct StoredChunk {
     pub(super) keys: Vec<u8>,
     pub(super) levels: Vec<u8>,
     pub(super) rows: String,
+    /// JSON: of each item the number of the first one equal to it; nothing if each is its own.
+    pub(super) firsts: Option<String>,
 }
 
 impl StoredChunk {
-    fn pack(chunk: &Chunk, expected_first: u64) -> Result<StoredChunk, StoreError> {
+    /// Packs a chunk whose first item should have this number; `first_of` learns its keys.
+    fn pack(
+        chunk: &Chunk,
+        expected_first: u64,
+        first_of: &mut HashMap<ItemKey, u32>,
+    ) -> Result<StoredChunk, StoreError> {
         let items = &chunk.items;
         if items.is_empty() || items.len() > CHUNK_ITEMS {
             let length = items.len();
@@ -64,6 +71,9 @@ impl StoredChunk {
                 return Err(StoreError::Failed(format!("item {found} stands where item {number} should")));
             }
         }
+        let first_of = |item: &Item| *first_of.entry(item.key).or_insert(item.number);
+        let firsts: Vec<u32> = items.iter().map(first_of).collect();
+        let has_twins = firsts.iter().zip(items).any(|(first, item)| *first != item.number);
         let mut rows = String::with_capacity(items.iter().map(|item| item.row.len() + 1).sum());
         for item in items {
             // Between JSON's tokens a line break is but white space; within them there is none.
@@ -76,6 +86,7 @@ impl StoredChunk {
             keys: items.iter().flat_map(|item| item.key.0).collect(),
             levels: items.iter().map(|item| item.level.map_or(NO_LEVEL, Level::as_u8)).collect(),
             rows,
+            firsts: has_twins.then(|| serde_json::Value::from(firsts).to_string()),
         })
     }
 }
@@ -86,18 +97,23 @@ pub(super) fn unpack(row: &SqliteRow) -> Result<Chunk, sqlx::Error> {
     let (keys, rest) = row.try_get::<&[u8], _>("item_keys")?.as_chunks::<16>();
     let levels: &[u8] = row.try_get("levels")?;
     let rows: Vec<&str> = row.try_get::<&str, _>("item_rows")?.lines().collect();
-    if !rest.is_empty() || [keys.len(), levels.len(), rows.len()] != [count; 3] {
-        return Err(unreadable(format_args!("chunk at item {first}")));
+    let broken = || unreadable(format_args!("chunk at item {first}"));
+    let firsts: Vec<u32> = match row.try_get::<Option<&str>, _>("firsts")? {
+        Some(firsts) => serde_json::from_str(firsts).map_err(|_| broken())?,
+        None => (first..).take(count).collect(),
+    };
+    if !rest.is_empty() || [keys.len(), levels.len(), rows.len(), firsts.len()] != [count; 4] {
+        return Err(broken());
     }
-    let items = (first..).zip(keys).zip(levels).zip(rows);
-    let items = items.map(|(((number, key), level), row)| {
+    let items = (first..).zip(keys).zip(levels).zip(rows).zip(firsts);
+    let items = items.map(|((((number, key), level), row), first)| {
         let level = match *level {
             NO_LEVEL => None,
             other => Some(
                 Level::from_u8(other).ok_or_else(|| unreadable(format_args!("level of item {number}")))?,
             ),
         };
-        Ok(Item { number, key: ItemKey(*key), level, row: row.into() })
+        Ok(Item { number, first, key: ItemKey(*key), level, row: row.into() })
     });
     Ok(Chunk { items: items.collect::<Result<_, sqlx::Error>>()? })
 }
@@ -119,11 +135,11 @@ impl Store {
         self.set_state(job, JobState::Admitting, "").await?;
         let mut chunks = pin!(chunks);
         let mut on_the_way: VecDeque<BoxFuture<'static, Result<u64, StoreError>>> = VecDeque::new();
-        let mut keys: Vec<ItemKey> = Vec::new();
-        let mut cohorts = 0;
+        let mut first_of: HashMap<ItemKey, u32> = HashMap::new();
+        let (mut cohorts, mut items) = (0, 0);
         while let Some(chunk) = chunks.try_next().await? {
-            let stored = StoredChunk::pack(&chunk, keys.len() as u64)?;
-            keys.extend(chunk.items.iter().map(|item| item.key));
+            let stored = StoredChunk::pack(&chunk, items, &mut first_of)?;
+            items += chunk.items.len() as u64;
             if on_the_way.len() == IN_FLIGHT
                 && let Some(oldest) = on_the_way.pop_front()
             {
@@ -136,11 +152,9 @@ impl Store {
         for written in on_the_way {
             written.await?;
         }
-        let items = keys.len() as u64;
-        keys.sort_unstable();
-        keys.dedup();
-        let (done, dead) = self.sort_out_stale(job, &keys).await?;
-        let admitted = Admitted { cohorts, items, distinct: keys.len() as u64, done, dead };
+        let (done, dead) = self.place_results(job, &first_of).await?;
+        let distinct = first_of.len() as u64;
+        let admitted = Admitted { cohorts, items, distinct, done, dead };
         self.finish_admission(job, admitted).await?;
         Ok(admitted)
     }
@@ -151,30 +165,34 @@ impl Store {
         found(job, self.administer(admin).await?)
     }
 
-    /// Marks results by whether their item is among `input` (sorted); gives how many of the
-    /// input's are done and dead.
-    async fn sort_out_stale(&self, job: &str, input: &[ItemKey]) -> Result<(u64, u64), StoreError> {
+    /// Gives the results of an earlier input their places in this one; those whose items are not in
+    /// it are kept apart. Gives how many of the input's are done and dead.
+    async fn place_results(
+        &self,
+        job: &str,
+        first_of: &HashMap<ItemKey, u32>,
+    ) -> Result<(u64, u64), StoreError> {
         let (mut done, mut dead) = (0, 0);
-        let (mut gone, mut back) = (Vec::new(), Vec::new());
-        let mut ended = pin!(self.done_keys(job, Part::Item));
-        while let Some(key) = ended.try_next().await? {
-            let is_in_input = input.binary_search(&key.key).is_ok();
-            match key.outcome {
-                _ if !is_in_input => {}
+        let (mut away, mut back) = (Vec::new(), Vec::new());
+        let mut ended = pin!(self.ended(job));
+        while let Some(ended) = ended.try_next().await? {
+            let first = first_of.get(&ended.key).copied();
+            match ended.outcome {
+                _ if first.is_none() => {}
                 Outcome::Done => done += 1,
                 Outcome::Dead => dead += 1,
             }
-            match (is_in_input, key.stale) {
-                (false, false) => gone.push(key.key),
-                (true, true) => back.push(key.key),
-                _ => {}
+            if first != ended.item {
+                away.extend(ended.item);
+                back.extend(first.map(|first| (ended.key, first)));
             }
         }
-        for (keys, stale) in [(gone, true), (back, false)] {
-            for keys in keys.chunks(STEP) {
-                let admin = Admin::MarkStale { job: job.to_owned(), keys: keys.to_vec(), stale };
-                self.administer(admin).await?;
-            }
+        // All of them go first: one's new place may be another's old one.
+        for items in away.chunks(STEP) {
+            self.administer(Admin::Loosen { job: job.to_owned(), items: items.to_vec() }).await?;
+        }
+        for items in back.chunks(STEP) {
+            self.administer(Admin::Place { job: job.to_owned(), items: items.to_vec() }).await?;
         }
         Ok((done, dead))
     }

@@ -78,6 +78,11 @@ pub(super) fn done(job: &str, n: u64) -> ResultRecord {
     }
 }
 
+/// A record of an item that stands elsewhere in the input.
+fn at(item: u32, record: ResultRecord) -> ResultRecord {
+    ResultRecord { item, ..record }
+}
+
 pub(super) fn dead(job: &str, n: u64, reason: &str) -> ResultRecord {
     ResultRecord { verdict: Verdict::Dead(reason.into()), model: None, provider: None, ..done(job, n) }
 }
@@ -102,7 +107,7 @@ pub(super) fn settled(hold: HoldRecord, billed: u64) -> Settlement {
 }
 
 fn item(number: u32, n: u64) -> Item {
-    Item { number, key: key(n), level: None, row: format!("{{\"n\":{n}}}").into() }
+    Item { number, first: number, key: key(n), level: None, row: format!("{{\"n\":{n}}}").into() }
 }
 
 async fn admit(store: &Store, job: &str, keys: &[u64], cohort: usize) -> Admitted {
@@ -122,25 +127,27 @@ async fn record(store: &Store, record: ResultRecord) {
 pub(super) async fn a_result_is_recorded_once_unless_it_was_dead(fixture: &impl Fixture) {
     let store = fixture.open().await;
     new_job(&store, "j", "job").await;
-    admit(&store, "j", &[1, 2], 2).await;
+    admit(&store, "j", &[0, 1, 2], 2).await;
     let recorder = store.recorder();
     // All in one commit, and again in others.
     let together = [dead("j", 1, "first"), dead("j", 1, "second"), done("j", 1), dead("j", 1, "late")];
     join_all(together.into_iter().map(|r| recorder.record(r))).await.into_iter().for_each(|r| r.unwrap());
     record(&store, ResultRecord { cost: Micros(1_000), ..done("j", 1) }).await;
     record(&store, dead("j", 2, "why")).await;
-    let reduce = ResultRecord { part: Part::Reduce, ..done("j", 1) };
+    let reduce = ResultRecord { part: Part::Reduce, item: 0, ..done("j", 1) };
     record(&store, reduce.clone()).await;
 
     let counts = counts(&store, "j").await;
-    assert_eq!((counts.items, counts.distinct, counts.done, counts.dead), (2, 2, 1, 1));
+    assert_eq!((counts.items, counts.distinct, counts.done, counts.dead), (3, 3, 1, 1));
     // Two dead, one done, one dead, one reduce step: five records were taken.
     assert_eq!((counts.cost, counts.calls, counts.redactions, counts.retries), (Micros(35), 10, 5, 5));
     assert_eq!(counts.usage, Usage { input: 50, cached_input: 5, cache_write: 10, output: 25 });
-    assert_eq!(store.result("j", Part::Item, key(1)).await.unwrap(), Some(done("j", 1)));
-    assert_eq!(store.result("j", Part::Item, key(2)).await.unwrap(), Some(dead("j", 2, "why")));
-    assert_eq!(store.result("j", Part::Reduce, key(1)).await.unwrap(), Some(reduce));
-    assert_eq!(store.result("j", Part::Reduce, key(2)).await.unwrap(), None);
+    assert_eq!(store.result("j", 1).await.unwrap(), Some(done("j", 1)));
+    assert_eq!(store.result("j", 2).await.unwrap(), Some(dead("j", 2, "why")));
+    assert_eq!(store.result("j", 0).await.unwrap(), None);
+    assert_eq!(store.step("j", key(1)).await.unwrap().as_ref(), Some(&reduce));
+    assert_eq!(store.step("j", key(2)).await.unwrap(), None);
+    assert_eq!(store.steps("j").await.unwrap(), [reduce]);
     store.close().await.unwrap();
 }
 
@@ -318,14 +325,17 @@ pub(super) async fn input_and_results_come_back_in_order(fixture: &impl Fixture)
     assert_eq!(admitted, Admitted { cohorts: 3, items: 7, distinct: 5, done: 0, dead: 0 });
     assert_eq!(store.chunk_count("j").await.unwrap(), 3);
     items[3].row = "{ \"a\": \"é\\n\"}".into();
+    for equal in [2, 5] {
+        items[equal].first = 0;
+    }
     let stored = store.items("j");
     assert_eq!(stored.chunk(1).await.unwrap().items, items[3..6]);
     assert!(matches!(stored.chunk(3).await, Err(StoreError::Failed(why)) if why.contains("cohort 3")));
 
-    for n in [9, 5, 7] {
-        record(&store, done("j", n)).await;
+    for (n, place) in [(9, 6), (5, 0), (7, 3)] {
+        record(&store, at(place, done("j", n))).await;
     }
-    record(&store, dead("j", 8, "why")).await;
+    record(&store, at(4, dead("j", 8, "why"))).await;
     let numbers = async |filter| {
         let lines: Vec<ResultLine> = store.results("j", filter).try_collect().await.unwrap();
         assert!(lines.iter().all(|line| line.item.key == line.record.key));
@@ -342,9 +352,9 @@ pub(super) async fn an_edited_input_counts_what_is_in_it(fixture: &impl Fixture)
     new_job(&store, "j", "job").await;
     admit(&store, "j", &[1, 2, 3, 4], 2).await;
     for n in [1, 2] {
-        record(&store, done("j", n)).await;
+        record(&store, at(n as u32 - 1, done("j", n))).await;
     }
-    record(&store, dead("j", 3, "why")).await;
+    record(&store, at(2, dead("j", 3, "why"))).await;
     // A hole: nothing of this job may be taken for its input.
     let gap = [Ok(Chunk { items: vec![item(0, 1)] }), Ok(Chunk { items: vec![item(2, 2)] })];
     let failed = store.replace_chunks::<_, StoreError>("j", stream::iter(gap)).await;
@@ -356,10 +366,20 @@ pub(super) async fn an_edited_input_counts_what_is_in_it(fixture: &impl Fixture)
     assert_eq!(store.chunk_count("j").await.unwrap(), 2);
     assert_eq!(counts(&store, "j").await.pending(), 2);
     assert_eq!(store.forget_dead("j").await.unwrap(), 0);
+    assert_eq!(store.result("j", 0).await.unwrap(), Some(at(0, done("j", 2))));
+    assert_eq!(store.result("j", 1).await.unwrap(), None);
+    assert_eq!(store.keys("j").await.unwrap(), [key(2)].into());
+    let known: Vec<EndedKey> = store.ended("j").try_collect().await.unwrap();
+    assert_eq!(known.len(), 3, "those that may come back among them");
 
-    // What comes back was not lost.
-    let admitted = admit(&store, "j", &[1, 2, 3], 2).await;
-    assert_eq!((admitted.done, admitted.dead), (2, 1));
+    // What comes back was not lost, wherever it stands.
+    let admitted = admit(&store, "j", &[3, 2, 1, 3], 2).await;
+    assert_eq!((admitted.distinct, admitted.done, admitted.dead), (3, 2, 1));
+    for (place, n) in [(1, 2), (2, 1)] {
+        assert_eq!(store.result("j", place).await.unwrap(), Some(at(place, done("j", n))));
+    }
+    let lines: Vec<ResultLine> = store.results("j", ResultFilter::All).try_collect().await.unwrap();
+    assert_eq!(lines.iter().map(|line| line.record.item).collect::<Vec<_>>(), [0, 1, 2, 0]);
     assert_eq!(store.forget_dead("j").await.unwrap(), 1);
     let counts = counts(&store, "j").await;
     assert_eq!((counts.done, counts.dead, counts.pending()), (2, 0, 1));
@@ -382,7 +402,7 @@ pub(super) async fn forgetting_moves_the_counters(fixture: &impl Fixture) {
     assert_eq!(store.invalidate("j", &["kimi-k2.6".into()]).await.unwrap(), 5);
     let after = counts(&store, "j").await;
     assert_eq!((after.done, after.dead), (1, 0));
-    let left: Vec<EndedKey> = store.done_keys("j", Part::Item).try_collect().await.unwrap();
+    let left: Vec<EndedKey> = store.ended("j").try_collect().await.unwrap();
     assert_eq!(left.iter().map(|ended| ended.key).collect::<Vec<_>>(), [key(9_999)]);
     let other = counts(&store, "other").await;
     assert_eq!((other.done, other.dead), (6, DEAD));
@@ -492,9 +512,9 @@ impl Model {
         let dead = self.results.values().filter(|is_dead| **is_dead).count() as u64;
         assert_eq!((counts.done, counts.dead), (self.results.len() as u64 - dead, dead));
         assert_eq!(counts.cost, Micros(self.cost));
-        let ended: Vec<EndedKey> = store.done_keys("j", Part::Item).try_collect().await.unwrap();
+        let ended: Vec<EndedKey> = store.ended("j").try_collect().await.unwrap();
         let keys = ended.iter().map(|ended| ended.key).collect();
-        assert_eq!(store.keys("j", Part::Item).await.unwrap(), keys);
+        assert_eq!(store.keys("j").await.unwrap(), keys);
         let ended: BTreeMap<ItemKey, bool> =
             ended.into_iter().map(|ended| (ended.key, ended.outcome == Outcome::Dead)).collect();
         assert_eq!(ended, self.results.iter().map(|(n, is_dead)| (key(*n), *is_dead)).collect());

@@ -1,11 +1,14 @@
 //! Answers that are kept for the same calls, bounded by bytes and age; the oldest go first.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use empire_actors::level::Level;
 use empire_actors::ports::{CallKey, StoreError, UnixMillis};
+use fastbloom::BloomFilter;
+use parking_lot::Mutex;
 use sqlx::sqlite::{Sqlite, SqliteRow};
 use sqlx::{QueryBuilder, Row, SqliteConnection};
 
@@ -21,19 +24,71 @@ const ROW_BYTES: u64 = 100;
 const LOOK_EVERY: u64 = 16;
 /// How many rows one statement writes.
 const ROWS: usize = 64;
+/// How many rows get their entries in `kept_keys` together: one by one, each would touch a page of
+/// its own.
+const KEYED_AT_ONCE: usize = 32_768;
+/// What was kept before is asked for by its key, however rare, if it is more than this.
+const MOST_FILTERED: u64 = 250_000;
+/// How many keys the filter tells apart well, and how often it then errs: it takes 1.2 MB.
+const FILTERED: usize = 1_000_000;
+const FILTER_ERRS: f64 = 0.01;
 
 /// One answer to keep.
 #[derive(Debug)]
 pub(super) struct KeptRow {
+    /// How many bytes were kept up to it, ever: rows lie in the order they came, and what lies
+    /// between two is known.
+    id: i64,
     key: CallKey,
     level: Level,
     answer: Box<str>,
     at: UnixMillis,
 }
 
-impl KeptRow {
-    fn bytes(&self) -> u64 {
-        self.answer.len() as u64 + ROW_BYTES
+/// The beginning of a key; enough to find it.
+type Start = [u8; 8];
+
+fn start(key: &CallKey) -> Start {
+    let mut start = Start::default();
+    start.copy_from_slice(&key.0[..8]);
+    start
+}
+
+/// What is known of a data folder's kept answers without asking it.
+#[derive(Default)]
+pub(super) struct Recent(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    last_id: i64,
+    /// The newest rows, which are not in `kept_keys` yet.
+    unkeyed: HashMap<(Start, Level), i64>,
+    /// Those before them: their keys are on the way there.
+    being_keyed: HashMap<(Start, Level), i64>,
+    /// What may be there at all; nothing while that is not known.
+    filter: Option<BloomFilter>,
+}
+
+impl Known {
+    /// Whether a key may be there, and its newest row if that is not found by its key.
+    fn look(&self, key: &CallKey, level: Level) -> Option<Option<i64>> {
+        let start = start(key);
+        if self.filter.as_ref().is_some_and(|filter| !filter.contains(&start)) {
+            return None;
+        }
+        let find = |rows: &HashMap<_, i64>| rows.get(&(start, level)).copied();
+        Some(find(&self.unkeyed).or_else(|| find(&self.being_keyed)))
+    }
+
+    /// The id of a new row of so many bytes.
+    fn add(&mut self, key: &CallKey, level: Level, bytes: u64) -> i64 {
+        let start = start(key);
+        self.last_id += int(bytes);
+        self.unkeyed.insert((start, level), self.last_id);
+        if let Some(filter) = &mut self.filter {
+            filter.insert(&start);
+        }
+        self.last_id
     }
 }
 
@@ -63,7 +118,38 @@ impl KeptAnswers {
         let kept =
             KeptAnswers { store: store.clone(), most_bytes, max_age, most_level, written: Arc::default() };
         store.administer(kept.pruning()).await?;
+        store.administer(Admin::KeyKept { up_to: i64::MAX }).await?;
+        kept.learn().await.map_err(store_error)?;
         Ok(kept)
+    }
+
+    /// Reads how far the rows go, and the keys that are there if they are few.
+    async fn learn(&self) -> Result<(), sqlx::Error> {
+        let readers = self.store.readers();
+        let last: i64 = sqlx::query_scalar(
+            "SELECT max(keyed_to, coalesce((SELECT max(id) FROM kept), 0)) FROM kept_state",
+        )
+        .fetch_one(readers)
+        .await?;
+        // In one row, since that is soon there.
+        let starts: String = sqlx::query_scalar(
+            "SELECT coalesce(group_concat(hex(start), ''), '') FROM (SELECT start FROM kept_keys LIMIT $1)",
+        )
+        .bind(int(MOST_FILTERED + 1))
+        .fetch_one(readers)
+        .await?;
+        let starts = starts.as_bytes().chunks(2 * size_of::<Start>());
+        let mut known = self.store.kept().0.lock();
+        known.last_id = known.last_id.max(last);
+        // What another one has put in the meantime is in its filter alone.
+        if known.filter.is_none() && known.unkeyed.is_empty() && starts.len() as u64 <= MOST_FILTERED {
+            let mut filter = BloomFilter::with_false_pos(FILTER_ERRS).expected_items(FILTERED);
+            for start in starts.filter_map(|hex| u64::from_str_radix(str::from_utf8(hex).ok()?, 16).ok()) {
+                filter.insert(&start.to_be_bytes());
+            }
+            known.filter = Some(filter);
+        }
+        Ok(())
     }
 
     /// Drops all that `store` keeps.
@@ -100,8 +186,12 @@ impl KeptAnswers {
         key: CallKey,
         level: Level,
     ) -> Result<Option<(Arc<str>, UnixMillis)>, StoreError> {
-        let sql = "SELECT answer, at FROM kept WHERE call_key = $1 AND level = $2 AND at >= $3";
-        let query = sqlx::query(sql).bind(&key.0[..]).bind(level.as_u8()).bind(self.oldest().0);
+        let Some(unkeyed) = self.store.kept().0.lock().look(&key, level) else { return Ok(None) };
+        let sql = "SELECT answer, at FROM kept \
+                   WHERE id IN (SELECT id FROM kept_keys WHERE start = $1 UNION ALL SELECT $2) \
+                   AND call_key = $3 AND level = $4 AND at >= $5 ORDER BY id DESC LIMIT 1";
+        let query = sqlx::query(sql).bind(&key.0[..8]).bind(unkeyed).bind(&key.0[..]);
+        let query = query.bind(level.as_u8()).bind(self.oldest().0);
         let row = query.fetch_optional(self.store.readers()).await.map_err(store_error)?;
         let read = |row: SqliteRow| Ok((row.try_get::<&str, _>("answer")?.into(), time(&row, "at")?));
         row.map(read).transpose().map_err(store_error)
@@ -113,36 +203,67 @@ impl KeptAnswers {
     /// # Errors
     /// If the store is closed.
     pub fn put(&self, key: CallKey, level: Level, answer: &str) -> Result<(), StoreError> {
-        let row = KeptRow { key, level, answer: answer.into(), at: self.store.now() };
-        let (bytes, look_every) = (row.bytes(), self.most_bytes / LOOK_EVERY);
+        let (bytes, look_every) = (answer.len() as u64 + ROW_BYTES, self.most_bytes / LOOK_EVERY);
         if bytes > look_every {
             return Ok(());
         }
-        self.store.writer().offer(Op::Keep(row))?;
+        self.give(key, level, answer, bytes)?;
         if self.written.fetch_add(bytes, Ordering::Relaxed) + bytes > look_every {
             self.written.store(0, Ordering::Relaxed);
             self.store.writer().offer(Op::Admin(self.pruning()))?;
         }
         Ok(())
     }
+
+    /// Gives a row to the writer. Under one lock with its id: they are written in the order of their
+    /// ids, so that none is passed over when those before another get their keys.
+    fn give(&self, key: CallKey, level: Level, answer: &str, bytes: u64) -> Result<(), StoreError> {
+        let mut known = self.store.kept().0.lock();
+        let id = known.add(&key, level, bytes);
+        let row = KeptRow { id, key, level, answer: answer.into(), at: self.store.now() };
+        self.store.writer().offer(Op::Keep(row))?;
+        if known.unkeyed.len() >= KEYED_AT_ONCE {
+            self.store.writer().offer(Op::Admin(Admin::KeyKept { up_to: id }))?;
+            known.being_keyed = std::mem::take(&mut known.unkeyed);
+        }
+        Ok(())
+    }
 }
 
-/// Writes rows; of equal keys the last one stays.
+/// Writes rows.
 pub(super) async fn write(rows: &[&KeptRow], connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     for rows in rows.chunks(ROWS) {
         let mut sql =
-            QueryBuilder::<Sqlite>::new("INSERT OR REPLACE INTO kept (call_key, level, answer, bytes, at) ");
+            QueryBuilder::<Sqlite>::new("INSERT OR FAIL INTO kept (id, call_key, level, answer, at) ");
         sql.push_values(rows, |mut values, row| {
             values
+                .push_bind(row.id)
                 .push_bind(&row.key.0[..])
                 .push_bind(row.level.as_u8())
                 .push_bind(&*row.answer)
-                .push_bind(int(row.bytes()))
                 .push_bind(row.at.0);
         });
         sql.build().execute(&mut *connection).await?;
     }
     Ok(())
+}
+
+/// Lets the rows up to `up_to` be found by their keys. Gives how many were not.
+pub(super) async fn key_rows(connection: &mut SqliteConnection, up_to: i64) -> Result<u64, sqlx::Error> {
+    let keyed = sqlx::query(
+        "INSERT OR IGNORE INTO kept_keys (start, id) SELECT substr(call_key, 1, 8), id FROM kept \
+         WHERE id > (SELECT keyed_to FROM kept_state) AND id <= $1 ORDER BY 1, 2",
+    )
+    .bind(up_to)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query(
+        "UPDATE kept_state SET keyed_to = max(keyed_to, coalesce((SELECT max(id) FROM kept WHERE id <= $1), 0))",
+    )
+    .bind(up_to)
+    .execute(connection)
+    .await?;
+    Ok(keyed.rows_affected())
 }
 
 /// Drops what is older than `oldest` or above `most_level`, and the oldest of the rest beyond
@@ -153,15 +274,33 @@ pub(super) async fn prune(
     oldest: UnixMillis,
     most_level: Level,
 ) -> Result<u64, sqlx::Error> {
-    let old = sqlx::query("DELETE FROM kept WHERE at < $1 OR level > $2")
-        .bind(oldest.0)
-        .bind(most_level.as_u8())
-        .execute(&mut *connection)
-        .await?;
-    let sql = "DELETE FROM kept WHERE (call_key, level) IN (SELECT call_key, level FROM (SELECT call_key, level, \
-               sum(bytes) OVER (ORDER BY at DESC, call_key, level) AS up_to FROM kept) WHERE up_to > $1)";
-    let beyond = sqlx::query(sql).bind(int(most_bytes)).execute(connection).await?;
-    Ok(old.rows_affected() + beyond.rows_affected())
+    // Rows lie in the order of time: only those that go are read.
+    let old = sqlx::query(
+        "DELETE FROM kept WHERE id < coalesce((SELECT id FROM kept WHERE at >= $1 ORDER BY id LIMIT 1), \
+         9223372036854775807) OR id <= (SELECT max(id) FROM kept) - $2",
+    )
+    .bind(oldest.0)
+    .bind(int(most_bytes))
+    .execute(&mut *connection)
+    .await?;
+    let mut gone = old.rows_affected();
+    if most_level < Level::P3 {
+        // As the index over them says it.
+        let private = sqlx::query("DELETE FROM kept WHERE level = 3").execute(&mut *connection).await?;
+        gone += private.rows_affected();
+    }
+    if gone > 0 {
+        let first = "SELECT coalesce(min(id), 9223372036854775807) FROM kept";
+        let mut sql = QueryBuilder::<Sqlite>::new("DELETE FROM kept_keys WHERE id < (");
+        sql.push(first).push(")").build().execute(connection).await?;
+    }
+    Ok(gone)
+}
+
+/// Drops all.
+pub(super) async fn clear(connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+    sqlx::query("DELETE FROM kept_keys").execute(&mut *connection).await?;
+    Ok(sqlx::query("DELETE FROM kept").execute(connection).await?.rows_affected())
 }
 
 #[cfg(test)]

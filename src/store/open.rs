@@ -35,7 +35,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 const FORGET_UNSENT: &str = "DELETE FROM holds WHERE has_left = 0";
 
-static MIGRATOR: Migrator = sqlx::migrate!("src/store/migrations");
+pub(super) static MIGRATOR: Migrator = sqlx::migrate!("src/store/migrations");
 
 /// Why a data folder's database cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +132,9 @@ pub struct Recovered {
     pub interrupted_jobs: u64,
 }
 
+/// Pages in memory: while a database is brought to a new version, and as SQLite has it.
+const MIGRATION_KIB: u64 = 512 * 1024;
+const USUAL_KIB: u64 = 2_000;
 /// The most of a database that is mapped into memory while it is checked.
 const MAPPED_BYTES: u64 = 2_000_000_000;
 
@@ -170,7 +173,7 @@ pub(super) async fn for_writing(
         }
         _ => {}
     }
-    MIGRATOR.run(&mut connection).await.map_err(|error| OpenError::from_migration(&path, error))?;
+    migrate(&mut connection, &path).await?;
     let failed = |error: sqlx::Error| OpenError::from_sqlx(&path, &error);
     let committed: i64 = sqlx::query_scalar("SELECT spooled FROM next_hold")
         .fetch_one(&mut connection)
@@ -261,6 +264,26 @@ async fn refuse_newer(connection: &mut SqliteConnection, path: &Path) -> Result<
         }
         found => Ok(found),
     }
+}
+
+/// Brings the database to this version. Tables that are written anew are read again and again: for
+/// that time their pages stay in memory.
+async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
+    let failed = |error: sqlx::Error| OpenError::from_sqlx(path, &error);
+    let found = refuse_newer(connection, path).await?;
+    if found == Some(known_version()) {
+        return Ok(());
+    }
+    if found.is_some() {
+        tracing::warn!(
+            "the data folder is being brought to this version: with large jobs in it, that takes a moment"
+        );
+    }
+    let pages = |kib: u64| sqlx::raw_sql(sqlx::AssertSqlSafe(format!("PRAGMA cache_size = -{kib}")));
+    pages(MIGRATION_KIB).execute(&mut *connection).await.map_err(failed)?;
+    MIGRATOR.run(&mut *connection).await.map_err(|error| OpenError::from_migration(path, error))?;
+    pages(USUAL_KIB).execute(connection).await.map_err(failed)?;
+    Ok(())
 }
 
 async fn check(connection: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {

@@ -1,7 +1,7 @@
 //! Between Rust's types and the database's.
 
 use empire_actors::money::{Micros, Usage};
-use empire_actors::ports::{Certainty, HoldRecord, ItemKey, Part, UnixMillis};
+use empire_actors::ports::{Certainty, HoldRecord, ItemKey, UnixMillis};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -72,19 +72,14 @@ pub(super) fn word(row: &SqliteRow, column: &str) -> Result<Option<std::sync::Ar
     Ok(row.try_get::<Option<&str>, _>(column)?.map(Into::into))
 }
 
-pub(super) fn part_word(part: Part) -> &'static str {
-    match part {
-        Part::Item => "item",
-        Part::Reduce => "reduce",
-    }
+/// Where the result of an item lies, given its job's number.
+pub(super) fn place(job: i64, item: u32) -> i64 {
+    job << 32 | i64::from(item)
 }
 
-pub(super) fn part(row: &SqliteRow) -> Result<Part, sqlx::Error> {
-    match row.try_get("part")? {
-        "item" => Ok(Part::Item),
-        "reduce" => Ok(Part::Reduce),
-        other => Err(unreadable(format_args!("part `{other}`"))),
-    }
+/// The item whose result lies there.
+pub(super) fn item_of(place: i64) -> u32 {
+    (place & i64::from(u32::MAX)) as u32
 }
 
 pub(super) fn certainty_word(certainty: Certainty) -> &'static str {

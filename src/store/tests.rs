@@ -19,6 +19,8 @@ use super::conformance::{self as suite, Fixture, NOW, done, hold, new_job, settl
 use super::writer::Op;
 use super::*;
 
+mod earlier;
+
 struct Fixed;
 
 impl WallClock for Fixed {
@@ -293,7 +295,8 @@ async fn the_spool_stays_small_and_goes_when_all_is_written() {
         let ids = start..start + 500;
         let verdict = Verdict::Done("x".repeat(1_000).into());
         let paid = ResultRecord { cost: Micros(1), verdict, ..done("j", 0) };
-        let paid = ids.map(|id| recorder.record(ResultRecord { key: suite::key(id), ..paid.clone() }));
+        let paid = ids
+            .map(|id| recorder.record(ResultRecord { key: suite::key(id), item: id as u32, ..paid.clone() }));
         join_all(paid).await.into_iter().for_each(|done| done.unwrap());
         most = most.max(bytes().iter().sum());
     }
@@ -395,7 +398,7 @@ async fn kill_dash_nine_loses_nothing_that_was_answered_for() {
 async fn check_after_kill(folder: &Folder, left: &BTreeSet<u64>, recorded: &BTreeSet<u64>) {
     let store = folder.open().await;
     let unknown = store.recovered().unknown_calls;
-    let ended: Vec<EndedKey> = store.done_keys("j", Part::Item).try_collect().await.unwrap();
+    let ended: Vec<EndedKey> = store.ended("j").try_collect().await.unwrap();
     let keys: BTreeSet<ItemKey> = ended.iter().map(|ended| ended.key).collect();
     assert_eq!(keys.len(), ended.len());
     assert!(recorded.iter().all(|id| keys.contains(&suite::key(*id))));

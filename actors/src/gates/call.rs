@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::budget::{Bill, Hold};
@@ -22,6 +21,7 @@ use crate::model::Model;
 use crate::money::Micros;
 use crate::money::Usage;
 use crate::ports::{Exchange, HoldId, Reply, StoreError};
+use crate::schema::Schema;
 
 /// Who said a turn of the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,7 +102,7 @@ pub struct Request {
     /// The conversation, a user's turn last.
     pub turns: Vec<Turn>,
     /// The JSON Schema that the answer must fit; `None` for free text.
-    pub schema: Option<Arc<Value>>,
+    pub schema: Option<Arc<Schema>>,
     /// Output tokens requested at most.
     pub max_tokens: u32,
     /// How private the content is.
@@ -120,7 +120,7 @@ impl Request {
     pub fn input_token_bound(&self) -> u64 {
         const FRAME_TOKENS: usize = 512;
         const TURN_TOKENS: usize = 16;
-        let schema = self.schema.as_ref().map_or(0, |schema| 2 * schema.to_string().len());
+        let schema = self.schema.as_ref().map_or(0, |schema| 2 * schema.text().len());
         let turns: usize = self.turns.iter().map(|turn| turn.text.len() + TURN_TOKENS).sum();
         (FRAME_TOKENS + self.system.as_ref().map_or(0, String::len) + turns + schema) as u64
     }
@@ -151,7 +151,7 @@ impl Cut {
     /// the privacy gate again before it is sent anywhere.
     pub(crate) fn restore<'a>(&self, answer: &'a str) -> Cow<'a, str> {
         let Some(redactor) = &self.0 else { return Cow::Borrowed(answer) };
-        Cow::Owned(match serde_json::from_str::<Value>(answer) {
+        Cow::Owned(match serde_json::from_str::<serde_json::Value>(answer) {
             Ok(json) => redactor.restore_json(&json).to_string(),
             Err(_) => redactor.restore(answer),
         })

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use serde::Serialize;
-use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -22,6 +21,7 @@ use crate::kernel::supervisor::ChildSpec;
 use crate::level::{Level, Zone};
 use crate::model::ProviderId;
 use crate::ports::{Audit, StoreError, WallClock};
+use crate::schema::Schema;
 
 mod scale;
 
@@ -87,7 +87,7 @@ struct PrivacyActor {
     auditor: Auditor,
     counts: Counts,
     /// The last schema that was looked at and held nothing, and the rules of that time.
-    clean_schema: Option<(Arc<Value>, Arc<Rules>)>,
+    clean_schema: Option<(Arc<Schema>, Arc<Rules>)>,
 }
 
 /// What a privacy actor shows.
@@ -167,7 +167,7 @@ impl PrivacyActor {
             }
         }
         if let Some(schema) = &mut request.schema {
-            *schema = Arc::new(redactor.cut_json(schema)?);
+            *schema = Arc::new(Schema::new(redactor.cut_json(schema)?));
         }
         Ok(Cut(Some(Arc::new(redactor))))
     }
@@ -189,9 +189,9 @@ impl PrivacyActor {
 
     /// Whether nothing in the schema has to go, whatever the call says. The same one comes with
     /// every call of a job.
-    fn is_clean(&mut self, detector: &Arc<Detector>, schema: &Arc<Value>) -> Result<bool, Blocked> {
+    fn is_clean(&mut self, detector: &Arc<Detector>, schema: &Arc<Schema>) -> Result<bool, Blocked> {
         let rules = detector.rules();
-        let is_known = |(clean, then): &(Arc<Value>, Arc<Rules>)| {
+        let is_known = |(clean, then): &(Arc<Schema>, Arc<Rules>)| {
             Arc::ptr_eq(clean, schema) && Arc::ptr_eq(then, &rules)
         };
         if self.clean_schema.as_ref().is_some_and(is_known) {

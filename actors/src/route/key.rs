@@ -24,8 +24,7 @@ pub fn call_key(request: &Request, destination: Destination, simulated: bool) ->
     for number in [model.temperature, model.top_p] {
         digest.optional(number.map(f64::to_le_bytes).as_ref().map(<[u8; 8]>::as_slice));
     }
-    let schema = request.schema.as_ref().map(|schema| schema.to_string());
-    digest.optional(schema.as_deref().map(str::as_bytes));
+    digest.optional(request.schema.as_ref().map(|schema| schema.text().as_bytes()));
     digest.optional(request.system.as_deref().map(str::as_bytes));
     for turn in &request.turns {
         let speaker = match turn.speaker {
@@ -81,6 +80,7 @@ mod tests {
     use crate::call::{Standing, Turn};
     use crate::level::Level;
     use crate::model::Model;
+    use crate::schema::Schema;
 
     /// Everything that decides a key, as small numbers.
     #[derive(Debug, Clone, PartialEq)]
@@ -125,7 +125,7 @@ mod tests {
                 model: Arc::new(model),
                 system: self.system.clone(),
                 turns: self.turns.iter().map(turn).collect(),
-                schema: self.schema.map(|n| Arc::new(json!({ "const": n }))),
+                schema: self.schema.map(|n| Arc::new(Schema::new(json!({ "const": n })))),
                 max_tokens: self.max_tokens,
                 level: Level::ALL[self.level],
                 shared: None,

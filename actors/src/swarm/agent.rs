@@ -320,7 +320,7 @@ pub(crate) fn result_record(
         job: job.order.id.clone(),
         part,
         key: item.key,
-        item: item.number,
+        item: item.first,
         verdict,
         model,
         provider,
@@ -389,7 +389,7 @@ mod tests {
             rows in prop::collection::vec("[a-z]{0,40}", 2..30),
         ) {
             let items: Vec<Item> = rows.iter().enumerate().map(|(n, row)| Item {
-                number: u32::try_from(n).unwrap(), key: ItemKey([0; 16]), level: None, row: row.as_str().into(),
+                number: u32::try_from(n).unwrap(), first: 0, key: ItemKey([0; 16]), level: None, row: row.as_str().into(),
             }).collect();
             let parts: Vec<_> = items.iter().map(|_| Ok("1".into())).collect();
             let log = Log {

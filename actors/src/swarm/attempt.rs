@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -23,6 +22,7 @@ use crate::ports::{Finish, Rendered, Reply, Try, TryOutcome, backoff};
 use crate::route::joint::Brought;
 use crate::route::rules::{self, Crossing};
 use crate::route::shares::Share;
+use crate::schema::Schema;
 use crate::tally::Outcome as Ended;
 
 /// How often a call is tried again that found no connection while others did.
@@ -35,7 +35,7 @@ pub(crate) struct Question {
     /// The prompt, and how private it is.
     pub(crate) rendered: Labelled<Rendered>,
     /// What the answer must fit.
-    pub(crate) schema: Option<Arc<Value>>,
+    pub(crate) schema: Option<Arc<Schema>>,
     /// Output tokens at most.
     pub(crate) max_tokens: u32,
     /// How many items it carries.
@@ -52,7 +52,7 @@ impl Question {
 
     /// Bytes of all that is asked.
     fn bytes(&self) -> u64 {
-        let schema = self.schema.as_ref().map_or(0, |schema| schema.to_string().len());
+        let schema = self.schema.as_ref().map_or(0, |schema| schema.text().len());
         let Rendered { system, prompt } = self.rendered.get();
         (schema + system.as_ref().map_or(0, String::len) + prompt.len()) as u64
     }

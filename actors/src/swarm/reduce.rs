@@ -124,7 +124,7 @@ async fn step(
         }
         Outcome::Stopped => return Err(None),
     };
-    let item = Item { number: 0, key, level: None, row: "{}".into() };
+    let item = Item { number: 0, first: 0, key, level: None, row: "{}".into() };
     let verdict = match &answer {
         Ok(answer) => Verdict::Done(answer.clone()),
         Err(why) => Verdict::Dead(why.clone()),

@@ -119,7 +119,13 @@ pub fn item(number: u32, text: &str) -> Item {
     for (n, byte) in text.bytes().enumerate() {
         key[n % 16] = u8::wrapping_mul(key[n % 16], 31).wrapping_add(byte);
     }
-    Item { number, key: ItemKey(key), level: None, row: format!("{{\"name\":\"{text}\"}}").into() }
+    Item {
+        number,
+        first: number,
+        key: ItemKey(key),
+        level: None,
+        row: format!("{{\"name\":\"{text}\"}}").into(),
+    }
 }
 
 /// Items `row-0`, `row-1`, …

@@ -9,6 +9,7 @@ use empire_actors::gates::calendar::Day;
 use empire_actors::model::ProviderId;
 use empire_actors::money::Micros;
 use empire_actors::ports::*;
+use empire_actors::schema::Schema;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -367,12 +368,12 @@ impl Script for FakeScript {
         Ok(Rendered { system: None, prompt: format!("pack\n{}", rows.join("\n")) })
     }
 
-    fn schema(&self) -> Option<Arc<Value>> {
+    fn schema(&self) -> Option<Arc<Schema>> {
         None
     }
 
-    fn pack_schema(&self, _: usize) -> Arc<Value> {
-        Arc::new(json!({ "type": "object" }))
+    fn pack_schema(&self, _: usize) -> Arc<Schema> {
+        Arc::new(Schema::new(json!({ "type": "object" })))
     }
 
     fn check(&self, answer: &str) -> Result<Box<str>, String> {

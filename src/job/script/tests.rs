@@ -10,7 +10,7 @@ fn spec(lines: &str) -> JobSpec {
 }
 
 fn item(number: u32, row: &str) -> Item {
-    Item { number, key: ItemKey([0; 16]), level: None, row: row.into() }
+    Item { number, first: number, key: ItemKey([0; 16]), level: None, row: row.into() }
 }
 
 fn rendered(prompt: &str) -> Rendered {
@@ -56,9 +56,9 @@ fn packs_ask_once_and_for_room_enough() {
     assert!(pack.prompt.contains("\n### Item 1\nDefine x\n\n### Item 2\nDefine y\n"), "{}", pack.prompt);
     assert_eq!((script.max_tokens(1), script.max_tokens(10)), (100, 1160));
     assert!(script.max_tokens(1) < script.max_tokens(2));
-    assert_eq!(script.schema(), None);
+    assert!(script.schema().is_none());
     assert_eq!(
-        *script.pack_schema(1),
+        **script.pack_schema(1),
         json!({
             "type": "object", "properties": {"1": {"type": "string"}}, "required": ["1"], "additionalProperties": false,
         })
