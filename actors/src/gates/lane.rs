@@ -291,7 +291,7 @@ impl<T> Lane<T> {
 
     fn grant_at_once(&mut self, now: Now, model: usize, cost: Cost, is_retry: bool) -> Option<Pass> {
         self.take_back_unused(now);
-        if self.waiting() > 0 || (is_retry && !self.retry_may_go(model)) {
+        if self.waiting() > 0 || (is_retry && !self.retry_may_go(now, model)) {
             return None;
         }
         let stopped = self.narrow_stop().is_some()

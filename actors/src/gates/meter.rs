@@ -6,9 +6,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub(crate) mod breaker;
+mod health;
+mod strays;
 mod window;
 
-pub use breaker::{BreakerReading, BreakerState, Health, Trip};
+pub use health::{BreakerReading, BreakerState, Health, Trip};
 pub(crate) use window::Fit;
 use window::Window;
 
@@ -62,6 +64,8 @@ pub enum Binding {
     OutputTokensPerMinute,
     /// The provider asked everybody to wait, or is coming back from that.
     ClosedByProvider,
+    /// The provider turned single calls away: for a while fewer are in flight, and those rest.
+    TurnedAway,
     /// The loaded model's calls end before another one is loaded.
     ModelSwitch,
     /// The machine is pressed.
@@ -84,6 +88,7 @@ impl Binding {
             Binding::InputTokensPerMinute => "input tokens/min",
             Binding::OutputTokensPerMinute => "output tokens/min",
             Binding::ClosedByProvider => "closed by the provider",
+            Binding::TurnedAway => "single calls turned away",
             Binding::ModelSwitch => "another model is loaded",
             Binding::Machine => "the machine",
             Binding::HeldBack => "held back by a person",
@@ -103,6 +108,7 @@ impl Binding {
             Binding::InputTokensPerMinute => "input_tokens_per_minute",
             Binding::OutputTokensPerMinute => "output_tokens_per_minute",
             Binding::ClosedByProvider => "closed_by_provider",
+            Binding::TurnedAway => "turned_away",
             Binding::ModelSwitch => "model_switch",
             Binding::Machine => "machine",
             Binding::HeldBack => "held_back",

@@ -14,7 +14,7 @@ use super::attempt::Log;
 use super::context::{Follower, JobContext, Twin};
 use super::job;
 use super::order::{COHORT_SIZE, CohortPlan, StopReason, item_number};
-use crate::kernel::cell::{self, Exit, Owner};
+use crate::kernel::cell::{self, Exit, Seed};
 use crate::kernel::group::{Flow, Group, GroupRef};
 use crate::ports::{Chunk, Item, Part, StoreError, Verdict};
 
@@ -110,17 +110,31 @@ pub(crate) struct Cohort {
     parked: HashMap<String, u64>,
 }
 
-struct Members(GroupRef<Cohort>);
+/// What the agents of a cohort grow from, and where they tell of their end.
+struct Members {
+    cohort: GroupRef<Cohort>,
+    shared: Arc<CohortShared>,
+}
 
-impl Owner<AgentEnd> for Members {
+impl Seed for Arc<Members> {
+    type Behaviour = Agent;
+
+    fn grow(&mut self, id: u32) -> Agent {
+        Agent { cohort: self.shared.clone(), index: index_of(id), alone: None }
+    }
+
     fn ended(&self, id: u32, exit: Exit<AgentEnd>) -> BoxFuture<'static, ()> {
-        let cohort = self.0.clone();
+        let cohort = self.cohort.clone();
         Box::pin(async move {
-            let index = u16::try_from(id).unwrap_or(u16::MAX);
             // A cohort that crashed is replaced, and with it all of its agents.
-            let _ = cohort.send(Message::Ended { index, exit }).await;
+            let _ = cohort.send(Message::Ended { index: index_of(id), exit }).await;
         })
     }
+}
+
+/// An agent's place in its cohort: what its cell is numbered by.
+fn index_of(id: u32) -> u16 {
+    u16::try_from(id).unwrap_or(u16::MAX)
 }
 
 impl Cohort {
@@ -154,7 +168,7 @@ impl Group for Cohort {
     async fn handle(&mut self, message: Message) -> Flow {
         match message {
             Message::Begin(own) => {
-                self.own = Some(Arc::new(Members(own)));
+                self.own = Some(Arc::new(Members { cohort: own, shared: self.shared.clone() }));
                 if let Err(error) = self.begin().await {
                     self.shared.job.stop(StopReason::Store(error));
                 }
@@ -220,8 +234,7 @@ impl Cohort {
     }
 
     fn spawn(&self, index: u16) -> Option<AgentRef> {
-        let agent = Agent { cohort: self.shared.clone(), index, alone: None };
-        Some(cell::spawn(u32::from(index), agent, self.own.clone()?))
+        Some(cell::sow(u32::from(index), self.own.clone()?))
     }
 
     /// Which agents work themselves; the others wait for the agent of an equal item.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::meter::breaker::Breaker;
+use super::super::meter::breaker::{Breaker, PAUSE};
 use super::super::meter::{BreakerReading, Health, Now, Told};
 use super::super::slab::Key;
 use super::{
@@ -11,8 +11,12 @@ use super::{
 };
 
 impl<T> Lane<T> {
-    /// Whether a retry may go: while calls are answered, always; else within its share.
-    pub(super) fn retry_may_go(&self, model: usize) -> bool {
+    /// Whether a retry that nobody is before may go at once: while calls are answered, always; else
+    /// within its share; but not if it was a stray.
+    pub(super) fn retry_may_go(&self, now: Now, model: usize) -> bool {
+        if self.scope.breaker.rests_until(now.running).is_some() {
+            return false;
+        }
         let is_well = self.scope.breaker.is_well() && self.models[model].scope.breaker.is_well();
         is_well || self.retries < self.retries_allowed()
     }
@@ -161,13 +165,20 @@ impl<T> Lane<T> {
             Health::Broken(trip) => trip.kind == FailureKind::ModelGone,
             _ => false,
         };
-        let (to_provider, to_model) = match &news.health {
+        // Whose limit is used up by its own word is not asked on.
+        let is_used_up = news.told.iter().any(|told| told.remaining == Some(0));
+        let health = match &news.health {
+            Health::Busy(kind, None) if is_used_up => &Health::Busy(*kind, Some(PAUSE)),
+            health => health,
+        };
+        let (to_provider, to_model) = match health {
             Health::Good => (&Health::Good, &Health::Good),
             health if of_model_alone => (&Health::Neutral, health),
             health => (health, &Health::Neutral),
         };
-        self.scope.breaker.report(now, grant.epoch, to_provider, jitter);
-        lane.scope.breaker.report(now, grant.model_epoch, to_model, jitter);
+        let [of_provider, of_model] = [self.scope.in_flight, lane.scope.in_flight];
+        self.scope.breaker.report(now, grant.epoch, to_provider, (of_provider, jitter));
+        lane.scope.breaker.report(now, grant.model_epoch, to_model, (of_model, jitter));
         news.used.beyond(grant.cost)
     }
 

@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use super::super::meter::breaker::Stop;
 use super::super::meter::{Binding, Now};
+use super::super::room::Next;
 use super::{Chosen, Lane, ModelLane};
 
 impl<T> Lane<T> {
     /// The waiter whose turn it is: by urgency and age, then by what the models have had;
-    /// none of a model that is passed over.
+    /// none of a model that is passed over. Those that rest are noted if nobody else goes.
     pub(super) fn choose(&mut self, now: Now) -> Option<Chosen> {
         let retries_left = self.retries < self.retries_allowed();
         let is_well = self.scope.breaker.is_well();
+        let breaker = &self.scope.breaker;
+        let rest = |next: &Next| breaker.rests_until(next.entered).filter(|until| now.running < *until);
+        let mut first_rested: Option<Duration> = None;
         let mut best: Option<(Chosen, u64)> = None;
         let (mut of_loaded, mut of_others): (Option<Chosen>, Option<Chosen>) = (None, None);
         for (index, lane) in self.models.iter_mut().enumerate() {
@@ -19,7 +23,10 @@ impl<T> Lane<T> {
                 continue;
             }
             let is_well = is_well && lane.scope.breaker.is_well();
-            let Some(chosen) = choose_within(lane, index, now, is_well, retries_left) else { continue };
+            let resting = lane.again.next(now.running).and_then(|next| rest(&next));
+            first_rested = first_rested.into_iter().chain(resting).min();
+            let may_retry = resting.is_none() && (is_well || retries_left);
+            let Some(chosen) = choose_within(lane, index, now, is_well, may_retry) else { continue };
             if best.is_none_or(|(best, served)| (chosen.next.rank, lane.served) < (best.next.rank, served)) {
                 best = Some((chosen, lane.served));
             }
@@ -30,10 +37,14 @@ impl<T> Lane<T> {
                 of_others = Some(chosen);
             }
         }
-        match self.spec.switch_after {
+        let chosen = match self.spec.switch_after {
             Some(patience) => self.with_least_switching(now, patience, of_loaded, of_others),
             None => best.map(|(chosen, _)| chosen),
+        };
+        if let (None, Some(until)) = (chosen, first_rested) {
+            self.note_stop(Stop::Until(until, Binding::TurnedAway));
         }
+        chosen
     }
 
     /// Stays with the loaded model while somebody waits for it, unless somebody more urgent wants
@@ -88,14 +99,13 @@ fn choose_within<T>(
     model: usize,
     now: Now,
     is_well: bool,
-    retries_left: bool,
+    may_retry: bool,
 ) -> Option<Chosen> {
     let fresh = lane.fresh.next(now.running).map(|next| Chosen { model, is_retry: false, next });
-    let again = lane.again.next(now.running).map(|next| Chosen { model, is_retry: true, next });
+    let again = lane.again.next(now.running).filter(|_| may_retry);
+    let again = again.map(|next| Chosen { model, is_retry: true, next });
     match (fresh, again) {
-        (fresh, None) => fresh,
         (Some(fresh), Some(again)) if is_well && again.next.rank <= fresh.next.rank => Some(again),
-        (Some(fresh), _) => Some(fresh),
-        (None, again) => again.filter(|_| is_well || retries_left),
+        (fresh, again) => fresh.or(again),
     }
 }

@@ -7,6 +7,8 @@ use crate::level::Zone;
 use crate::model::Counting;
 use crate::money::Usage;
 
+mod strays;
+
 const DAY_MS: u64 = 86_400_000;
 
 fn at(millis: u64) -> Now {
@@ -92,7 +94,8 @@ impl World {
             let ends = self.out.iter().map(|(end, ..)| *end).min();
             let Some(next) = look.into_iter().chain(ends).min().filter(|next| *next < until) else { return };
             self.now = self.now.max(next);
-            while let Some(place) = self.out.iter().position(|(end, ..)| *end <= self.now) {
+            // One after another: whoever may goes between two.
+            if let Some(place) = self.out.iter().position(|(end, ..)| *end <= self.now) {
                 let (_, pass, ask) = self.out.swap_remove(place);
                 let (news, again) = answer(self.now, ask);
                 self.lane.ended(at(self.now), &pass, &news, 0.5);

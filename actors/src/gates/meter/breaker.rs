@@ -1,13 +1,13 @@
 //! The breaker of a provider or of one of its models: closed to everybody after a rate limit, an
-//! overload or failures in a row, then one probe, then a slow start.
+//! overload or failures in a row, then one probe, then a slow start. A call that is turned away
+//! among many that are answered only makes it narrower.
 
 use std::time::Duration;
 
-use serde::Serialize;
-
+use super::health::{BreakerReading, BreakerState, Health, Trip};
+use super::strays::Strays;
 use super::{Binding, Now};
 use crate::failure::FailureKind;
-use crate::ports::UnixMillis;
 
 /// Failed connections in a row after which a provider counts as unreachable.
 const UNREACHABLE_AFTER: u32 = 5;
@@ -18,8 +18,8 @@ const FAULTY_AFTER: u32 = 10;
 const CLOSED_FOR_GOOD_AFTER: u32 = 13;
 /// The same where the vendor fails instead of turning calls away: about 25 seconds.
 const FAULTY_FOR_GOOD_AFTER: u32 = 8;
-/// The first pause where no wait was named.
-const PAUSE: Duration = Duration::from_millis(500);
+/// The first pause where no wait was named, and what a stray rests.
+pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 /// Each probe that is turned away makes the next pause so much longer, …
 const PAUSE_GROWS: f64 = 1.5;
 /// … up to this, unless a longer wait was named.
@@ -30,35 +30,6 @@ const JITTER: f64 = 0.1;
 const GROWS_EVERY: Duration = Duration::from_secs(1);
 /// After this a breaker that tripped by itself lets a probe out.
 const TRIPPED_FOR: Duration = Duration::from_secs(60);
-
-/// Why nothing goes to a provider or model any more: until a person acts, or until a moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
-#[error("{}: {message}{}", kind.words(), retry_at.map(|at| format!("; try again at {at}")).unwrap_or_default())]
-pub struct Trip {
-    /// What happened.
-    pub kind: FailureKind,
-    /// What the provider said.
-    pub message: String,
-    /// When it may work again; `None` if waiting does not help: a person has to act.
-    pub retry_at: Option<UnixMillis>,
-}
-
-/// What a call told about its provider.
-#[derive(Debug, Clone)]
-pub enum Health {
-    /// It answered.
-    Good,
-    /// Rate limited or overloaded: how, with the wait it named.
-    Busy(FailureKind, Option<Duration>),
-    /// No connection.
-    Unreachable(String),
-    /// The vendor failed: how, and what it said.
-    Faulty(FailureKind, String),
-    /// Nothing will work until a person acts.
-    Broken(Trip),
-    /// Says nothing about the provider.
-    Neutral,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Probe {
@@ -73,65 +44,6 @@ pub(crate) enum Stop {
     Until(Duration, Binding),
     /// Until a call in flight has ended.
     Full(Binding),
-}
-
-/// A breaker's state in a word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BreakerState {
-    /// Calls go.
-    Closed,
-    /// Nothing goes.
-    Open,
-    /// A probe may go, or is under way.
-    HalfOpen,
-    /// Calls go, a few more at a time.
-    SlowStart,
-    /// Nothing goes until a person acts or the moment named has come.
-    Tripped,
-}
-
-impl BreakerState {
-    /// All of them.
-    pub const ALL: [BreakerState; 5] = [
-        BreakerState::Closed,
-        BreakerState::Open,
-        BreakerState::HalfOpen,
-        BreakerState::SlowStart,
-        BreakerState::Tripped,
-    ];
-
-    /// One word for it.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            BreakerState::Closed => "closed",
-            BreakerState::Open => "open",
-            BreakerState::HalfOpen => "half_open",
-            BreakerState::SlowStart => "slow_start",
-            BreakerState::Tripped => "tripped",
-        }
-    }
-}
-
-/// How a breaker stands.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct BreakerReading {
-    /// In a word.
-    pub state: BreakerState,
-    /// Seconds until a probe may go.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub closed_for: Option<f64>,
-    /// What closed it last, while it is not closed for good again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<&'static str>,
-    /// Probes turned away in a row.
-    pub closures_in_a_row: u32,
-    /// Calls that may be in flight while it recovers.
-    pub width: u32,
-    /// Why it is tripped.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tripped: Option<Trip>,
 }
 
 /// One breaker. "Closed until" is its own word for an open breaker: the lane is closed.
@@ -151,6 +63,12 @@ pub(crate) struct Breaker {
     grown_at: Duration,
     /// The most calls in flight since the last closure.
     peak: u32,
+    /// Calls that were turned away among many that were answered.
+    strays: Strays,
+    /// It is narrower for these alone: nothing has closed it since it was as wide as it may be.
+    is_narrowed: bool,
+    /// How wide it was when it was narrowed last, while that may still help.
+    narrowed_from: Option<u32>,
     closures_in_a_row: u32,
     unreachable_in_a_row: u32,
     faulty_in_a_row: u32,
@@ -174,6 +92,9 @@ impl Breaker {
             good_at_width: 0,
             grown_at: Duration::ZERO,
             peak: 1,
+            strays: Strays::default(),
+            is_narrowed: false,
+            narrowed_from: None,
             closures_in_a_row: 0,
             unreachable_in_a_row: 0,
             faulty_in_a_row: 0,
@@ -236,10 +157,19 @@ impl Breaker {
         if self.probing == Some(Probe::Out) {
             return Some(Stop::Full(Binding::ClosedByProvider));
         }
+        if self.strays.waits(in_flight) {
+            return Some(Stop::Full(Binding::TurnedAway));
+        }
         if in_flight >= self.concurrency {
             return Some(Stop::Full(Binding::Concurrency));
         }
-        (in_flight >= self.width).then_some(Stop::Full(Binding::ClosedByProvider))
+        let binding = if self.is_narrowed { Binding::TurnedAway } else { Binding::ClosedByProvider };
+        (in_flight >= self.width).then_some(Stop::Full(binding))
+    }
+
+    /// Until when a call rests that came back to the line at `entered`, if it was a stray.
+    pub(crate) fn rests_until(&self, entered: Duration) -> Option<Duration> {
+        self.strays.rests_until(entered, PAUSE)
     }
 
     /// A call goes, the `in_flight`-th one.
@@ -250,11 +180,13 @@ impl Breaker {
         }
     }
 
-    /// Takes in what a call granted at `epoch` told. `jitter` is from 0 up to 1.
-    pub(crate) fn report(&mut self, now: Now, epoch: u64, health: &Health, jitter: f64) {
+    /// Takes in what a call granted at `epoch` told while `in_flight` others are out. `jitter` is
+    /// from 0 up to 1.
+    pub(crate) fn report(&mut self, now: Now, epoch: u64, health: &Health, (in_flight, jitter): (u32, f64)) {
         let current = epoch == self.epoch;
         match health {
             Health::Good => self.answered(now, current),
+            Health::Busy(kind, None) if current && self.is_stray(now, in_flight) => self.narrow(now, *kind),
             Health::Busy(kind, named) => self.close(now, current, *kind, *named, jitter),
             Health::Unreachable(message) => {
                 self.unreachable_in_a_row += 1;
@@ -286,6 +218,7 @@ impl Breaker {
         if current {
             self.closures_in_a_row = 0;
             self.probing = None;
+            self.strays.answered();
             self.grow(now);
         }
     }
@@ -301,6 +234,33 @@ impl Breaker {
         }
     }
 
+    /// Whether a call that was turned away without a wait is one among many that are answered.
+    fn is_stray(&mut self, now: Now, in_flight: u32) -> bool {
+        self.is_well() && self.strays.turned_away(now.running, in_flight)
+    }
+
+    /// Halves what may be in flight, once until it has grown slowly again. Each answer makes that
+    /// one more, up to one less than it was: where one too many was out, that one stays out for a
+    /// second. If calls are still turned away after a round of answers there, the width is not what
+    /// is wrong, and it goes on from where it was.
+    fn narrow(&mut self, now: Now, kind: FailureKind) {
+        self.why = kind;
+        let has_grown = self.width > self.slow_from || self.width == self.concurrency;
+        if has_grown {
+            self.is_narrowed |= self.width == self.concurrency;
+            self.narrowed_from = Some(self.width);
+            self.slow_from = (self.width - 1).max(1);
+            self.width = (self.width / 2).max(1);
+            self.good_at_width = 0;
+            self.grown_at = now.running;
+        } else if self.width == self.slow_from
+            && self.good_at_width >= self.width
+            && let Some(before) = self.narrowed_from.take()
+        {
+            self.slow_from = before;
+        }
+    }
+
     fn close(&mut self, now: Now, current: bool, kind: FailureKind, named: Option<Duration>, jitter: f64) {
         let wait = pause(named, self.closures_in_a_row.saturating_sub(u32::from(!current)));
         let until = now.running + wait + wait.mul_f64(JITTER * jitter);
@@ -311,6 +271,8 @@ impl Breaker {
         if current {
             self.closures_in_a_row += 1;
             self.epoch += 1;
+            self.strays = Strays::default();
+            (self.is_narrowed, self.narrowed_from) = (false, None);
             self.slow_from = (self.peak.min(self.width) / 2).max(1);
             self.width = 1;
             self.good_at_width = 0;
@@ -393,6 +355,7 @@ fn pause(named: Option<Duration>, turned_away: u32) -> Duration {
 #[cfg(all(test, not(empire_loom)))]
 mod tests {
     use super::*;
+    use crate::ports::UnixMillis;
 
     fn at(millis: u64) -> Now {
         Now { running: Duration::from_millis(millis), wall: UnixMillis(millis.cast_signed()) }
@@ -417,16 +380,16 @@ mod tests {
         let epoch = breaker.epoch();
         assert_eq!((go(&mut breaker, 0, 0), go(&mut breaker, 0, 1)), (None, None));
         for _ in 0..2 {
-            breaker.report(at(10), epoch, &busy(Some(2)), 0.0);
+            breaker.report(at(10), epoch, &busy(Some(2)), (0, 0.0));
         }
         let until = Stop::Until(Duration::from_millis(2_010), Binding::ClosedByProvider);
         assert_eq!(go(&mut breaker, 10, 0), Some(until));
         assert_eq!(go(&mut breaker, 2_010, 0), None);
         let probing = Some(Stop::Full(Binding::ClosedByProvider));
         assert_eq!(go(&mut breaker, 2_010, 1), probing);
-        breaker.report(at(2_020), epoch, &Health::Good, 0.0);
+        breaker.report(at(2_020), epoch, &Health::Good, (0, 0.0));
         assert_eq!(go(&mut breaker, 2_020, 1), probing, "old news");
-        breaker.report(at(3_030), breaker.epoch(), &Health::Good, 0.0);
+        breaker.report(at(3_030), breaker.epoch(), &Health::Good, (0, 0.0));
         assert_eq!(go(&mut breaker, 3_030, 1), None);
         assert!(breaker.is_well());
     }
@@ -437,7 +400,7 @@ mod tests {
         for in_flight in 0..16 {
             assert_eq!(go(&mut breaker, 0, in_flight), None);
         }
-        breaker.report(at(0), breaker.epoch(), &busy(Some(1)), 0.0);
+        breaker.report(at(0), breaker.epoch(), &busy(Some(1)), (0, 0.0));
         let mut widths = Vec::new();
         for second in 2..14 {
             let now = second * 1_000;
@@ -446,7 +409,7 @@ mod tests {
                 in_flight += 1;
             }
             widths.push(in_flight);
-            (0..in_flight).for_each(|_| breaker.report(at(now), breaker.epoch(), &Health::Good, 0.0));
+            (0..in_flight).for_each(|_| breaker.report(at(now), breaker.epoch(), &Health::Good, (0, 0.0)));
         }
         assert_eq!(widths[..4], [1, 2, 4, 8], "doubling to half of what was too much");
         assert_eq!(widths[4..], [9, 10, 11, 12, 13, 14, 15, 16], "then slowly");
@@ -459,7 +422,7 @@ mod tests {
             let (mut waits, mut now) = (Vec::new(), 0);
             while breaker.tripped(at(now)).is_none() {
                 assert_eq!(go(&mut breaker, now, 0), None);
-                breaker.report(at(now), breaker.epoch(), &busy(named), 0.0);
+                breaker.report(at(now), breaker.epoch(), &busy(named), (0, 0.0));
                 let Some(Stop::Until(until, _)) = breaker.stop(at(now), 0) else { panic!("open") };
                 let until = u64::try_from(until.as_micros().div_ceil(1_000)).unwrap();
                 waits.push(until - now);
@@ -480,20 +443,20 @@ mod tests {
     fn a_terminal_failure_trips_at_once_and_others_after_a_few() {
         let mut breaker = Breaker::new(4);
         let trip = Trip { kind: FailureKind::AccountDry, message: "no money".into(), retry_at: None };
-        breaker.report(at(0), 0, &Health::Broken(trip.clone()), 0.0);
+        breaker.report(at(0), 0, &Health::Broken(trip.clone()), (0, 0.0));
         assert_eq!(breaker.tripped(at(1_000_000_000)), Some(&trip), "until a person acts");
 
         let mut breaker = Breaker::new(4);
         for n in 0..UNREACHABLE_AFTER {
             assert!(breaker.tripped(at(0)).is_none(), "after {n}");
-            breaker.report(at(0), 0, &Health::Unreachable("refused".into()), 0.0);
+            breaker.report(at(0), 0, &Health::Unreachable("refused".into()), (0, 0.0));
         }
         assert_eq!(breaker.tripped(at(0)).map(|trip| trip.kind), Some(FailureKind::Unreachable));
 
         let mut breaker = Breaker::new(4);
         for _ in 0..FAULTY_AFTER {
             assert!(breaker.is_well());
-            breaker.report(at(0), 0, &Health::Faulty(FailureKind::ServerError, "oops".into()), 0.0);
+            breaker.report(at(0), 0, &Health::Faulty(FailureKind::ServerError, "oops".into()), (0, 0.0));
         }
         assert_eq!(breaker.read(at(0)).state, BreakerState::Open);
         assert_eq!(breaker.read(at(600)).state, BreakerState::HalfOpen);
