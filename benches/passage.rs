@@ -76,7 +76,7 @@ impl Gates {
         let root = Root::start(Policy::default(), children, Supervision::new(Arc::new(SystemClock), random))
             .await
             .expect("the gates start");
-        let model = model(Some(price()));
+        let model = model(price());
         Gates { privacy, budget, rate, model, root }
     }
 

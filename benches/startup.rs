@@ -41,7 +41,7 @@ impl Place {
 
     fn run(&self, arguments: &[&str]) {
         let status = self.command(arguments).status().expect("the program is there");
-        assert!(status.code().is_some(), "{arguments:?}: {status}");
+        assert!(status.success(), "{arguments:?}: {status}");
     }
 
     fn words(&self, count: u32) -> PathBuf {

@@ -14,6 +14,8 @@ use crate::world::swarm as world;
 
 /// What a kind may take at most; more of it is skipped.
 const MEMORY: u64 = 12 << 30;
+/// Agents that have not all started by then never will.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Whole agents, as the program makes them.
 const AGENTS: &str = "agents";
 /// In the order of the table.
@@ -101,20 +103,22 @@ fn actors<K: Kind>(bench: &Bench, count: u32) -> Round {
 fn agents(bench: &Bench, count: u32) -> Round {
     let house = Arc::new(bench.run(world::house()));
     let (parts, order) = world::job("bench", count);
-    let (live, resident, tasks) = (live_bytes(), own_bytes("VmRSS:"), bench.tasks());
+    let (live, resident) = (live_bytes(), own_bytes("VmRSS:"));
     let (swarm, spawn) = bench.until_idle(None, {
         let house = house.clone();
         async move {
             let swarm = Swarm::start(&house, parts, order).await.expect("the job starts");
-            let meters = swarm.meters();
+            let (meters, started) = (swarm.meters(), Instant::now());
             while meters.read().agents < u64::from(count) {
+                assert!(started.elapsed() < PATIENCE, "agents do not start: {:?}", meters.read());
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             swarm
         }
     });
     let (live, resident) = grown(live, resident, count);
-    let (_, stop) = bench.until_idle(Some(tasks), async move {
+    // Its end is told once the last agent's is; a timer that is left over is none.
+    let (_, stop) = bench.until_idle(None, async move {
         let mut swarm = swarm;
         swarm.stop_now(StopReason::Cancelled);
         swarm.ended().await.expect("the job ends");

@@ -62,11 +62,11 @@ impl Audit for InMemory {
 }
 
 /// A model of the one provider, at this price.
-pub(crate) fn model(price: Option<Price>) -> Arc<Model> {
+pub(crate) fn model(price: Price) -> Arc<Model> {
     Arc::new(Model {
         id: "bench-model".into(),
         provider: PROVIDER.into(),
-        price,
+        price: Some(price),
         context: 100_000,
         max_output: 1_000,
         thinking: Thinking::Off,

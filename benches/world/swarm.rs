@@ -26,6 +26,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
+use empire_actors::money::Price;
+
 use super::{InMemory, model, spec};
 
 /// Calls that may be in flight; they hang.
@@ -188,7 +190,7 @@ pub(crate) fn job(id: &str, items: u32) -> (JobParts, JobOrder) {
         id: id.into(),
         level: Level::P1,
         highest_level: Level::P1,
-        route: vec![model(None)],
+        route: vec![model(Price::FREE)],
         cohorts: (0..items.div_ceil(COHORT_SIZE)).map(cohort).collect(),
         pending: u64::from(items),
         finished: Arc::default(),
