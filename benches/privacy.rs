@@ -20,7 +20,7 @@ fn source() -> String {
     let files = [
         include_str!("../src/privacy.rs"),
         include_str!("../tests/architecture.rs"),
-        include_str!("cells.rs"),
+        include_str!("cells/kinds.rs"),
     ];
     repeated(&files.concat(), MEGABYTE)
 }

@@ -25,12 +25,14 @@ struct Home {
 const HOMES: &[Home] = &[
     Home {
         name: "ractor",
-        places: &["actors/src/kernel"],
+        // A benchmark measures ours against it.
+        places: &["actors/src/kernel", "benches/cells"],
         why: "control actors are the kernel's; use `kernel::control`",
     },
     Home {
         name: "kameo",
-        places: &["actors/src/kernel"],
+        // A benchmark measures ours against it.
+        places: &["actors/src/kernel", "benches/cells"],
         why: "groups are the kernel's; use `kernel::group`",
     },
     Home {

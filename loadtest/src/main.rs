@@ -15,6 +15,7 @@ mod outcome;
 mod page;
 mod process;
 mod program;
+mod ratios;
 mod report;
 mod run;
 mod sample;
@@ -36,7 +37,7 @@ use crate::scenario::{MOST_ITEMS, Scenario, shipped};
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0  all thresholds hold (run), nothing got worse (compare)
+  0  all thresholds hold (run), nothing got worse (compare, ratios)
   1  some do not, or something did
   2  bad input, or it could not be run
 
@@ -75,6 +76,8 @@ enum Command {
         /// The result.json of a run.
         result: PathBuf,
     },
+    /// Show benchmarks against their recorded baseline, and what got worse; `scripts/bench` asks.
+    Ratios(ratios::RatiosArgs),
 }
 
 #[derive(Debug, Args)]
@@ -121,6 +124,7 @@ async fn main() -> ExitCode {
         Command::List { thresholds } => list(thresholds).map(|()| true),
         Command::Compare { a, b, tolerance } => compare(&a, &b, tolerance / 100.0),
         Command::Report { result } => report(&result).map(|()| true),
+        Command::Ratios(args) => ratios::run(&args),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
