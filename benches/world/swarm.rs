@@ -20,11 +20,12 @@ use empire_actors::ports::{
 };
 use empire_actors::route::SharedCalls;
 use empire_actors::route::rules::CallRules;
+use empire_actors::schema::Schema;
 use empire_actors::swarm::JobParts;
 use empire_actors::swarm::order::{COHORT_SIZE, CohortPlan, JobOrder};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use empire_actors::money::Price;
 
@@ -59,7 +60,7 @@ impl Items for Outside {
             let mut key = [0; 16];
             key[..4].copy_from_slice(&number.to_be_bytes());
             let row = format!("{{\"word\":\"word-{number:07}\"}}").into();
-            Item { number, key: ItemKey(key), level: None, row }
+            Item { number, first: number, key: ItemKey(key), level: None, row }
         };
         let items = (first..last).map(item).collect();
         async { Ok(Arc::new(Chunk { items })) }.boxed()
@@ -103,12 +104,12 @@ impl Script for Outside {
         Ok(Rendered { system: None, prompt: items.iter().map(|item| &*item.row).collect() })
     }
 
-    fn schema(&self) -> Option<Arc<Value>> {
+    fn schema(&self) -> Option<Arc<Schema>> {
         None
     }
 
-    fn pack_schema(&self, _: usize) -> Arc<Value> {
-        Arc::new(json!({ "type": "object" }))
+    fn pack_schema(&self, _: usize) -> Arc<Schema> {
+        Arc::new(Schema::new(json!({ "type": "object" })))
     }
 
     fn check(&self, answer: &str) -> Result<Box<str>, String> {
