@@ -39,7 +39,7 @@ fn item(number: u32) -> Item {
         "name": format!("Example Works {number}"), "symbol": format!("EX{number}"), "sector": "Industrials",
         "city": "Musterstadt", "employees": 900 + number, "tags": ["steel", "pumps", "service"],
     });
-    Item { number, key: ItemKey([0; 16]), level: None, row: row.to_string().into() }
+    Item { number, first: number, key: ItemKey([0; 16]), level: None, row: row.to_string().into() }
 }
 
 fn answer(number: usize) -> Value {
