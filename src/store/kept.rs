@@ -367,4 +367,45 @@ mod tests {
         assert_eq!(size(&store).await, 0, "and gone when it is opened");
         store.close().await.unwrap();
     }
+
+    #[tokio::test]
+    async fn an_answer_is_found_before_and_after_its_key_is_there() {
+        let temp = tempfile::tempdir().unwrap();
+        let home = Home::resolve(Some(temp.path().to_owned()), |_| None).unwrap();
+        let clock = Arc::new(Hands(AtomicI64::new(1_700_000_000_000)));
+        let keyed = u32::try_from(KEYED_AT_ONCE).unwrap();
+        let store = Store::open(home.lock().unwrap(), clock.clone()).await.unwrap();
+        let kept = KeptAnswers::open(&store, 64_000_000, DAY, Level::P3).await.unwrap();
+        let there = async |kept: &KeptAnswers, n: u32| {
+            let found = kept.get(key(n), Level::P1).await.unwrap();
+            found.map(|(answer, _)| answer.to_string())
+        };
+        for n in 0..keyed + 10 {
+            kept.put(key(n), Level::P1, &n.to_string()).unwrap();
+        }
+        kept.put(key(3), Level::P1, "three anew").unwrap();
+        flush(&store).await;
+        let in_keys = "SELECT count(*) FROM kept_keys";
+        let count: i64 = sqlx::query_scalar(in_keys).fetch_one(store.readers()).await.unwrap();
+        assert_eq!(count, i64::from(keyed));
+        for again in [false, true] {
+            // Another one over the same store knows no less, and gives what came later its keys.
+            let other = KeptAnswers::open(&store, 64_000_000, DAY, Level::P3).await.unwrap();
+            for kept in [&kept, &other] {
+                assert_eq!(there(kept, 0).await.as_deref(), Some("0"), "{again}");
+                assert_eq!(there(kept, 3).await.as_deref(), Some("three anew"), "{again}");
+                assert_eq!(there(kept, keyed + 9).await, Some((keyed + 9).to_string()), "{again}");
+                assert_eq!(there(kept, keyed + 10).await, None, "{again}");
+            }
+        }
+        store.close().await.unwrap();
+        let store = Store::open(home.lock().unwrap(), clock).await.unwrap();
+        let kept = KeptAnswers::open(&store, 64_000_000, DAY, Level::P3).await.unwrap();
+        kept.put(key(keyed + 10), Level::P1, "new").unwrap();
+        flush(&store).await;
+        for (n, said) in [(3, "three anew"), (keyed + 9, &(keyed + 9).to_string()), (keyed + 10, "new")] {
+            assert_eq!(there(&kept, n).await.as_deref(), Some(said));
+        }
+        store.close().await.unwrap();
+    }
 }
