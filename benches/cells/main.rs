@@ -53,7 +53,8 @@ fn main() -> ExitCode {
         timed::<Tasks>(&mut criterion, *size);
     }
     criterion.final_summary();
-    let is_whole = arguments.iter().all(|argument| argument == "--bench" || argument == "--quick");
+    // Not where a part is asked for, or a list.
+    let is_whole = arguments.iter().all(|argument| argument.starts_with('-') && argument != "--list");
     if is_run && is_whole {
         let is_quick = arguments.iter().any(|argument| argument == "--quick");
         return table(&rounds::KINDS, if is_quick { &SMALL } else { &SIZES });
