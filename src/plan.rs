@@ -36,7 +36,7 @@ const ASSUMED_OWN: Duration = Duration::from_secs(2);
 /// The same in a cloud.
 const ASSUMED_CLOUD: Duration = Duration::from_secs(5);
 /// What a waiting agent holds.
-const AGENT_BYTES: u64 = 1024;
+const AGENT_BYTES: u64 = 300;
 /// What the program holds without agents.
 const BASE_BYTES: u64 = 48 << 20;
 

@@ -26,4 +26,5 @@ pub mod routing;
 pub mod sample;
 pub mod supervision;
 pub mod system;
+mod table;
 pub mod watching;

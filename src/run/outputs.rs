@@ -14,12 +14,13 @@ use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use super::error::CommandError;
 use super::prepare::blocking;
+use super::table::Columns;
 use crate::report::{Tallied, Tally};
 use crate::store::{Job, ResultFilter, ResultLine, Store};
 
@@ -356,14 +357,9 @@ fn write_files(
                 if paid_here {
                     tally.add(&record);
                 }
-                let is_done = matches!(record.verdict, Verdict::Done(_));
-                if is_done {
+                if let Verdict::Done(answer) = &record.verdict {
                     done += 1;
-                } else {
-                    dead += 1;
-                }
-                if is_done {
-                    columns.learn(&item.row, &record);
+                    columns.learn(&item.row, Some(answer));
                     let look = Look { simulated, paid_here };
                     write_line(&mut file, item.number, &item.row, &record, look).map_err(
                         |error| match error {
@@ -372,6 +368,7 @@ fn write_files(
                         },
                     )?;
                 } else {
+                    dead += 1;
                     write_dead(&mut dead_lines, item.number, &item.row, &record)?;
                 }
             }
@@ -409,91 +406,12 @@ fn write_dead(to: &mut Vec<u8>, number: u32, row: &str, record: &ResultRecord) -
     to.write_all(b"\n")
 }
 
-/// The columns of the table: those of all rows, then those of all answers.
-#[derive(Default)]
-struct Columns {
-    input: Map<String, Value>,
-    answer: Map<String, Value>,
-    /// Whether some answer is not an object: it gets a column of its own.
-    plain_answer: bool,
-}
-
-impl Columns {
-    fn learn(&mut self, row: &str, record: &ResultRecord) {
-        if let Ok(Value::Object(row)) = serde_json::from_str(row) {
-            row.into_iter().for_each(|(name, _)| {
-                self.input.insert(name, Value::Null);
-            });
-        }
-        let Verdict::Done(answer) = &record.verdict else { return };
-        match serde_json::from_str(answer) {
-            Ok(Value::Object(answer)) => answer.into_iter().for_each(|(name, _)| {
-                self.answer.insert(name, Value::Null);
-            }),
-            _ => self.plain_answer = true,
-        }
-    }
-
-    fn write(&self, lines: impl io::BufRead, to: &mut impl Write) -> io::Result<()> {
-        let mut table = csv::Writer::from_writer(to);
-        let mut header: Vec<String> = vec!["item".into()];
-        header.extend(self.input.keys().cloned());
-        header.extend(self.answer.keys().map(|name| format!("answer.{name}")));
-        if self.plain_answer {
-            header.push("answer".into());
-        }
-        header.extend(["model", "provider", "cost_usd"].map(str::to_owned));
-        table.write_record(&header)?;
-        for line in lines.lines() {
-            let line: Value = serde_json::from_str(&line?)?;
-            table.write_record(self.record(&line))?;
-        }
-        table.flush()
-    }
-
-    fn record(&self, line: &Value) -> Vec<String> {
-        let mut record = vec![cell(&line["item"])];
-        record.extend(self.input.keys().map(|name| cell(&line["input"][name])));
-        record.extend(self.answer.keys().map(|name| cell(&line["answer"][name])));
-        if self.plain_answer {
-            record.push(if line["answer"].is_object() { String::new() } else { cell(&line["answer"]) });
-        }
-        record.push(cell(&line["model"]));
-        record.push(cell(&line["provider"]));
-        let cost = line["cost_micros"].as_u64().unwrap_or_default();
-        record.push(format!("{}.{:06}", cost / 1_000_000, cost % 1_000_000));
-        record
-    }
-}
-
-/// A value as a table shows it. A text that a spreadsheet would take for a formula is disarmed.
-fn cell(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text)
-            if text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err() =>
-        {
-            format!("'{text}")
-        }
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 /// Writes the table of results to `to`, for `results --format csv`: `lines` as in
 /// `results.jsonl`, read twice.
 pub fn write_table(lines: &Path, to: &mut impl Write) -> io::Result<()> {
     let mut columns = Columns::default();
     for line in io::BufRead::lines(io::BufReader::new(File::open(lines)?)) {
-        let line: Value = serde_json::from_str(&line?)?;
-        for (part, columns) in [("input", &mut columns.input), ("answer", &mut columns.answer)] {
-            if let Value::Object(map) = &line[part] {
-                map.keys().for_each(|name| {
-                    columns.insert(name.clone(), Value::Null);
-                });
-            }
-        }
-        columns.plain_answer |= line.get("answer").is_some_and(|answer| !answer.is_object());
+        columns.learn_line(&line?)?;
     }
     columns.write(io::BufReader::new(File::open(lines)?), to)
 }

@@ -19,7 +19,7 @@ use super::context::JobContext;
 use super::order::{CohortPlan, JobEnd, StopReason};
 use super::reduce;
 use crate::kernel::cell::{Status, panic_text};
-use crate::kernel::control::{Control, Failure};
+use crate::kernel::control::{Control, Failure, Timer};
 use crate::kernel::group::{self, GroupExit, GroupHandle};
 use crate::kernel::policy::{History, Policy};
 use crate::kernel::sight::AgentState;
@@ -183,6 +183,8 @@ pub(crate) struct JobActor {
     history: History,
     /// The reduce runs as long as this is held.
     reducing: Option<oneshot::Sender<()>>,
+    /// How long calls in flight still have, once it stops.
+    draining: Option<Timer>,
     end: watch::Sender<Option<JobEnd>>,
 }
 
@@ -251,6 +253,7 @@ impl JobActor {
             cohorts: HashMap::new(),
             history: History::default(),
             reducing: None,
+            draining: None,
             end,
         }
     }
@@ -387,7 +390,7 @@ impl JobActor {
                 self.finish(None);
             }
         } else {
-            self.context.job.send_after(self.context.order.drain_within, Message::StopNow);
+            self.draining = Some(self.context.job.timer(self.context.order.drain_within, Message::StopNow));
         }
         self.look_for_the_end();
     }
@@ -432,6 +435,7 @@ impl JobActor {
 
     fn finish(&mut self, reduced: Option<Result<Box<str>, String>>) {
         self.reducing = None;
+        self.draining = None;
         let parked = self.memory.state.lock().parked.clone();
         let stopped = self.context.stop.borrow().clone();
         let end = JobEnd { stopped, parked, unfinished: self.unfinished(), reduced };
