@@ -10,6 +10,6 @@ macro_rules! shipped {
 }
 
 shipped! {
-    "smoke" "steady-state" "half-million" "million" "rate-limited-day" "kimi-storm" "outage-and-recovery"
+    "smoke" "steady-state" "half-million" "packed" "million" "rate-limited-day" "kimi-storm" "outage-and-recovery"
     "crash-and-resume" "budget-cliff" "mixed-jobs" "soak"
 }
