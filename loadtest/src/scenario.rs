@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn every_shipped_scenario_can_be_read_and_has_its_name() {
-        assert_eq!(shipped().len(), 11);
+        assert_eq!(shipped().len(), 12);
         for (name, _) in shipped() {
             let scenario = Scenario::load(name).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(scenario.name, *name);

@@ -54,7 +54,7 @@ fn a_program_that_is_not_there_is_told_with_what_to_do() {
 fn what_ships_and_what_can_be_bounded_is_listed() {
     let folder = tempfile::tempdir().unwrap();
     let (code, said) = run(folder.path(), &["list"]);
-    assert!(code == Some(0) && said.contains("soak") && said.lines().count() == 11, "{said}");
+    assert!(code == Some(0) && said.contains("soak") && said.lines().count() == 12, "{said}");
     let (code, said) = run(folder.path(), &["list", "--thresholds"]);
     assert!(code == Some(0) && said.contains("peak_memory_mib"), "{said}");
     let (code, said) = run(folder.path(), &["compare", "a.json", "b.json"]);

@@ -217,7 +217,7 @@ fn the_page_reads_well_at_80_columns() {
       money     $1.00 left of the job budget; expected $0.00 fits
                 at most $0.00
       deadline  2 h; about 4 min 12 s fits
-      memory    about 48.5 MiB
+      memory    about 48.2 MiB
       disk      about 1.4 MiB
 
     Based on
@@ -259,7 +259,7 @@ fn the_page_of_a_job_that_does_not_fit_says_what_would() {
       money     $12.00 left of the job budget; expected $871.25 does not fit
                 at most $5,343.20, but never past the job budget
       deadline  24 h; about 50 days does not fit
-      memory    about 536.4 MiB
+      memory    about 191.2 MiB
       disk      about 1.4 GiB
 
     What would help
